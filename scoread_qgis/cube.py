@@ -1,0 +1,128 @@
+"""The hyperspectral cube, as detectors read it: valid spectra, block by block, with the rows of context that they need.
+
+Needs numpy alone. `ArrayCube` holds a cube in memory; `scoread_qgis.scenes.raster.RasterCube` reads one through GDAL.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .progress import Progress
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some whole rows of a cube, with rows of context above and below.
+
+    values: (above + rows + below, columns, bands) float32, in the units of the scene; 0 where not valid.
+    valid: (above + rows + below, columns) bool; False where any band is nodata or not finite, or where the mask excludes the pixel.
+    row: row in the scene of the first row that belongs to the block itself.
+    above, below: number of context rows; fewer than asked for at the upper and lower edge of the scene.
+    """
+
+    values: np.ndarray
+    valid: np.ndarray
+    row: int = 0
+    above: int = 0
+    below: int = 0
+
+    @property
+    def inner(self):
+        """Slice of the rows that belong to the block itself."""
+        return slice(self.above, self.values.shape[0] - self.below)
+
+    @property
+    def rows(self):
+        return self.values.shape[0] - self.above - self.below
+
+
+class Cube:
+    """A scene of (rows, columns, bands). Subclasses set these attributes and implement `read`.
+
+    wavelengths: (bands,) band centres in nanometres, or None where unknown.
+    rows_per_block: how many rows `blocks` reads at a time; a matter of memory, never of the result.
+    """
+
+    rows: int
+    columns: int
+    bands: int
+    wavelengths = None
+    rows_per_block = 64
+
+    def read(self, first, last):
+        """Rows first..last-1 as values (rows, columns, bands) float32, 0 where not valid, and valid (rows, columns) bool."""
+        raise NotImplementedError
+
+    def map_positions(self, positions):
+        """Map coordinates (n, 2) of fractional (row, column) positions (n, 2); without georeference the positions themselves."""
+        return np.asarray(positions, dtype=np.float64)
+
+    def pixel_positions(self, coordinates):
+        """Fractional (row, column) positions (n, 2) of map coordinates (n, 2): the inverse of `map_positions`."""
+        return np.asarray(coordinates, dtype=np.float64)
+
+    def blocks(self, halo=0, progress=None, message="reading"):
+        """Yield the whole scene as `Block`s from top to bottom, each with `halo` rows of context where the scene has them."""
+        progress = progress or Progress()
+        for row in range(0, self.rows, self.rows_per_block):
+            last = min(row + self.rows_per_block, self.rows)
+            progress(row / self.rows, f"{message}, row {row + 1} of {self.rows}")
+            above, below = min(halo, row), min(halo, self.rows - last)
+            values, valid = self.read(row - above, last + below)
+            yield Block(values, valid, row, above, below)
+        progress(1.0, f"{message}, row {self.rows} of {self.rows}")
+
+    def sample(self, count, seed, gather, halo=0, progress=None, message="sampling"):
+        """Draw `count` valid pixels uniformly without replacement, in one pass; all of them where there are fewer.
+
+        `gather(block, rows, columns)` gets pixels as indices into `block.values` and returns a tuple of arrays with one entry for each pixel.
+        Returns that tuple for the whole sample. Which pixels are drawn, and their order, depends on the seed alone and not on the blocks:
+        every pixel has a random key of its own, and the smallest keys win.
+        """
+        keys, positions, kept = np.empty(0), None, None
+        for block in self.blocks(halo, progress, message):
+            block_keys = np.stack([
+                np.random.Generator(np.random.Philox(key=[seed, block.row + r])).random(self.columns) for r in range(block.rows)
+            ])
+            limit = _nth_smallest(keys, count)
+            chosen = block.valid[block.inner] & (block_keys < limit)
+            chosen &= block_keys <= _nth_smallest(block_keys[chosen], count)
+            rows, columns = np.nonzero(chosen)
+            if rows.size == 0:
+                continue
+            gathered = gather(block, rows + block.above, columns)
+            keys = np.concatenate([keys, block_keys[rows, columns]])
+            place = np.stack([rows + block.row, columns], axis=1)
+            positions = place if positions is None else np.concatenate([positions, place])
+            kept = gathered if kept is None else tuple(np.concatenate(pair) for pair in zip(kept, gathered))
+            if keys.size > 2 * count:
+                best = np.argpartition(keys, count - 1)[:count]
+                keys, positions, kept = keys[best], positions[best], tuple(array[best] for array in kept)
+        if kept is None:
+            return np.empty((0, 2), dtype=np.intp), ()
+        order = np.argsort(keys)[:count]
+        return positions[order], tuple(array[order] for array in kept)
+
+
+def _nth_smallest(values, n):
+    return np.partition(values, n - 1)[n - 1] if values.size > n else np.inf
+
+
+class ArrayCube(Cube):
+    """A cube in memory.
+
+    values: (rows, columns, bands) array. valid: (rows, columns) bool, by default where all bands are finite.
+    """
+
+    def __init__(self, values, valid=None, wavelengths=None, rows_per_block=64):
+        if values.ndim != 3:
+            raise ValueError(f"a cube is (rows, columns, bands); this array has the shape {values.shape}")
+        finite = np.isfinite(values).all(axis=2)
+        self._valid = finite if valid is None else finite & valid
+        self._values = np.where(self._valid[..., None], values, 0).astype(np.float32)
+        self.rows, self.columns, self.bands = values.shape
+        self.wavelengths = wavelengths
+        self.rows_per_block = rows_per_block
+
+    def read(self, first, last):
+        return self._values[first:last], self._valid[first:last]

@@ -1,0 +1,27 @@
+"""Progress and cancellation, as the science and the raster code see them."""
+
+
+class Cancelled(Exception):
+    """The user cancelled; everything unwinds through its `with` and `finally` blocks."""
+
+
+class Progress:
+    """Callable that long work calls with how far it is, at least every second.
+
+    `report(fraction, message)` receives a fraction of the whole, 0..1, and a short text such as "training, step 40 of 100, loss 0.91". It raises
+    `Cancelled` when the work has to stop.
+    """
+
+    def __init__(self, report=None, start=0.0, end=1.0):
+        self._report = report
+        self._start = start
+        self._end = end
+
+    def __call__(self, fraction, message):
+        if self._report is not None:
+            self._report(self._start + (self._end - self._start) * min(max(fraction, 0.0), 1.0), message)
+
+    def part(self, start, end):
+        """The share from `start` to `end` (0..1) of this progress, for a phase of the work."""
+        span = self._end - self._start
+        return Progress(self._report, self._start + span * start, self._start + span * end)
