@@ -116,16 +116,17 @@ class BandChoice:
     left_out: dict
 
 
-def choose_bands(raster, numbers=None, rows_per_read=64, progress=None):
+def choose_bands(raster, numbers=None, memory=512 * 2**20, progress=None):
     """Survey a `RasterFile` in one pass and choose its good bands.
 
-    numbers: the bands that the user asked for, from 1; by default all that the file does not flag as bad. Left out are those without any
+    numbers: the bands that the user asked for, from 1; by default all that the file does not flag as bad. memory: bytes for reading. Left out are those without any
     data, constant ones, and ones that are empty over most of the scene. Raises ValueError if fewer than two bands remain.
     """
     progress = progress or Progress()
     wanted = list(numbers) if numbers else [n for n in range(1, raster.count + 1) if raster.table.good[n - 1]]
     if numbers and max(numbers) > raster.count:
         raise ValueError(f"{raster.name} has {raster.count} bands; there is no band {max(numbers)}.")
+    rows_per_read = rows_within(memory, raster.columns, raster.count, raster.block_rows)
     lowest, highest = np.full(len(wanted), np.inf), np.full(len(wanted), -np.inf)
     filled_count, any_filled = np.zeros(len(wanted), np.int64), 0
     for row in range(0, raster.rows, rows_per_read) if wanted else ():

@@ -5,6 +5,8 @@ import os
 import numpy as np
 from osgeo import gdal
 
+from ..progress import Progress
+
 _OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
 _OVERVIEW_ROWS = 512
 
@@ -140,17 +142,20 @@ def _largest_of_four(values, rows, columns):
     return np.fmax(np.fmax(padded[::2, ::2], padded[1::2, ::2]), np.fmax(padded[::2, 1::2], padded[1::2, 1::2]))
 
 
-def write_scene(path, values, geotransform=None, crs="", wavelengths=None, fwhm=None, good=None, scale=None, nodata=None, descriptions=None):
+def write_scene(path, values, geotransform=None, crs="", wavelengths=None, fwhm=None, good=None, scale=None, nodata=None, descriptions=None,
+                progress=None):
     """Write a cube in memory, (rows, columns, bands) or one band (rows, columns), as a GeoTIFF with what is known of its bands.
 
     wavelengths, fwhm: (bands,) nm; good: (bands,) flags, written as `bbl`; scale: factor from stored to physical values.
     """
+    progress = progress or Progress()
     cube = values[..., None] if values.ndim == 2 else values
     rows, columns, bands = cube.shape
     codes = {dtype: code for code, dtype in ((gdal.GDT_Byte, "u1"), (gdal.GDT_UInt16, "u2"), (gdal.GDT_Int16, "i2"), (gdal.GDT_UInt32, "u4"), (gdal.GDT_Int32, "i4"), (gdal.GDT_Float32, "f4"))}
     code = codes.get(cube.dtype.str[1:], gdal.GDT_Float64)
     with _GeoTiff(path, rows, columns, bands, code, geotransform, crs, ["INTERLEAVE=BAND"]) as file:
         for index in range(bands):
+            progress(index / bands, f"writing band {index + 1} of {bands}")
             band = file.dataset.GetRasterBand(index + 1)
             gdal.ErrorReset()
             file._check(band.WriteArray(np.ascontiguousarray(cube[..., index])) == gdal.CE_None)
