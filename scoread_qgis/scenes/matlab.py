@@ -1,6 +1,7 @@
 """Scenes in MATLAB files: a cube, and where the file has one the truth map of a benchmark.
 
-Files of version 5 to 7.2 are read through scipy, those of version 7.3 (HDF5 inside) through GDAL's HDF5 driver or, where GDAL has none, h5py.
+Files of version 5 to 7.2 are read through scipy, those of version 7.3 (HDF5 inside) through GDAL's HDF5 driver or, where GDAL has none,
+h5py.
 """
 
 import re
@@ -41,8 +42,8 @@ def read_matlab(path, cube_name=None, map_name=None):
     """The scene of a MATLAB file as `MatlabScene`, with the arrangement that MATLAB shows: rows x columns x bands.
 
     Without names the cube is the file's only 3-D array of numbers, and the truth map its only 2-D array of the same rows and columns that
-    holds 0 and at most one other, positive value. In a map that is named, every whole number above 0 is an anomaly. Nothing is transposed: where the
-    file's map fits the cube in another arrangement only, the cube has to be named (it is then taken as it stands).
+    holds 0 and at most one other, positive value. In a map that is named, every whole number above 0 is an anomaly. Nothing is transposed:
+    where the file's map fits the cube in another arrangement only, the cube has to be named (it is then taken as it stands).
     Wavelengths come from a vector with a name such as wavelengths or wl and one value for each band; micrometres become nanometres.
 
     Raises ValueError, with the file's variables where it can list them, when the file is not MATLAB's or damaged, when the choice is not
@@ -113,8 +114,8 @@ def _truth(variables, values, shape, cube_name, name, refuse):
     arranged_otherwise = maps(set(permutations(shape, 2)) - {shape[:2]})
     if arranged_otherwise and cube_name is None:
         raise refuse(
-            f"The map {min(arranged_otherwise)} does not fit the scene, {_sizes(shape)} as rows × columns × bands: put one of them into the order of the "
-            f"other in MATLAB (permute), or name the scene to take it as it stands, without the map."
+            f"The map {min(arranged_otherwise)} does not fit the scene, {_sizes(shape)} as rows × columns × bands: put one of them into "
+            f"the order of the other in MATLAB (permute), or name the scene to take it as it stands, without the map."
         )
     return None, None
 
@@ -135,7 +136,8 @@ def _wavelengths(variables, values, bands):
     if np.iscomplexobj(wavelengths) or not (np.isfinite(wavelengths) & (wavelengths > 0)).all():
         return None, None
     wavelengths = wavelengths.astype(np.float64)
-    return vectors[0], wavelengths * 1000 if wavelengths.max() < 100 else wavelengths  # no scene ends below 100 nm or begins beyond 100 micrometres
+    in_micrometres = wavelengths.max() < 100  # no scene ends below 100 nm
+    return vectors[0], wavelengths * 1000 if in_micrometres else wavelengths
 
 
 def _open_version_5(path):
@@ -179,24 +181,26 @@ def _open_with_gdal(path):
         if array is None:
             variables[name] = _Variable((), "cell")  # references, which GDAL does not read
             continue
-        kind = array.GetAttribute("MATLAB_class")
-        kind = kind.ReadAsString() if kind is not None else "unknown"
-        stored = array.GetDataType()
-        if gdal.DataTypeIsComplex(stored.GetNumericDataType()):
+        attributes = _attributes(array)
+        kind = attributes.get("MATLAB_class", "unknown")
+        if gdal.DataTypeIsComplex(array.GetDataType().GetNumericDataType()):
             kind = f"complex {kind}"
-        empty = array.GetAttribute("MATLAB_empty") is not None
-        shape = tuple(array.ReadAsArray()) if empty else tuple(d.GetSize() for d in array.GetDimensions() or [])[::-1]
+        shape = array.ReadAsArray() if "MATLAB_empty" in attributes else tuple(d.GetSize() for d in array.GetDimensions() or [])[::-1]
         variables[name] = _Variable(tuple(int(size) for size in shape), kind)
     for name in group.GetGroupNames() or []:
         if not name.startswith("#"):
-            sparse = group.OpenGroup(name).GetAttribute("MATLAB_sparse") is not None
-            variables[name] = _Variable((), "sparse" if sparse else "struct")
+            variables[name] = _Variable((), "sparse" if "MATLAB_sparse" in _attributes(group.OpenGroup(name)) else "struct")
 
     def read(name):
         values = _quiet(dataset.GetRootGroup().OpenMDArray(name).ReadAsArray).T
         return values if variables[name].kind == "logical" else values.astype(variables[name].kind, copy=False)
 
     return variables, read
+
+
+def _attributes(item):
+    # Asked for one by one, those that are absent are errors where the host has switched GDAL's exceptions on.
+    return {attribute.GetName(): attribute.Read() for attribute in item.GetAttributes() or []}
 
 
 def _quiet(call, *arguments, needed=True):
