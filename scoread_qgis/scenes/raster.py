@@ -41,6 +41,7 @@ class RasterFile:
             )
         if self.dataset.GetGCPCount() and not crs:
             crs = self.dataset.GetGCPProjection()
+        self._check_size()
         self.geotransform = self.dataset.GetGeoTransform(can_return_null=True)
         self.crs = crs or self.dataset.GetProjection()
         self.table = table or read_band_table(self.dataset)
@@ -69,6 +70,17 @@ class RasterFile:
 
     def _unreadable(self, reason):
         return f"{self.name} cannot be opened as a raster: {reason or 'no GDAL driver recognises it'}. Check that the file is whole and its format known."
+
+    def _check_size(self):
+        """GDAL reads zeros where an ENVI file ends too early; a scene must not have rows of them."""
+        header = self.dataset.GetMetadata("ENVI")
+        if not header or header.get("file_compression", "0") != "0":
+            return
+        bits = gdal.GetDataTypeSize(self.dataset.GetRasterBand(1).DataType)
+        needed = int(header.get("header_offset", 0)) + self.rows * self.columns * self.count * bits // 8
+        size = gdal.VSIStatL(self.dataset.GetFileList()[0]).size
+        if size < needed:
+            raise ValueError(f"{self.name} is truncated: the file has {size} bytes and its header promises {needed}. Fetch it again.")
 
     def read_bands(self, first, last, numbers):
         """Rows first..last-1 of the bands `numbers` (from 1): values (bands, rows, columns) float32 and where each holds a value, bool."""
