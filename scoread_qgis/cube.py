@@ -62,13 +62,23 @@ class Cube:
         return np.asarray(coordinates, dtype=np.float64)
 
     def blocks(self, halo=0, progress=None, message="reading"):
-        """Yield the whole scene as `Block`s from top to bottom, each with `halo` rows of context where the scene has them."""
+        """Yield the whole scene as `Block`s from top to bottom, each with `halo` rows of context where the scene has them.
+
+        Every row is read once: the context that neighbouring blocks share is kept from one to the next.
+        """
         progress = progress or Progress()
+        values = valid = None
+        end = 0  # row after the last one read
         for row in range(0, self.rows, self.rows_per_block):
-            last = min(row + self.rows_per_block, self.rows)
             progress(row / self.rows, f"{message}, row {row + 1} of {self.rows}")
+            last = min(row + self.rows_per_block, self.rows)
             above, below = min(halo, row), min(halo, self.rows - last)
-            values, valid = self.read(row - above, last + below)
+            keep = max(end - (row - above), 0)
+            more = self.read(end if keep else row - above, last + below)
+            if keep:
+                more = tuple(np.concatenate([old[len(old) - keep :], new]) for old, new in zip((values, valid), more))
+            values, valid = more
+            end = last + below
             yield Block(values, valid, row, above, below)
         progress(1.0, f"{message}, row {self.rows} of {self.rows}")
 

@@ -1,0 +1,96 @@
+# Everything a developer runs. `make demo` and `make test` set up what they need on Debian 12; the others too.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PLUGIN := scoread_qgis
+DEBIAN_PACKAGES := qgis python3-qgis python3-gdal python3-scipy python3-matplotlib python3-h5py python3-venv gdal-bin xvfb zip
+PYTHON := .venv/bin/python
+INSTALLED := .venv/.installed
+SOURCES := $(shell find $(PLUGIN) resources -type f -not -name '*.pyc') metadata.txt LICENSE
+BUILT := build/$(PLUGIN)/.built
+PROFILE ?= $(HOME)/.local/share/QGIS/QGIS3/profiles/default
+DATA ?= ../shared/data/scenes
+
+export QT_QPA_PLATFORM ?= offscreen
+# Debian's qgis_process wrapper and others read these; the tests and the demo run the plugin that was built.
+export QGIS_PLUGINPATH := $(CURDIR)/build
+
+.PHONY: help setup demo test build install package lint benchmark clean
+
+help:
+	@echo "make demo       set up, make a sample scene, train, detect, and show where the results are (build/demo)"
+	@echo "make test       set up and run the whole test suite"
+	@echo "make build      the plugin as a folder, build/$(PLUGIN)"
+	@echo "make install    the plugin into the QGIS profile $(PROFILE)"
+	@echo "make package    the plugin as a zip for QGIS' plugin manager, dist/$(PLUGIN).zip"
+	@echo "make benchmark  all detectors on all .mat scenes of DATA=<folder>"
+	@echo "make lint       ruff"
+	@echo "make clean      remove what was built (not .venv)"
+
+setup: $(INSTALLED)
+
+# Debian's own python3 is the one that QGIS' bindings belong to, whatever else is first on PATH.
+$(INSTALLED): requirements.txt requirements-dev.txt Makefile
+	@missing=""; \
+	if command -v dpkg-query >/dev/null; then \
+	  for package in $(DEBIAN_PACKAGES); do \
+	    dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+	  done; \
+	fi; \
+	if [ -n "$$missing" ]; then \
+	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  if [ -n "$$sudo" ] && ! command -v sudo >/dev/null; then echo "Install as root first: apt-get install$$missing" >&2; exit 1; fi; \
+	  $$sudo apt-get update; \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
+	fi
+	@if ! /usr/bin/python3 -c 'import qgis.core, osgeo.gdal, scipy' 2>/dev/null; then \
+	  echo "This machine has no apt, or its /usr/bin/python3 lacks QGIS. Needed: QGIS 3.22 or newer with its Python bindings," >&2; \
+	  echo "GDAL and SciPy for the same Python, and the modules venv and pip. On Debian or Ubuntu: $(DEBIAN_PACKAGES)" >&2; \
+	  exit 1; \
+	fi
+	/usr/bin/python3 -m venv --system-site-packages .venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+build: $(BUILT)
+
+$(BUILT): $(SOURCES) Makefile
+	@rm -rf build/$(PLUGIN)
+	@mkdir -p build
+	@cp -r $(PLUGIN) build/$(PLUGIN)
+	@cp -r resources metadata.txt LICENSE build/$(PLUGIN)/
+	@find build/$(PLUGIN) -name __pycache__ -prune -exec rm -rf {} +
+	@touch $@
+	@echo "built build/$(PLUGIN)"
+
+install: build
+	mkdir -p "$(PROFILE)/python/plugins"
+	rm -rf "$(PROFILE)/python/plugins/$(PLUGIN)"
+	cp -r build/$(PLUGIN) "$(PROFILE)/python/plugins/"
+	@echo "Start QGIS and switch on \"ScoreAD anomaly detection\" in Plugins > Manage and Install Plugins."
+
+package: dist/$(PLUGIN).zip
+
+dist/$(PLUGIN).zip: $(BUILT) $(INSTALLED)
+	@mkdir -p dist
+	@rm -f $@
+	cd build && zip -q -r -X ../$@ $(PLUGIN) -x '*/.built' '*/__pycache__/*'
+	@echo "packaged $@"
+
+demo: $(INSTALLED) $(BUILT)
+	$(PYTHON) scripts/demo.py build/demo
+
+test: $(INSTALLED) $(BUILT)
+	$(PYTHON) -m pytest
+
+benchmark: $(INSTALLED)
+	PYTHONPATH=. $(PYTHON) benchmarks/detectors.py "$(DATA)" build/benchmark
+
+lint: $(INSTALLED)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,177 @@
+"""What all algorithms of the provider share: names, help made from the parameters, progress, cancellation and errors."""
+
+import html
+import inspect
+import time
+from pathlib import Path
+
+from qgis.core import QgsProcessingAlgorithm, QgsProcessingException, QgsProcessingParameterDefinition
+from qgis.PyQt.QtGui import QIcon
+
+from ..dependencies import missing_packages
+from ..progress import Cancelled, Progress
+
+_ICONS = Path(__file__).parents[1] / "resources" / "icons"
+_HELP_URL = "https://github.com/scoread-qgis/scoread_qgis/blob/main/docs/algorithms.md#"
+
+
+class Algorithm(QgsProcessingAlgorithm):
+    """An algorithm of the provider. Subclasses set the constants, declare parameters in `declare` and work in `prepare` and `run`.
+
+    NAME and the parameter names are permanent, since models and scripts keep them.
+    """
+
+    NAME = TITLE = GROUP = HELP = ""
+    TAGS = ()
+    NEEDS = ("torch", "scipy")  # packages that the algorithm imports, and QGIS may lack
+
+    def declare(self):
+        """Declare parameters with `self.add` and further outputs with `self.addOutput`."""
+        raise NotImplementedError
+
+    def prepare(self, parameters, context):
+        """Read layers and values into attributes. Runs on the main thread, so it must be quick."""
+        raise NotImplementedError
+
+    def run(self, progress, log):
+        """Do the work on the background thread and return the outputs. Raise ValueError with a remedy for what the user can mend.
+
+        progress: `Progress`. log(text): a line for the log of the run.
+        """
+        raise NotImplementedError
+
+    def finish(self, context):
+        """What is left to do with outputs that are there, such as styling them. Not called after a cancel."""
+
+    def supported(self, function, options, log):
+        """The `options` that `function` takes; the log tells of the others."""
+        known = inspect.signature(function).parameters
+        for name in sorted(set(options) - set(known) - {"seed"}):
+            log(f"{name.upper()} does not matter here and is passed over.")
+        return {name: value for name, value in options.items() if name in known}
+
+    def add(self, definition, help_text, advanced=False):
+        definition.setHelp(help_text)
+        if advanced:
+            definition.setFlags(definition.flags() | QgsProcessingParameterDefinition.Flag.FlagAdvanced)
+        self.addParameter(definition)
+
+    def initAlgorithm(self, configuration=None):
+        self.declare()
+
+    def prepareAlgorithm(self, parameters, context, feedback):
+        self.prepare(parameters, context)
+        return True
+
+    def processAlgorithm(self, parameters, context, feedback):
+        self._done = False
+        try:
+            results = self.run(Progress(_Report(feedback)), feedback.pushInfo)
+            self._done = True
+            return results
+        except Cancelled:
+            return {}
+        except (ValueError, OSError) as error:
+            raise QgsProcessingException(str(error)) from error
+
+    def postProcessAlgorithm(self, context, feedback):
+        if self._done:
+            self.finish(context)
+        return {}
+
+    def createInstance(self):
+        return type(self)()
+
+    def name(self):
+        return self.NAME
+
+    def displayName(self):
+        return self.TITLE
+
+    def group(self):
+        return self.GROUP
+
+    def groupId(self):
+        return self.GROUP.lower().replace(" ", "_")
+
+    def tags(self):
+        return ["hyperspectral", "anomaly", "anomalies", "detection", *self.TAGS]
+
+    def icon(self):
+        return QIcon(self.svgIconPath())
+
+    def svgIconPath(self):
+        return str(_ICONS / f"{self.NAME}.svg")
+
+    def helpUrl(self):
+        return _HELP_URL + self.TITLE.lower().replace(" ", "-").replace("(", "").replace(")", "")
+
+    def shortHelpString(self):
+        paragraphs = [f"<p>{html.escape(self.HELP)}</p>"]
+        for advanced in (False, True):
+            for definition in self.parameterDefinitions():
+                if bool(definition.flags() & QgsProcessingParameterDefinition.Flag.FlagAdvanced) == advanced:
+                    paragraphs.append(f"<p><b>{html.escape(definition.description())}</b>: {html.escape(definition.help())}</p>")
+        return "\n".join(paragraphs)
+
+    def canExecute(self):
+        message = missing_packages(self.NEEDS)
+        return not message, message
+
+
+class _Report:
+    """Passes progress on to QGIS with the time that is left, and turns a cancel of the user into `Cancelled`."""
+
+    def __init__(self, feedback):
+        self._feedback = feedback
+        self._start = self._shown = time.monotonic()
+
+    def __call__(self, fraction, message):
+        if self._feedback.isCanceled():
+            raise Cancelled
+        now = time.monotonic()
+        if now - self._shown < 0.2 and fraction < 1:
+            return
+        self._shown = now
+        self._feedback.setProgress(100 * fraction)
+        elapsed = now - self._start
+        left = f", about {_duration(elapsed / fraction * (1 - fraction))} left" if fraction > 0.02 and elapsed > 1 else ""
+        self._feedback.setProgressText(message + left)
+
+
+def _duration(seconds):
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def check_writable(path, suffix):
+    """Raise ValueError if a file cannot be made at `path`, or it does not end in `suffix`: better known before the work than after."""
+    path = Path(path)
+    if path.suffix.lower() != suffix:
+        raise ValueError(f"{path}: give the file a name that ends in {suffix}.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder. Give the name of a file.")
+    trial = path.with_name(f".{path.name}.trial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}. Choose a folder that you may write to.") from error
+
+
+def optional_values(algorithm, parameters, context, integers=(), reals=(), flags=(), texts=()):
+    """The parameters that are set, as a dictionary from lower-case name to value."""
+    readers = (
+        (integers, algorithm.parameterAsInt),
+        (reals, algorithm.parameterAsDouble),
+        (flags, algorithm.parameterAsBoolean),
+        (texts, algorithm.parameterAsEnumString),
+    )
+    return {
+        name.lower(): read(parameters, name, context)
+        for names, read in readers
+        for name in names
+        if parameters.get(name, algorithm.parameterDefinition(name).defaultValue()) is not None
+    }

@@ -1,0 +1,96 @@
+"""Detect anomalies: the anomaly map of a scene, by a model that Train SGM or Train FERS made."""
+
+from qgis.core import (
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterDestination,
+    QgsProcessingParameterRasterLayer,
+)
+
+from .base import Algorithm, optional_values
+from .inputs import (
+    BANDS,
+    DEVICE,
+    DEVICE_HELP,
+    INPUT,
+    MASK,
+    SEED,
+    SEED_HELP,
+    bands_parameter,
+    device_parameter,
+    fitting_cube,
+    mask_parameter,
+    mask_source,
+    raster_source,
+    seed_parameter,
+)
+from .maps import style_map, write_map
+
+MODEL, T, PERTURBATIONS, READOUT, OUTPUT = "MODEL", "T", "PERTURBATIONS", "READOUT", "OUTPUT"
+READOUTS = ["sum", "product", "autoencoder"]
+
+
+class DetectAnomalies(Algorithm):
+    NAME = "detect_anomalies"
+    TITLE = "Detect anomalies"
+    GROUP = "Anomaly detection"
+    TAGS = ("score", "fers", "scoread", "map")
+    HELP = (
+        "Maps how little each pixel of a scene fits what a model has learnt: the model of Train SGM, or of Train FERS. Needs no labels and no "
+        "threshold. The map has the grid and CRS of the scene; larger is more anomalous."
+    )
+
+    def declare(self):
+        integer, real = QgsProcessingParameterNumber.Type.Integer, QgsProcessingParameterNumber.Type.Double
+        self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with the bands that the model was trained on.")
+        self.add(QgsProcessingParameterFile(MODEL, "Model", extension="pt"), "Model file made by Train SGM or Train FERS.")
+        self.add(bands_parameter(INPUT), "Bands to choose from. Unset: those of the model, by wavelength where known, else by number.")
+        self.add(mask_parameter(), "Polygons or raster (not 0) that say where to look. Unset: everywhere.")
+        self.add(seed_parameter(), SEED_HELP)
+        self.add(device_parameter(), DEVICE_HELP)
+        self.add(
+            QgsProcessingParameterNumber(T, "Time t", real, optional=True, minValue=1e-5, maxValue=1),
+            "SGM of the paper mode: time of the perturbation kernel, hence how much noise is added to a spectrum. Unset: 0.05, as published.",
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterNumber(PERTURBATIONS, "Perturbations", integer, optional=True, minValue=1, maxValue=100_000),
+            "SGM of the paper mode: how many noised copies of a spectrum are asked for their score. Unset: 100, as published.",
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterEnum(READOUT, "Readout", READOUTS, optional=True, usesStaticStrings=True),
+            "FERS only: RX of the sum of the features, the product of two RX maps, or the error of a small autoencoder. Unset: as published, "
+            "by the number of bands.",
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterRasterDestination(OUTPUT, "Anomaly map"),
+            "Anomaly score, Float32, on the grid and CRS of the scene; nodata where a band has no data. Larger is more anomalous.",
+        )
+
+    def prepare(self, parameters, context):
+        self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
+        self.model = self.parameterAsFile(parameters, MODEL, context)
+        self.bands = self.parameterAsInts(parameters, BANDS, context)
+        self.mask = mask_source(self.parameterAsLayer(parameters, MASK, context))
+        self.device = self.parameterAsEnumString(parameters, DEVICE, context)
+        self.options = optional_values(self, parameters, context, integers=(SEED, PERTURBATIONS), reals=(T,), texts=(READOUT,))
+        self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
+
+    def run(self, progress, log):
+        from ..detectors.device import pick_device
+        from ..detectors.model_file import Model
+
+        device = pick_device(self.device)
+        log(f"Device: {device}.")
+        progress(0.0, "reading the model")
+        model = Model.load(self.model, device)
+        cube = fitting_cube(self.scene, model, self.bands, self.mask, log)
+        options = self.supported(model.detector.detect, self.options, log)
+        write_map(self.output, cube.raster, "Anomaly score", model.detector.detect(cube, progress=progress, **options))
+        return {OUTPUT: self.output}
+
+    def finish(self, context):
+        style_map(self.output, context)

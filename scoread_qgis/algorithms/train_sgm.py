@@ -1,0 +1,121 @@
+"""Train SGM: learn the spectra of a scene, without labels, as a score-based generative model."""
+
+from qgis.core import (
+    QgsProcessing,
+    QgsProcessingOutputNumber,
+    QgsProcessingParameterBoolean,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterFileDestination,
+    QgsProcessingParameterMultipleLayers,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterLayer,
+)
+
+from .base import Algorithm, check_writable, optional_values
+from .inputs import (
+    BANDS,
+    DEVICE,
+    DEVICE_HELP,
+    INPUT,
+    MASK,
+    SEED,
+    SEED_HELP,
+    bands_parameter,
+    device_parameter,
+    good_cubes,
+    mask_parameter,
+    mask_source,
+    raster_source,
+    seed_parameter,
+    software_versions,
+)
+
+MODE, MORE_INPUTS, MODEL, LOSS = "MODE", "MORE_INPUTS", "MODEL", "LOSS"
+EPOCHS, BATCH_SIZE, LEARNING_RATE, SIGMA, HIDDEN = "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "SIGMA", "HIDDEN"
+CONDITIONAL, OUTER_WINDOW, INNER_WINDOW, SAMPLES = "CONDITIONAL", "OUTER_WINDOW", "INNER_WINDOW", "SAMPLES"
+
+
+class TrainSGM(Algorithm):
+    NAME = "train_sgm"
+    TITLE = "Train SGM"
+    GROUP = "Anomaly detection"
+    TAGS = ("score", "generative", "model", "learn", "scoread")
+    HELP = (
+        "Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file "
+        "for Detect anomalies. The model fits this scene and others of the same sensor."
+    )
+
+    def declare(self):
+        number, integer, real = QgsProcessingParameterNumber, QgsProcessingParameterNumber.Type.Integer, QgsProcessingParameterNumber.Type.Double
+        self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with many spectral bands.")
+        self.add(bands_parameter(INPUT), "Bands to use. Unset: all good bands, which the log names.")
+        self.add(mask_parameter(), "Polygons or raster (not 0) that say which pixels to train on, where clean background is known. Unset: all.")
+        self.add(
+            QgsProcessingParameterEnum(MODE, "Mode", ["Default", "Paper"], defaultValue=0),
+            "Default: seconds, and one setting for all scenes. Paper: ScoreAD as published (arXiv 2601.12379), minutes.",
+        )
+        self.add(seed_parameter(), SEED_HELP)
+        self.add(device_parameter(), DEVICE_HELP)
+        self.add(
+            QgsProcessingParameterMultipleLayers(MORE_INPUTS, "Further scenes of the sensor", QgsProcessing.SourceType.TypeRaster, optional=True),
+            "Scenes that the model learns too. The mask does not apply to them.",
+            advanced=True,
+        )
+        for name, label, kind, least, text in (
+            (SAMPLES, "Training pixels", integer, 100, "How many pixels, drawn from all over the scenes, are trained on at most."),
+            (EPOCHS, "Epochs", integer, 1, "How often training goes through the pixels. Published: 100."),
+            (BATCH_SIZE, "Batch size", integer, 1, "Spectra in a training step. Published: 16."),
+            (LEARNING_RATE, "Learning rate", real, 1e-9, "Size of the training steps. Published: 0.00003."),
+            (SIGMA, "Sigma", real, 1.0001, "Paper mode: base of the noise scale of the diffusion. Published: 5."),
+            (HIDDEN, "Hidden width", integer, 8, "Width of the network's hidden layers. Published: 256."),
+            (OUTER_WINDOW, "Outer window", integer, 3, "Paper mode, conditional: odd width in pixels of the window that context comes from. Published: 3, 5 or 7."),
+            (INNER_WINDOW, "Inner window", integer, 1, "Paper mode, conditional: odd width in pixels of the window that context does not come from. Published: 1, 3 or 5."),
+        ):  # fmt: skip
+            self.add(number(name, label, kind, optional=True, minValue=least), f"{text} Unset: what the mode takes.", advanced=True)
+        self.add(
+            QgsProcessingParameterBoolean(CONDITIONAL, "Conditional", optional=True, defaultValue=False),
+            "Paper mode: give the network the most similar spectrum around the pixel as context.",
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterFileDestination(MODEL, "Model", "Models (*.pt)"),
+            "File for the model: weights, scaling, wavelengths, settings, loss curve. Detect anomalies takes it.",
+        )
+        self.addOutput(QgsProcessingOutputNumber(LOSS, "Training loss at the end"))
+
+    def prepare(self, parameters, context):
+        self.scenes = [raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")]
+        for layer in self.parameterAsLayerList(parameters, MORE_INPUTS, context):
+            self.scenes.append(raster_source(layer, "One of the further scenes"))
+        self.bands = self.parameterAsInts(parameters, BANDS, context)
+        self.mask = mask_source(self.parameterAsLayer(parameters, MASK, context))
+        self.paper = self.parameterAsEnum(parameters, MODE, context) == 1
+        self.seed = self.parameterAsInt(parameters, SEED, context)
+        self.device = self.parameterAsEnumString(parameters, DEVICE, context)
+        self.settings = optional_values(
+            self, parameters, context,
+            integers=(SAMPLES, EPOCHS, BATCH_SIZE, HIDDEN, OUTER_WINDOW, INNER_WINDOW), reals=(LEARNING_RATE, SIGMA), flags=(CONDITIONAL,),
+        )  # fmt: skip
+        self.model = self.parameterAsFileOutput(parameters, MODEL, context)
+
+    def run(self, progress, log):
+        check_writable(self.model, ".pt")
+        from ..detectors.device import pick_device
+        from ..detectors.model_file import Model
+
+        if self.paper:
+            from ..detectors.paper import PaperSGM as detector_class
+        else:
+            from ..detectors.sgm import SGM as detector_class
+        device = pick_device(self.device)
+        log(f"Device: {device}.")
+        cubes, band_numbers = good_cubes(self.scenes, self.bands, self.mask, log, progress.part(0.0, 0.1))
+        settings = self.supported(detector_class.train, self.settings, log)
+        detector = detector_class.train(cubes, **settings, seed=self.seed, device=device, progress=progress.part(0.1, 1.0))
+        wavelengths = None if cubes[0].wavelengths is None else [float(w) for w in cubes[0].wavelengths]
+        loss_curve = detector.loss_curve
+        Model(
+            detector, cubes[0].bands, wavelengths, band_numbers, settings, self.seed, software_versions(), loss_curve
+        ).save(self.model)  # fmt: skip
+        log(f"Loss: {loss_curve[0]:.4g} at the start, {loss_curve[-1]:.4g} at the end.")
+        return {MODEL: self.model, LOSS: loss_curve[-1]}

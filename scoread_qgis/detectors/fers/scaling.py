@@ -1,0 +1,48 @@
+"""The scale of a scene, as FERS wants it, and the pixels beyond its edges."""
+
+import numpy as np
+
+from ...progress import Progress
+
+
+class SceneScaling:
+    """From the units of a scene to -0.1..0.1, by its smallest and largest value over all bands and valid pixels.
+
+    Pixels that are not valid become the mean spectrum of the scene, which disturbs a convolution beside them least.
+    """
+
+    def __init__(self, cube, progress=None):
+        """Reads the scene once. Raises ValueError where it has no valid pixel or is constant."""
+        progress = progress or Progress()
+        minimum, maximum, total, count = np.inf, -np.inf, np.zeros(cube.bands), 0
+        for block in cube.blocks(progress=progress, message="FERS, scaling"):
+            for values, valid in zip(block.values[block.inner], block.valid[block.inner]):
+                values = values[valid]
+                if len(values):
+                    minimum, maximum = min(minimum, float(values.min())), max(maximum, float(values.max()))
+                    total += values.sum(0, dtype=np.float64)
+                    count += len(values)
+        if count == 0:
+            raise ValueError("the scene has no valid pixel")
+        if minimum == maximum:
+            raise ValueError(f"all values of the scene are {minimum:g}: there is nothing to tell apart")
+        self.minimum, self.maximum = minimum, maximum
+        self.fill = self._scaled(total / count).astype(np.float32)
+
+    def _scaled(self, values):
+        return (values - self.minimum) * (0.2 / (self.maximum - self.minimum)) - 0.1
+
+    def __call__(self, values, valid):
+        """Scaled spectra (..., bands) float32 of values (..., bands)."""
+        scaled = self._scaled(values.astype(np.float32))
+        if not valid.all():
+            scaled[~valid] = self.fill
+        return scaled
+
+
+def mirrored(index, size):
+    """Indices into 0..size-1 of positions that may lie outside: mirrored at the first and last one, as often as needed."""
+    if size == 1:
+        return np.zeros_like(index)
+    index = np.abs(index) % (2 * size - 2)
+    return np.where(index < size, index, 2 * size - 2 - index)

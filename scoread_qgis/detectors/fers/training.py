@@ -1,0 +1,194 @@
+"""Training of FERS: both stages, one after the other, on patches of background scenes."""
+
+import math
+
+import numpy as np
+import torch
+from torch.nn.functional import pad
+
+from ...progress import Cancelled, Progress
+from .backbones import calibrate, freeze, load_weights, random_weights
+from .detector import FERS
+from .losses import spatial_loss, spectral_loss
+from .scaling import SceneScaling, mirrored
+from .spatial import Restoration, SpatialBranch
+from .spectral import PADDING, ReverseDistillation
+
+MOST_PATCHES = 128  # kept in memory: 400 MB at 64 x 64 pixels and 188 bands
+
+
+def train(cubes, patch=64, epochs=60, batch=16, learning_rate=5e-3, backbone=0, backbone_weights=(), seed=0, device="cpu", progress=None,
+          on_checkpoint=None):
+    """Train FERS on scenes of background and return the detector.
+
+    cubes: sequence of Cube with the same bands. patch: width of the training patches in pixels, a multiple of 16. epochs: of each stage.
+    backbone: 0 compact, 1 as published.
+    backbone_weights: for the published backbone, paths of state dicts in torchvision's layout, of Wide-ResNet-101-2, ResNet34 or both. A
+        frozen network without such a file has random orthogonal filters with calibrated normalisation.
+    on_checkpoint: called with the detector trained so far when the work is cancelled; Cancelled then continues on its way.
+    The patches are drawn at random places, as many as cover the scenes once, and kept in memory.
+    """
+    progress = progress or Progress()
+    if patch < 16 or patch % 16:
+        raise ValueError(f"the width of the patches has to be a multiple of 16; this is {patch}")
+    if backbone_weights and backbone == 0:
+        raise ValueError("weight files are for the published backbone (1); the compact one has none")
+    bands = cubes[0].bands
+    if any(cube.bands != bands for cube in cubes):
+        raise ValueError(f"the scenes have different numbers of bands: {', '.join(str(cube.bands) for cube in cubes)}")
+    patches = Patches(cubes, patch, seed, progress.part(0, 0.05), device)
+    generators = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(generators):
+        torch.manual_seed(seed)
+        training = Training(bands, backbone, backbone_weights, patches, batch, device)
+        try:
+            training.spectral_stage(epochs, learning_rate, progress.part(0.05, 0.5))
+            training.spatial_stage(epochs, learning_rate, progress.part(0.5, 1))
+        except Cancelled:
+            if on_checkpoint is not None:
+                on_checkpoint(training.detector())
+            raise
+    progress(1.0, "FERS, trained")
+    return training.detector()
+
+
+class Patches:
+    """Training patches, scaled scene by scene: spectra (n, width, width, bands) float32, valid (n, width, width) bool."""
+
+    def __init__(self, cubes, width, seed, progress, device):
+        wanted = [max(1, round(cube.rows * cube.columns / width ** 2)) for cube in cubes]
+        if sum(wanted) > MOST_PATCHES:
+            wanted = [max(1, count * MOST_PATCHES // sum(wanted)) for count in wanted]
+        spectra, valid = [], []
+        for i, (cube, count) in enumerate(zip(cubes, wanted)):
+            part = progress.part(i / len(cubes), (i + 1) / len(cubes))
+            scaling = SceneScaling(cube, part.part(0, 0.5))
+            random = np.random.Generator(np.random.Philox(key=[seed, i]))
+            for j in range(count):
+                part(0.5 + 0.5 * j / count, f"FERS, reading patches of scene {i + 1} of {len(cubes)}")
+                values, usable = _draw(cube, width, random)
+                spectra.append(scaling(values, usable))
+                valid.append(usable)
+        self.spectra = torch.from_numpy(np.stack(spectra)).to(device)
+        self.valid = torch.from_numpy(np.stack(valid)).to(device)
+
+    def __len__(self):
+        return len(self.spectra)
+
+    def batch(self, chosen):
+        """Patches (n, bands, width, width) and valid (n, 1, width, width)."""
+        return self.spectra[chosen].permute(0, 3, 1, 2), self.valid[chosen].unsqueeze(1)
+
+
+def _draw(cube, width, random):
+    """The values and the validity of a patch at a random place: of the first with half its pixels valid, or else the best of ten."""
+    best = None
+    for _ in range(10):
+        rows = mirrored(random.integers(0, max(cube.rows - width, 0) + 1) + np.arange(width), cube.rows)
+        columns = mirrored(random.integers(0, max(cube.columns - width, 0) + 1) + np.arange(width), cube.columns)
+        valid = np.zeros((width, width), bool)
+        values = np.zeros((width, width, cube.bands), np.float32)
+        for start in range(rows.min(), rows.max() + 1, cube.rows_per_block):
+            last = min(start + cube.rows_per_block, rows.max() + 1)
+            read, usable = cube.read(start, last)
+            inside = (rows >= start) & (rows < last)
+            place = np.ix_(rows[inside] - start, columns)
+            values[inside], valid[inside] = read[place], usable[place]
+        if best is None or valid.sum() > best[1].sum():
+            best = values, valid
+        if valid.mean() >= 0.5:
+            break
+    return best
+
+
+class Training:
+    """The networks, and what each stage does with them.
+
+    losses: one dict for each epoch, stage 1 first, of the mean of each part of the loss by name.
+    """
+
+    def __init__(self, bands, backbone, backbone_weights, patches, batch, device):
+        self.backbone, self.patches, self.batch, self.losses = backbone, patches, batch, []
+        self.spectral = ReverseDistillation(bands, backbone)
+        self.spatial = SpatialBranch(bands, backbone)
+        self.restoration = Restoration(bands, backbone)
+        frozen = {"Wide-ResNet-101-2": random_weights(self.spectral.teacher), "ResNet34": random_weights(self.spatial.backbone)}
+        loaded = [load_weights(frozen, path) for path in backbone_weights]
+        for network in (self.spectral, self.spatial, self.restoration):
+            network.to(device, memory_format=torch.channels_last)
+        images, _ = patches.batch(slice(batch))
+        with torch.no_grad():
+            hidden = self.spectral.branch.conv_h(pad(images, (PADDING,) * 4, mode="reflect"))
+            for network, inputs in ((self.spectral.teacher, hidden), (self.spatial.backbone, self.spatial.rgb(images))):
+                if network in loaded:
+                    freeze(network)
+                else:
+                    calibrate(network, inputs)
+
+    def detector(self):
+        return FERS(self.spectral.branch, self.spatial, self.backbone, self.losses)
+
+    def spectral_stage(self, epochs, learning_rate, progress):
+        """Stage 1: reverse distillation."""
+        self.spectral.train()
+
+        def loss_parts(inputs, valid):
+            reconstruction, logits, teacher, student = self.spectral(inputs)
+            return spectral_loss(inputs, only_valid(reconstruction, inputs, valid), pixels(logits, valid), teacher, student)
+
+        self._optimise(self.spectral, loss_parts, epochs, learning_rate, progress, "FERS, stage 1 of 2")
+        self.spectral.eval()
+
+    def spatial_stage(self, epochs, learning_rate, progress):
+        """Stage 2: the spatial branch learns what the spectral one, now frozen, does not say."""
+        student = torch.nn.ModuleList([self.spatial, self.restoration])
+        self.spatial.train()
+
+        def loss_parts(inputs, valid):
+            f_spe = self.spectral_features(inputs)
+            f_spa = self.spatial(inputs)
+            restored = only_valid(self.restoration(f_spe + f_spa), inputs, valid)
+            return spatial_loss(inputs, restored, pixels(f_spe, valid), pixels(f_spa, valid))
+
+        self._optimise(student, loss_parts, epochs, learning_rate, progress, "FERS, stage 2 of 2")
+        self.spatial.eval()
+
+    def spectral_features(self, inputs):
+        """f_spe of patches, without gradients."""
+        halo = self.spectral.branch.halo
+        with torch.no_grad():
+            return self.spectral.branch(pad(inputs, (halo,) * 4, mode="reflect"))[..., halo:-halo, halo:-halo]
+
+    def _optimise(self, network, loss_parts, epochs, learning_rate, progress, stage):
+        optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=learning_rate, betas=(0.5, 0.999))
+        steps = max(1, round(len(self.patches) / self.batch))
+        for epoch in range(epochs):
+            order = torch.randperm(len(self.patches))
+            means = {}
+            for step in range(steps):
+                done = epoch * steps + step
+                shown = f", loss {self.losses[-1]['loss']:.3g}" if epoch else ""
+                message = f"{stage}, step {done + 1} of {epochs * steps}{shown}"
+                progress(done / (epochs * steps), message)
+                parts = loss_parts(*self.patches.batch(order[step * self.batch:(step + 1) * self.batch]))
+                loss = sum(parts.values())
+                progress((done + 0.4) / (epochs * steps), message)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                for name, value in dict(parts, loss=loss).items():
+                    means[name] = means.get(name, 0.0) + value.item() / steps
+            if not math.isfinite(means["loss"]):
+                raise ValueError(f"{stage}: the training diverged; try a smaller learning rate")
+            self.losses.append(means)
+
+
+def only_valid(restored, inputs, valid):
+    """Restored images, with the input itself where it is not valid, so that no loss comes from there."""
+    return restored if valid.all() else torch.where(valid, restored, inputs)
+
+
+def pixels(features, valid):
+    """Features (valid pixels, channels) of features (n, channels, rows, columns) and valid (n, 1, rows, columns)."""
+    features, valid = features.permute(0, 2, 3, 1), valid[:, 0]
+    return features.flatten(0, 2) if valid.all() else features[valid]

@@ -1,0 +1,55 @@
+"""The Processing provider "scoread": the algorithms, the designer models that come with the plugin, and the plugin's one setting."""
+
+from pathlib import Path
+
+from processing.core.ProcessingConfig import ProcessingConfig, Setting
+from qgis.core import QgsProcessingModelAlgorithm, QgsProcessingProvider
+from qgis.PyQt.QtGui import QIcon
+
+from .algorithms.detect_anomalies import DetectAnomalies
+from .algorithms.detect_rx import DetectRX
+from .algorithms.import_matlab import ImportMatlab
+from .algorithms.sample_scene import SampleScene
+
+from .algorithms.train_sgm import TrainSGM
+from .settings import MEMORY_SETTING
+
+PLUGIN_FOLDER = Path(__file__).parent
+ICON = str(PLUGIN_FOLDER / "resources" / "icons" / "scoread.svg")
+
+
+class ScoreadProvider(QgsProcessingProvider):
+    def id(self):
+        return "scoread"
+
+    def name(self):
+        return "ScoreAD anomaly detection"
+
+    def icon(self):
+        return QIcon(ICON)
+
+    def svgIconPath(self):
+        return ICON
+
+    def supportedOutputRasterLayerExtensions(self):
+        return ["tif"]
+
+    def load(self):
+        ProcessingConfig.settingIcons[self.name()] = self.icon()
+        ProcessingConfig.addSetting(
+            Setting(self.name(), MEMORY_SETTING, "Memory to use, in MB (0: a quarter of what is free)", 0, valuetype=Setting.INT)
+        )
+        ProcessingConfig.readSettings()
+        self.refreshAlgorithms()
+        return True
+
+    def unload(self):
+        ProcessingConfig.removeSetting(MEMORY_SETTING)
+
+    def loadAlgorithms(self):
+        for algorithm in (TrainSGM, DetectAnomalies, DetectRX, ImportMatlab, SampleScene):
+            self.addAlgorithm(algorithm())
+        for path in sorted((PLUGIN_FOLDER / "resources" / "models").glob("*.model3")):
+            model = QgsProcessingModelAlgorithm()
+            if model.fromFile(str(path)):
+                self.addAlgorithm(model)

@@ -1,0 +1,103 @@
+"""What is known of a scene's bands: wavelength, width and whether they are flagged good; and how the bands of two scenes correspond.
+
+Sources: band and dataset metadata of ENVI headers (https://www.nv5geospatialsoftware.com/docs/ENVIHeaderFiles.html), of GeoTIFFs in the
+style of the EnMAP-Box, and GDAL's IMAGERY domain (https://gdal.org/user/raster_data_model.html#imagery-domain-remote-sensing).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_TO_NANOMETRES = {
+    "nm": 1.0, "nanometer": 1.0, "nanometers": 1.0, "nanometre": 1.0, "nanometres": 1.0,
+    "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3,
+    "micrometer": 1e3, "micrometers": 1e3, "micrometre": 1e3, "micrometres": 1e3,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BandTable:
+    """The bands of a raster, one entry each.
+
+    wavelengths, fwhm: (bands,) float64 in nanometres, NaN where unknown. good: (bands,) bool, False where the file flags the band as bad.
+    """
+
+    wavelengths: np.ndarray
+    fwhm: np.ndarray
+    good: np.ndarray
+
+
+def read_band_table(dataset):
+    """The `BandTable` of an open gdal.Dataset, from wherever the file keeps it."""
+    count = dataset.RasterCount
+    bands = [dataset.GetRasterBand(number) for number in range(1, count + 1)]
+    per_band = [_lower_keys(band.GetMetadata()) for band in bands]
+    imagery = [_lower_keys(band.GetMetadata("IMAGERY")) for band in bands]
+    whole = {**_lower_keys(dataset.GetMetadata()), **_lower_keys(dataset.GetMetadata("ENVI"))}
+    unit = per_band[0].get("wavelength_units", whole.get("wavelength_units", whole.get("wavelength units")))
+
+    def values(*names):
+        from_bands = [_number(next((metadata[name] for name in names if name in metadata), None)) for metadata in per_band]
+        if not np.all(np.isnan(from_bands)):
+            return np.array(from_bands)
+        for name in names:
+            listed = [_number(text) for text in whole.get(name, "").strip("{} \n").split(",")]
+            if len(listed) == count:
+                return np.array(listed)
+        return np.full(count, np.nan)
+
+    wavelengths = values("wavelength", "wavelengths", "center_wavelength", "central_wavelength")
+    factor = _nanometres(unit, wavelengths)
+    wavelengths, fwhm = wavelengths * factor, values("fwhm") * factor
+    for name, target in (("central_wavelength_um", wavelengths), ("fwhm_um", fwhm)):
+        micrometres = np.array([_number(metadata.get(name)) for metadata in imagery])
+        target[np.isnan(target)] = micrometres[np.isnan(target)] * 1e3
+    flags = values("bbl", "good_wavelengths", "good")
+    return BandTable(wavelengths, fwhm, flags != 0)
+
+
+def _lower_keys(metadata):
+    return {key.lower(): value for key, value in (metadata or {}).items()}
+
+
+def _number(text):
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def _nanometres(unit, wavelengths):
+    """Factor from `unit` to nanometres. Without a unit, numbers below 100 can only be micrometres in the optical range."""
+    if unit and unit.strip().lower() in _TO_NANOMETRES:
+        return _TO_NANOMETRES[unit.strip().lower()]
+    return 1e3 if np.nanmax(wavelengths, initial=0) < 100 else 1.0
+
+
+def match_wavelengths(wanted, available, usable=None):
+    """Index of the band of `available` (nm) nearest to each wavelength of `wanted` (nm), -1 where none is within tolerance.
+
+    The tolerance is half the median distance between neighbouring wanted wavelengths: less than that is the same band, on any sensor.
+    Bands of `available` that are not `usable` (bool), or without a wavelength, are passed over.
+    """
+    wanted, available = np.asarray(wanted, float), np.asarray(available, float).copy()
+    if usable is not None:
+        available[~np.asarray(usable)] = np.nan
+    tolerance = 0.5 * np.median(np.diff(np.sort(wanted)))
+    distance = np.abs(wanted[:, None] - np.where(np.isnan(available), np.inf, available)[None, :])
+    nearest = distance.argmin(axis=1)
+    return np.where(distance[np.arange(len(wanted)), nearest] <= tolerance, nearest, -1)
+
+
+def list_bands(numbers, limit=8):
+    """Band numbers as a person writes them: "1-6, 12, 40"; after `limit` runs the rest is counted."""
+    numbers = sorted(int(n) for n in numbers)
+    runs = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    texts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    hidden = sum(b - a + 1 for a, b in runs[limit:])
+    return ", ".join(texts[:limit]) + (f" and {hidden} more" if hidden else "")

@@ -1,0 +1,82 @@
+"""A mask on the grid of a scene: polygons, or another raster, brought to the scene's CRS."""
+
+import os
+import tempfile
+
+import numpy as np
+from osgeo import gdal, ogr, osr
+
+
+class Mask:
+    """Pixels of a scene that may be used, read by rows. Kept in a compressed file of its own, which goes with the object.
+
+    raster: the scene (`RasterFile`) that gives the grid. Fill it with `from_polygons` or `from_raster`.
+    """
+
+    def __init__(self, raster):
+        self._folder = tempfile.TemporaryDirectory(prefix="scoread_mask_")
+        self._path = os.path.join(self._folder.name, "mask.tif")
+        self._columns = raster.columns
+        self._dataset = gdal.GetDriverByName("GTiff").Create(
+            self._path, raster.columns, raster.rows, 1, gdal.GDT_Float32, ["COMPRESS=LZW", "SPARSE_OK=TRUE", "BIGTIFF=IF_SAFER"]
+        )
+        if raster.geotransform:
+            self._dataset.SetGeoTransform(raster.geotransform)
+        self._dataset.SetProjection(raster.crs)
+
+    @classmethod
+    def from_polygons(cls, raster, polygons, crs, name="mask"):
+        """Pixels whose centre lies in one of the `polygons` (WKB) of the CRS `crs` (WKT, "" = that of the scene)."""
+        mask = cls(raster)
+        layer = ogr.GetDriverByName("Memory").CreateDataSource("").CreateLayer("mask", _reference(raster.crs), ogr.wkbUnknown)
+        to_scene = None
+        if crs and raster.crs:
+            to_scene = osr.CoordinateTransformation(_reference(crs), _reference(raster.crs))
+        for wkb in polygons:
+            feature = ogr.Feature(layer.GetLayerDefn())
+            geometry = ogr.CreateGeometryFromWkb(bytes(wkb))
+            if to_scene is not None:
+                geometry.Transform(to_scene)
+            feature.SetGeometryDirectly(geometry)
+            layer.CreateFeature(feature)
+        gdal.RasterizeLayer(mask._dataset, [1], layer, burn_values=[1])
+        return mask._checked(raster, name)
+
+    @classmethod
+    def from_raster(cls, raster, source, crs=None, name="mask"):
+        """Pixels where the first band of the raster `source` is neither 0 nor nodata, by nearest neighbour. crs: WKT, by default the file's."""
+        mask = cls(raster)
+        other = gdal.OpenEx(str(source), gdal.OF_RASTER | gdal.OF_READONLY)
+        if other is None:
+            raise ValueError(f"The mask {name} cannot be opened: {gdal.GetLastErrorMsg()}")
+        georeferenced = bool(raster.crs and (crs or other.GetProjection()))
+        if not georeferenced and (other.RasterXSize, other.RasterYSize) == (raster.columns, raster.rows):
+            # Without a CRS, rasters of one size lie on each other.
+            for row in range(raster.rows):
+                mask._dataset.GetRasterBand(1).WriteArray(other.GetRasterBand(1).ReadAsArray(0, row, raster.columns, 1), 0, row)
+        else:
+            if not georeferenced:
+                mask._dataset.SetProjection("")
+            first_band = gdal.Translate("", other, format="VRT", bandList=[1], outputSRS=(crs or None) if georeferenced else "")
+            gdal.Warp(mask._dataset, first_band, resampleAlg="near")
+        return mask._checked(raster, name)
+
+    def _checked(self, raster, name):
+        self._dataset.FlushCache()
+        if not any(self.read(row, row + 1).any() for row in range(raster.rows)):
+            raise ValueError(f"The mask {name} does not touch {raster.name}. Check that both lie in the same place and that the mask's CRS is right.")
+        return self
+
+    def read(self, first, last):
+        """Rows first..last-1, (rows, columns) bool."""
+        values = self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first)
+        return (values != 0) & np.isfinite(values)
+
+
+def _reference(wkt):
+    """Spatial reference with x before y, as rasters and QGIS layers have it."""
+    if not wkt:
+        return None
+    reference = osr.SpatialReference(wkt)
+    reference.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)
+    return reference

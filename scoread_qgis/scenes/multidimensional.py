@@ -1,0 +1,94 @@
+"""HDF5 and netCDF cubes whose band dimension does not come first (PRISMA: row, band, column; EMIT: row, column, band), as GDAL datasets.
+
+GDAL's classic drivers take the last two dimensions of a variable for rows and columns, which is wrong for these products. Its
+multidimensional interface (https://gdal.org/user/multidim_raster_data_model.html) can turn the variable round without copying it.
+"""
+
+import re
+
+import numpy as np
+from osgeo import gdal
+
+from .bands import BandTable
+
+_SPECTRAL = re.compile(r"band|wave|spectr|lambda|channel", re.IGNORECASE)
+_SUBDATASET = re.compile(r'^(?:NETCDF|HDF5):"?(?P<path>.+?)"?:(?://|/)?(?P<variable>[^:]+)$', re.IGNORECASE)
+
+
+def open_cube_variable(source):
+    """The variable named by a NETCDF: or HDF5: subdataset `source` as (gdal.Dataset, BandTable); (None, None) for anything else.
+
+    So too where the variable has no band dimension that can be told from its name or its wavelengths: then it is for the classic driver.
+    """
+    match = _SUBDATASET.match(str(source))
+    if not match:
+        return None, None
+    container = gdal.OpenEx(match["path"], gdal.OF_MULTIDIM_RASTER | gdal.OF_READONLY)
+    if container is None:
+        return None, None
+    root = container.GetRootGroup()
+    variable = _find_array(root, match["variable"])
+    if variable is None or variable.GetDimensionCount() != 3:
+        return None, None
+    dimensions = variable.GetDimensions()
+    wavelengths = _spectral_vectors(root, variable.GetName())
+    sizes = [dimension.GetSize() for dimension in dimensions]
+    spectral = [i for i, dimension in enumerate(dimensions) if _SPECTRAL.search(dimension.GetName())]
+    if len(spectral) != 1:
+        spectral = [i for i, size in enumerate(sizes) if size in {len(v) for v in wavelengths.get("wavelengths", [])}]
+    if len(spectral) != 1:
+        return None, None
+    band = spectral[0]
+    row, column = (i for i in range(3) if i != band)
+    return variable.Transpose([band, row, column]).AsClassicDataset(2, 1), _table(wavelengths, sizes[band])
+
+
+def _find_array(group, name):
+    """The array of this path below `group`; GDAL's subdataset names write spaces as underscores."""
+    wanted = name.strip("/").replace(" ", "_")
+    for path, owner in _arrays(group):
+        if path.strip("/").replace(" ", "_") == wanted:
+            return owner.OpenMDArray(path.rsplit("/", 1)[-1])
+    return None
+
+
+def _arrays(group, prefix=""):
+    for name in group.GetMDArrayNames() or []:
+        yield f"{prefix}/{name}", group
+    for name in group.GetGroupNames() or []:
+        yield from _arrays(group.OpenGroup(name), f"{prefix}/{name}")
+
+
+def _spectral_vectors(root, variable_name):
+    """Candidate vectors of the container: {"wavelengths": [...], "fwhm": [...], "good": [...]}.
+
+    EMIT keeps them as arrays (wavelengths, fwhm, good_wavelengths), PRISMA as attributes of the root for each detector (List_Cw_Vnir,
+    List_Fwhm_Vnir, 0 for bands that are not used).
+    """
+    vectors = {"wavelengths": [], "fwhm": [], "good": []}
+    for path, owner in _arrays(root):
+        name = path.rsplit("/", 1)[-1].lower()
+        kind = {"wavelength": "wavelengths", "wavelengths": "wavelengths", "fwhm": "fwhm", "good_wavelengths": "good", "bbl": "good"}.get(name)
+        if kind:
+            array = owner.OpenMDArray(path.rsplit("/", 1)[-1])
+            if array.GetDimensionCount() == 1:
+                vectors[kind].append(np.asarray(array.ReadAsArray(), np.float64))
+    detector = re.search(r"vnir|swir", variable_name, re.IGNORECASE)
+    for attribute in root.GetAttributes() or []:
+        found = re.match(r"list_(cw|fwhm)_(vnir|swir)$", attribute.GetName(), re.IGNORECASE)
+        if found and detector and found[2].lower() == detector[0].lower():
+            kind = "wavelengths" if found[1].lower() == "cw" else "fwhm"
+            vectors[kind].append(np.asarray(attribute.ReadAsDoubleArray(), np.float64))
+    return vectors
+
+
+def _table(vectors, count):
+    def pick(kind, default):
+        return next((v for v in vectors[kind] if len(v) == count), np.full(count, default, np.float64))
+
+    wavelengths, fwhm, good = pick("wavelengths", np.nan).copy(), pick("fwhm", np.nan).copy(), pick("good", 1.0) != 0
+    unused = wavelengths <= 0
+    wavelengths[unused] = np.nan
+    if np.nanmax(wavelengths, initial=0) < 100:
+        wavelengths, fwhm = wavelengths * 1e3, fwhm * 1e3
+    return BandTable(wavelengths, fwhm, good & ~unused)

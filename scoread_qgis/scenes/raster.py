@@ -1,0 +1,263 @@
+"""A raster as a cube: any file that GDAL opens, read-only, row by row, with scale, offset and nodata honoured."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from osgeo import gdal
+
+from ..cube import Cube
+from ..progress import Progress
+from .bands import list_bands, match_wavelengths, read_band_table
+from .multidimensional import open_cube_variable
+
+# No reflectance, radiance or count is that large: such values are fill values that nobody declared, and their squares overflow float32.
+LARGEST_VALUE = 1e18
+# A band without data over most of the scene would take the whole scene with it, since a pixel needs all of its bands.
+_MOSTLY_EMPTY = 0.5
+
+
+class RasterFile:
+    """A hyperspectral raster on disk, opened read-only.
+
+    source: path or GDAL connection string. name: what messages call it. crs: WKT that overrides the one in the file.
+    Attributes: rows, columns, count (all bands of the file), table (`BandTable`), geotransform, crs (WKT or "").
+    Raises ValueError with a remedy for what is not a hyperspectral raster.
+    """
+
+    def __init__(self, source, name=None, crs=None):
+        self.source, self.name = source, name or source
+        self.dataset, table = self._open()
+        self.rows, self.columns, self.count = self.dataset.RasterYSize, self.dataset.RasterXSize, self.dataset.RasterCount
+        if self.count < 2:
+            raise ValueError(
+                f"{self.name} has {self.count} band{'s' if self.count != 1 else ''}: anomalies are found by their spectra. "
+                "Use a raster with many spectral bands."
+            )
+        first = self.dataset.GetRasterBand(1)
+        if gdal.DataTypeIsComplex(first.DataType):
+            raise ValueError(
+                f"{self.name} has complex values ({gdal.GetDataTypeName(first.DataType)}). Convert it to real ones first, "
+                "for instance to amplitude."
+            )
+        if self.dataset.GetGCPCount() and not crs:
+            crs = self.dataset.GetGCPProjection()
+        self.geotransform = self.dataset.GetGeoTransform(can_return_null=True)
+        self.crs = crs or self.dataset.GetProjection()
+        self.table = table or read_band_table(self.dataset)
+        self.block_rows = first.GetBlockSize()[1]
+        bands = [self.dataset.GetRasterBand(number) for number in range(1, self.count + 1)]
+        self._nodata = [band.GetNoDataValue() for band in bands]
+        self._scale = np.array([1.0 if band.GetScale() is None else band.GetScale() for band in bands], np.float32)
+        self._offset = np.array([band.GetOffset() or 0.0 for band in bands], np.float32)
+        self._masked = bool(first.GetMaskFlags() & gdal.GMF_PER_DATASET)
+        self._dtype = np.dtype(_NUMPY_TYPES.get(first.DataType, np.float64))
+        self._buffer_type = first.DataType if first.DataType in _NUMPY_TYPES else gdal.GDT_Float64
+
+    def _open(self):
+        gdal.ErrorReset()
+        try:
+            dataset, table = open_cube_variable(self.source)
+            dataset = dataset or gdal.OpenEx(str(self.source), gdal.OF_RASTER | gdal.OF_READONLY)
+        except RuntimeError as error:  # raised instead of returning None where somebody switched GDAL's exceptions on
+            raise ValueError(self._unreadable(str(error))) from error
+        if dataset is None:
+            raise ValueError(self._unreadable(gdal.GetLastErrorMsg()))
+        if dataset.RasterCount == 0 and dataset.GetSubDatasets():
+            names = "; ".join(source for source, _ in dataset.GetSubDatasets())
+            raise ValueError(f"{self.name} is a container of several rasters. Choose one of: {names}")
+        return dataset, table
+
+    def _unreadable(self, reason):
+        return f"{self.name} cannot be opened as a raster: {reason or 'no GDAL driver recognises it'}. Check that the file is whole and its format known."
+
+    def read_bands(self, first, last, numbers):
+        """Rows first..last-1 of the bands `numbers` (from 1): values (bands, rows, columns) float32 and where each holds a value, bool."""
+        rows = last - first
+        gdal.ErrorReset()
+        try:
+            raw = self.dataset.ReadRaster(0, first, self.columns, rows, band_list=[int(n) for n in numbers], buf_type=self._buffer_type)
+        except RuntimeError:
+            raw = None
+        if raw is None or gdal.GetLastErrorType() >= gdal.CE_Failure:
+            raise ValueError(
+                f"{self.name} cannot be read at rows {first + 1} to {last}: {gdal.GetLastErrorMsg()}. "
+                "The file is probably truncated or damaged: fetch it again."
+            )
+        raw = np.frombuffer(raw, self._dtype).reshape(len(numbers), rows, self.columns)
+        index = np.asarray(numbers) - 1
+        filled = np.ones(raw.shape, bool)
+        for place, band in enumerate(index):
+            if self._nodata[band] is not None and not np.isnan(self._nodata[band]):
+                with np.errstate(over="ignore"):
+                    np.not_equal(raw[place], np.array(self._nodata[band]).astype(self._dtype), out=filled[place])
+        with np.errstate(over="ignore"):
+            values = raw.astype(np.float32)
+        if np.any(self._scale[index] != 1) or np.any(self._offset[index] != 0):
+            values *= self._scale[index, None, None]
+            values += self._offset[index, None, None]
+        if self._dtype.kind == "f":
+            filled &= np.abs(values) < LARGEST_VALUE  # False for NaN too
+        if self._masked:
+            filled &= self.dataset.GetRasterBand(1).GetMaskBand().ReadAsArray(0, first, self.columns, rows) != 0
+        return values, filled
+
+
+_NUMPY_TYPES = {
+    gdal.GDT_Byte: np.uint8, gdal.GDT_UInt16: np.uint16, gdal.GDT_Int16: np.int16, gdal.GDT_UInt32: np.uint32,
+    gdal.GDT_Int32: np.int32, gdal.GDT_Float32: np.float32, gdal.GDT_Float64: np.float64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BandChoice:
+    """Which bands of a raster are used: `numbers` (from 1), and `left_out`: reason -> band numbers."""
+
+    numbers: list
+    left_out: dict
+
+
+def choose_bands(raster, numbers=None, memory=512 * 2**20, progress=None):
+    """Survey a `RasterFile` in one pass and choose its good bands.
+
+    numbers: the bands that the user asked for, from 1; by default all that the file does not flag as bad. memory: bytes for reading. Left out are those without any
+    data, constant ones, and ones that are empty over most of the scene. Raises ValueError if fewer than two bands remain.
+    """
+    progress = progress or Progress()
+    wanted = list(numbers) if numbers else [n for n in range(1, raster.count + 1) if raster.table.good[n - 1]]
+    if numbers and max(numbers) > raster.count:
+        raise ValueError(f"{raster.name} has {raster.count} bands; there is no band {max(numbers)}.")
+    rows_per_read = rows_within(memory, raster.columns, raster.count, raster.block_rows)
+    lowest, highest = np.full(len(wanted), np.inf), np.full(len(wanted), -np.inf)
+    filled_count, any_filled = np.zeros(len(wanted), np.int64), 0
+    for row in range(0, raster.rows, rows_per_read) if wanted else ():
+        last = min(row + rows_per_read, raster.rows)
+        progress(row / raster.rows, f"looking for good bands, row {row + 1} of {raster.rows}")
+        values, filled = raster.read_bands(row, last, wanted)
+        filled_count += np.count_nonzero(filled, axis=(1, 2))
+        any_filled += np.count_nonzero(filled.any(axis=0))
+        lowest = np.minimum(lowest, np.min(values, axis=(1, 2), where=filled, initial=np.inf))
+        highest = np.maximum(highest, np.max(values, axis=(1, 2), where=filled, initial=-np.inf))
+    reasons = {
+        "flagged bad in the file": set(range(1, raster.count + 1)) - set(wanted) if not numbers else set(),
+        "no data": {n for n, count in zip(wanted, filled_count) if count == 0},
+        "one value everywhere": {n for n, low, high in zip(wanted, lowest, highest) if low == high},
+        "no data over most of the scene": {n for n, count in zip(wanted, filled_count) if 0 < count < _MOSTLY_EMPTY * any_filled},
+    }
+    left_out = {reason: sorted(bands) for reason, bands in reasons.items() if bands}
+    kept = [n for n in wanted if not any(n in bands for bands in left_out.values())]
+    if len(kept) < 2:
+        because = "; ".join(f"{reason}: {list_bands(bands)}" for reason, bands in left_out.items())
+        raise ValueError(
+            f"{raster.name} has {len(kept)} usable band{'s' if len(kept) != 1 else ''} of {raster.count} ({because or 'only one asked for'}). "
+            "At least two are needed: check the file's nodata value and bad-band list, or name the bands."
+        )
+    return BandChoice(kept, left_out)
+
+
+def match_bands(raster, numbers, wavelengths, count, trained_numbers=None):
+    """The bands of a `RasterFile` that a model was trained on, as numbers from 1, in the model's order.
+
+    By wavelength where model and raster know it, else by count: the bands the user named in `numbers`, the same band numbers as in
+    training where the raster has them, or simply all. Raises ValueError that lists the difference.
+    """
+    table = raster.table
+    if wavelengths is not None and not np.all(np.isnan(table.wavelengths)):
+        usable = table.good.copy()
+        if numbers:
+            usable = np.isin(np.arange(1, raster.count + 1), numbers)
+        found = match_wavelengths(wavelengths, table.wavelengths, usable)
+        if np.all(found >= 0):
+            return [int(band) + 1 for band in found]
+        missing = ", ".join(f"{w:.1f}" for w in np.asarray(wavelengths)[found < 0][:8])
+        more = np.count_nonzero(found < 0) - 8
+        known = table.wavelengths[usable & ~np.isnan(table.wavelengths)]
+        span = f"{known.min():.0f} to {known.max():.0f} nm in {known.size} good bands" if known.size else "no good band"
+        raise ValueError(
+            f"The model needs bands that {raster.name} does not have: {missing} nm{f' and {more} more' if more > 0 else ''} "
+            f"({np.count_nonzero(found < 0)} of {count}; the scene has {span}). Train a model on a scene of this sensor, or choose the bands "
+            "that both have when training."
+        )
+    if numbers and len(numbers) == count:
+        return list(numbers)
+    if not numbers and trained_numbers is not None and trained_numbers["of"] == raster.count:
+        return list(trained_numbers["numbers"])
+    if not numbers and raster.count == count:
+        return list(range(1, count + 1))
+    raise ValueError(
+        f"The model was trained on {count} bands, but {raster.name} has {len(numbers) if numbers else raster.count}"
+        f"{' chosen ones' if numbers else ''}, and without wavelengths on both sides they cannot be matched. "
+        "Train a model on a scene of this sensor, or choose as many bands."
+    )
+
+
+def common_bands(rasters, choices):
+    """The bands that several scenes of a sensor share, as one list of band numbers for each scene, in the order of the first.
+
+    rasters, choices: `RasterFile`s with the `BandChoice` of each. Matched by wavelength where known, else by number.
+    """
+    first, kept = rasters[0], np.array(choices[0].numbers)
+    partners = [kept]
+    for raster, choice in zip(rasters[1:], choices[1:]):
+        usable = np.isin(np.arange(1, raster.count + 1), choice.numbers)
+        wavelengths = first.table.wavelengths[partners[0] - 1]
+        if not np.isnan(wavelengths).any() and not np.all(np.isnan(raster.table.wavelengths)):
+            numbers = match_wavelengths(wavelengths, raster.table.wavelengths, usable) + 1
+        elif raster.count == first.count:
+            numbers = np.where(usable[partners[0] - 1], partners[0], 0)
+        else:
+            raise ValueError(
+                f"{raster.name} has {raster.count} bands and {first.name} {first.count}, and without wavelengths on both sides they cannot be "
+                "matched. Train on scenes of one sensor."
+            )
+        keep = numbers > 0
+        partners = [p[keep] for p in partners] + [numbers[keep]]
+        if keep.sum() < 2:
+            raise ValueError(f"{raster.name} shares no bands with {first.name}. Train on scenes of one sensor.")
+    return [[int(n) for n in numbers] for numbers in partners]
+
+
+class RasterCube(Cube):
+    """The chosen bands of a `RasterFile` as a `Cube`.
+
+    numbers: bands from 1. mask: `scenes.mask.Mask` or None. memory: bytes that reading may take; it sets `rows_per_block`.
+    """
+
+    def __init__(self, raster, numbers, mask=None, memory=512 * 2**20):
+        self.raster, self.numbers, self.mask = raster, list(numbers), mask
+        self.rows, self.columns, self.bands = raster.rows, raster.columns, len(self.numbers)
+        wavelengths = raster.table.wavelengths[np.array(self.numbers) - 1]
+        self.wavelengths = None if np.isnan(wavelengths).any() else wavelengths
+        self.rows_per_block = rows_within(memory, self.columns, self.bands, raster.block_rows)
+
+    def read(self, first, last):
+        values, filled = self.raster.read_bands(first, last, self.numbers)
+        valid = filled.all(axis=0)
+        if self.mask is not None:
+            valid &= self.mask.read(first, last)
+        values = np.ascontiguousarray(values.transpose(1, 2, 0))
+        values[~valid] = 0
+        return values, valid
+
+    def map_positions(self, positions):
+        if self.raster.geotransform is None:
+            return super().map_positions(positions)
+        x0, xc, xr, y0, yc, yr = self.raster.geotransform
+        rows, columns = np.asarray(positions, np.float64).T + 0.5
+        return np.stack([x0 + xc * columns + xr * rows, y0 + yc * columns + yr * rows], axis=1)
+
+    def pixel_positions(self, coordinates):
+        if self.raster.geotransform is None:
+            return super().pixel_positions(coordinates)
+        x0, xc, xr, y0, yc, yr = self.raster.geotransform
+        x, y = np.asarray(coordinates, np.float64).T - [[x0], [y0]]
+        determinant = xc * yr - xr * yc
+        return np.stack([(xc * y - yc * x) / determinant, (yr * x - xr * y) / determinant], axis=1) - 0.5
+
+
+def rows_within(memory, columns, bands, block_rows=1):
+    """Rows to read at a time: as many as `memory` bytes hold of a dozen float32 arrays of this width, in multiples of the file's blocks.
+
+    A quarter of a million pixels are plenty for any processor, so it does not take more than that even where memory is.
+    """
+    rows = int(min(memory / (columns * bands * 4 * 12), 2**18 / columns))
+    return max(rows - rows % block_rows if rows > block_rows else rows, 1)

@@ -1,0 +1,176 @@
+"""GeoTIFFs that appear whole or not at all: anomaly maps, written by rows, and scenes."""
+
+import os
+
+import numpy as np
+from osgeo import gdal
+
+from ..progress import Progress
+
+_OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
+_OVERVIEW_ROWS = 512
+
+
+class _GeoTiff:
+    """A GeoTIFF under a temporary name beside `path`; leaving the `with` block without an error gives it its name.
+
+    Nothing that was at `path` is touched before that. Raises ValueError, with the remedy, where it cannot be written.
+    """
+
+    def __init__(self, path, rows, columns, bands, data_type, geotransform, crs, options=()):
+        self.path = os.path.abspath(str(path))
+        if os.path.splitext(self.path)[1].lower() not in (".tif", ".tiff"):
+            raise ValueError(f"{path}: results are written as GeoTIFF. Give the file a name that ends in .tif.")
+        if os.path.isdir(self.path):
+            raise ValueError(f"{path} is a folder. Give the name of a file.")
+        folder, name = os.path.split(self.path)
+        self._part = os.path.join(folder, f".{name}.{os.getpid()}.part")
+        gdal.ErrorReset()
+        try:
+            os.makedirs(folder, exist_ok=True)
+            self.dataset = gdal.GetDriverByName("GTiff").Create(self._part, columns, rows, bands, data_type, [*_OPTIONS, *options])
+            reason = gdal.GetLastErrorMsg()
+        except (OSError, RuntimeError) as error:
+            self.dataset, reason = None, str(error)
+        if self.dataset is None:
+            raise ValueError(f"{path} cannot be written: {reason}. Choose a folder that you may write to.")
+        if geotransform:
+            self.dataset.SetGeoTransform(geotransform)
+        if crs:
+            self.dataset.SetProjection(crs)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if kind is None:
+                self._finish()
+                self._close()
+                os.replace(self._part, self.path)
+        except OSError as problem:
+            raise ValueError(f"{self.path} cannot be replaced: {problem}. Remove its layer from the project, or choose another name.") from problem
+        finally:
+            self.dataset = None
+            if os.path.exists(self._part):
+                os.remove(self._part)
+
+    def _finish(self):
+        """What remains to be written once all rows are there."""
+
+    def _check(self, ok=True):
+        if not ok or gdal.GetLastErrorType() >= gdal.CE_Failure:
+            raise ValueError(f"{self.path} cannot be written: {gdal.GetLastErrorMsg()}. Is the disk full?")
+
+    def _close(self):
+        """Write all out and look whether it arrived: GDAL reports a full disk only at the last moment, or not at all."""
+        self.dataset.FlushCache()
+        self._check()
+        self.dataset = None
+        self._check()
+        written = gdal.OpenEx(self._part, gdal.OF_RASTER | gdal.OF_READONLY)
+        self._check(written is not None)
+        for row in range(0, written.RasterYSize, _OVERVIEW_ROWS):
+            rows = min(_OVERVIEW_ROWS, written.RasterYSize - row)
+            self._check(written.GetRasterBand(1).ReadRaster(0, row, written.RasterXSize, rows) is not None)
+
+
+class MapWriter(_GeoTiff):
+    """Writes an anomaly map by rows: one Float32 band on the grid and CRS of the scene, NaN where not scored.
+
+    path: .tif. raster: the scene's `RasterFile`. description: what the band shows. With overviews that keep the largest value of the
+    pixels below, so that a single anomalous pixel is still seen from afar, and with statistics.
+    """
+
+    def __init__(self, path, raster, description):
+        scene = str(raster.source)
+        if os.path.exists(str(path)) and os.path.exists(scene) and os.path.samefile(str(path), scene):
+            raise ValueError(f"{path} is the input itself, which is never changed. Choose another name for the output.")
+        super().__init__(path, raster.rows, raster.columns, 1, gdal.GDT_Float32, raster.geotransform, raster.crs, ["PREDICTOR=3"])
+        self._band = self.dataset.GetRasterBand(1)
+        self._band.SetNoDataValue(float("nan"))
+        self._band.SetDescription(description)
+        self._count, self._sum, self._squares, self._lowest, self._highest = 0, 0.0, 0.0, np.inf, -np.inf
+
+    def write(self, row, scores):
+        """Rows of the map from `row` on, (rows, columns) float32."""
+        gdal.ErrorReset()
+        self._check(self._band.WriteArray(scores, 0, row) == gdal.CE_None)
+        scored = scores[np.isfinite(scores)].astype(np.float64)
+        if scored.size:
+            self._count += scored.size
+            self._sum += scored.sum()
+            self._squares += np.square(scored).sum()
+            self._lowest, self._highest = min(self._lowest, scored.min()), max(self._highest, scored.max())
+
+    @property
+    def scored(self):
+        """Number of pixels with a score so far."""
+        return self._count
+
+    def _finish(self):
+        if self._count == 0:
+            raise ValueError("No pixel of the scene could be scored: each has nodata or no finite value in one of the bands used, or lies outside of the mask.")
+        mean = self._sum / self._count
+        deviation = max(self._squares / self._count - mean**2, 0.0) ** 0.5
+        self._band.SetStatistics(float(self._lowest), float(self._highest), mean, deviation)
+        self._band.SetMetadataItem("STATISTICS_VALID_PERCENT", f"{100 * self._count / (self.dataset.RasterXSize * self.dataset.RasterYSize):.4g}")
+        self.dataset.FlushCache()
+        self._write_overviews()
+
+    def _write_overviews(self):
+        factors = []
+        while max(self.dataset.RasterXSize, self.dataset.RasterYSize) / 2 ** len(factors) > 256:
+            factors.append(2 ** (len(factors) + 1))
+        if not factors:
+            return
+        self.dataset.BuildOverviews("NONE", factors)
+        finer = self._band
+        for level in range(len(factors)):
+            coarser = self._band.GetOverview(level)
+            for row in range(0, coarser.YSize, _OVERVIEW_ROWS):
+                rows = min(_OVERVIEW_ROWS, coarser.YSize - row)
+                below = finer.ReadAsArray(0, 2 * row, finer.XSize, min(2 * rows, finer.YSize - 2 * row))
+                coarser.WriteArray(_largest_of_four(below, rows, coarser.XSize), 0, row)
+            finer = coarser
+
+
+def _largest_of_four(values, rows, columns):
+    """The maximum over 2 x 2 pixels, NaN only where all are; (rows, columns)."""
+    padded = np.full((2 * rows, 2 * columns), np.nan, np.float32)
+    padded[: values.shape[0], : values.shape[1]] = values
+    return np.fmax(np.fmax(padded[::2, ::2], padded[1::2, ::2]), np.fmax(padded[::2, 1::2], padded[1::2, 1::2]))
+
+
+def write_scene(path, values, geotransform=None, crs="", wavelengths=None, fwhm=None, good=None, scale=None, nodata=None, descriptions=None,
+                progress=None):
+    """Write a cube in memory, (rows, columns, bands) or one band (rows, columns), as a GeoTIFF with what is known of its bands.
+
+    wavelengths, fwhm: (bands,) nm; good: (bands,) flags, written as `bbl`; scale: factor from stored to physical values.
+    """
+    progress = progress or Progress()
+    cube = values[..., None] if values.ndim == 2 else values
+    rows, columns, bands = cube.shape
+    codes = {dtype: code for code, dtype in ((gdal.GDT_Byte, "u1"), (gdal.GDT_UInt16, "u2"), (gdal.GDT_Int16, "i2"), (gdal.GDT_UInt32, "u4"), (gdal.GDT_Int32, "i4"), (gdal.GDT_Float32, "f4"))}
+    code = codes.get(cube.dtype.str[1:], gdal.GDT_Float64)
+    with _GeoTiff(path, rows, columns, bands, code, geotransform, crs, ["INTERLEAVE=BAND"]) as file:
+        for index in range(bands):
+            progress(index / bands, f"writing band {index + 1} of {bands}")
+            band = file.dataset.GetRasterBand(index + 1)
+            gdal.ErrorReset()
+            file._check(band.WriteArray(np.ascontiguousarray(cube[..., index])) == gdal.CE_None)
+            if nodata is not None:
+                band.SetNoDataValue(float(nodata))
+            if scale is not None:
+                band.SetScale(float(scale))
+                band.SetOffset(0.0)
+            name = f"band {index + 1}" if descriptions is None else descriptions[index]
+            if wavelengths is not None:
+                band.SetMetadataItem("wavelength", f"{wavelengths[index]:.6g}")
+                band.SetMetadataItem("wavelength_units", "Nanometers")
+                name += f" ({wavelengths[index]:.6g} nm)"
+            if fwhm is not None:
+                band.SetMetadataItem("fwhm", f"{fwhm[index]:.6g}")
+            if good is not None:
+                band.SetMetadataItem("bbl", str(int(good[index])))
+            band.SetDescription(name)

@@ -1,0 +1,109 @@
+"""The first light: make a sample scene, train, detect, all through qgis_process, and draw what came out."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from headless import QgisProcess
+from osgeo import gdal
+from sklearn.metrics import roc_auc_score
+
+gdal.UseExceptions()
+
+
+def main(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: str(folder / name) for name in ("scene.tif", "truth.tif", "model.pt", "anomalies.tif", "rx.tif")}
+    start = time.monotonic()
+    qgis = QgisProcess()
+    say("Creating the sample scene ...")
+    qgis.run("scoread:sample_scene", OUTPUT=files["scene.tif"], TRUTH=files["truth.tif"])
+    say("Train SGM ...")
+    qgis.run("scoread:train_sgm", INPUT=files["scene.tif"], MODEL=files["model.pt"])
+    say("Detect anomalies ...")
+    qgis.run("scoread:detect_anomalies", INPUT=files["scene.tif"], MODEL=files["model.pt"], OUTPUT=files["anomalies.tif"])
+    say("Detect anomalies (RX), to compare ...")
+    qgis.run("scoread:detect_rx", INPUT=files["scene.tif"], OUTPUT=files["rx.tif"])
+    draw(files["scene.tif"], files["anomalies.tif"], str(folder / "anomalies.png"))
+
+    truth = read(files["truth.tif"]).ravel()
+    auc = {name: roc_auc_score(truth, read(files[name]).ravel()) for name in ("anomalies.tif", "rx.tif")}
+    say(f"\nDone in {time.monotonic() - start:.0f} s. AUC against the truth of the sample: {auc['anomalies.tif']:.4f} (RX: {auc['rx.tif']:.4f})")
+    for name in ("scene.tif", "truth.tif", "model.pt", "anomalies.tif", "anomalies.png"):
+        say(f"  {folder / name}")
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def read(path):
+    return gdal.Open(path).ReadAsArray()
+
+
+def draw(scene, anomalies, picture):
+    """Draw a colour composite of the scene and the styled map side by side, with the map's legend, as QGIS draws them."""
+    from qgis.core import QgsApplication, QgsContrastEnhancement, QgsMultiBandColorRenderer, QgsRasterLayer
+    from qgis.PyQt.QtCore import QRect, Qt
+    from qgis.PyQt.QtGui import QColor, QFont, QImage, QPainter
+
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    application = QgsApplication([], True)
+    application.initQgis()
+    composite = QgsRasterLayer(scene, "scene")
+    dataset = gdal.Open(scene)
+    wavelengths = [float(dataset.GetRasterBand(b).GetMetadataItem("wavelength")) for b in range(1, dataset.RasterCount + 1)]
+    bands = [int(np.abs(np.array(wavelengths) - wanted).argmin()) + 1 for wanted in (640, 550, 460)]
+    renderer = QgsMultiBandColorRenderer(composite.dataProvider(), *bands)
+    for band, setter in zip(bands, (renderer.setRedContrastEnhancement, renderer.setGreenContrastEnhancement, renderer.setBlueContrastEnhancement)):
+        low, high = np.percentile(dataset.GetRasterBand(band).ReadAsArray(), (1, 99)) * dataset.GetRasterBand(band).GetScale()
+        stretch = QgsContrastEnhancement(composite.dataProvider().dataType(band))
+        stretch.setContrastEnhancementAlgorithm(QgsContrastEnhancement.StretchToMinimumMaximum)
+        stretch.setMinimumValue(float(low))
+        stretch.setMaximumValue(float(high))
+        setter(stretch)
+    composite.setRenderer(renderer)
+    styled = QgsRasterLayer(anomalies, "anomalies")  # with the style that lies beside it
+
+    side, gap, legend = 480, 20, 110
+    image = QImage(2 * side + 3 * gap + legend, side + 60, QImage.Format_RGB32)
+    image.fill(QColor("white"))
+    painter = QPainter(image)
+    painter.setFont(QFont("DejaVu Sans", 12))
+    for left, layers, background, title in (
+        (gap, [composite], "white", "Colour composite"),
+        (2 * gap + side, [styled], "black", "Anomalies"),
+    ):
+        painter.drawImage(left, 40, render(layers, side, QColor(background)))
+        painter.drawText(QRect(left, 8, side, 28), Qt.AlignLeft | Qt.AlignVCenter, title)
+    entries = styled.legendSymbologyItems()
+    for place, (label, color) in enumerate(reversed(entries)):
+        top = 40 + place * 28
+        opaque = QColor(color)
+        opaque.setAlpha(255)
+        painter.fillRect(QRect(2 * side + 3 * gap, top, 22, 22), opaque)
+        painter.drawText(QRect(2 * side + 3 * gap + 30, top, legend, 22), Qt.AlignLeft | Qt.AlignVCenter, label)
+    painter.end()
+    image.save(picture)
+
+
+def render(layers, side, background):
+    from qgis.core import QgsMapRendererParallelJob, QgsMapSettings
+    from qgis.PyQt.QtCore import QSize
+
+    settings = QgsMapSettings()
+    settings.setLayers(layers)
+    settings.setDestinationCrs(layers[0].crs())
+    settings.setExtent(layers[0].extent())
+    settings.setOutputSize(QSize(side, side))
+    settings.setBackgroundColor(background)
+    job = QgsMapRendererParallelJob(settings)
+    job.start()
+    job.waitForFinished()
+    return job.renderedImage()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,114 @@
+"""Scenes and a Processing provider for all tests. They run the plugin as it was built (`make build`)."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+BUILT = Path(__file__).resolve().parents[1] / "build" / "scoread_qgis"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "needs_data: uses the real scenes in ../shared/data, and is skipped where they are absent")
+    if not BUILT.is_dir():
+        raise pytest.UsageError("The tests run the built plugin: run `make build` first, or `make test`.")
+
+
+def pytest_collection_modifyitems(items):
+    if not DATA.is_dir():
+        for item in items:
+            if item.get_closest_marker("needs_data"):
+                item.add_marker(pytest.mark.skip(reason=f"needs the real scenes in {DATA}"))
+
+
+@pytest.fixture(scope="session")
+def data():
+    """Folder of the real scenes."""
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def provider(qgis_app, qgis_processing):
+    """The provider, registered as QGIS does it."""
+    from qgis.core import QgsApplication
+
+    from scoread_qgis import classFactory
+
+    plugin = classFactory(None)
+    plugin.initProcessing()
+    yield QgsApplication.processingRegistry().providerById("scoread")
+    plugin.unload()
+
+
+@pytest.fixture
+def run(provider):
+    """Run an algorithm of the provider: run(name, feedback=None, **parameters) -> results with the log as `log`."""
+    import processing
+    from qgis.core import QgsProcessingContext, QgsProject
+
+    def run(name, feedback=None, **parameters):
+        feedback = feedback or LogFeedback()
+        context = QgsProcessingContext()
+        context.setProject(QgsProject.instance())
+        results = processing.run(f"scoread:{name}", parameters, feedback=feedback, context=context)
+        return SimpleNamespace(log="\n".join(feedback.lines), progress=feedback.fractions, **results)
+
+    return run
+
+
+def LogFeedback():
+    """Feedback that keeps what it is told: lines and fractions."""
+    from qgis.core import QgsProcessingFeedback
+
+    class Feedback(QgsProcessingFeedback):
+        def __init__(self):
+            super().__init__(False)
+            self.lines, self.texts, self.fractions = [], [], []
+            self.progressChanged.connect(self.fractions.append)
+
+        def pushInfo(self, info):
+            self.lines.append(info)
+
+        def setProgressText(self, text):
+            self.texts.append(text)
+
+        def reportError(self, error, fatalError=False):
+            self.lines.append(error)
+
+    return Feedback()
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory):
+    """A small simulated scene on disk: `path`, `truth` (array) and the `scene` itself."""
+    from osgeo import osr
+
+    from scoread_qgis.scenes.simulated import simulate_scene
+    from scoread_qgis.scenes.writer import write_scene
+
+    scene = simulate_scene(48, 40, 30, seed=1)
+    path = tmp_path_factory.mktemp("sample") / "scene.tif"
+    reference = osr.SpatialReference()
+    reference.ImportFromEPSG(scene.epsg)
+    write_scene(
+        path, scene.cube, geotransform=(scene.origin[0], scene.pixel_size, 0.0, scene.origin[1], 0.0, -scene.pixel_size),
+        crs=reference.ExportToWkt(), wavelengths=scene.wavelengths, fwhm=scene.fwhm, good=scene.good, scale=scene.scale,
+    )  # fmt: skip
+    return SimpleNamespace(path=str(path), truth=scene.truth, scene=scene)
+
+
+def read(path):
+    """First band of a raster, or all bands, as an array."""
+    from osgeo import gdal
+
+    return gdal.Open(str(path)).ReadAsArray()
+
+
+def scored_auc(truth, scores):
+    """Area under the ROC curve over the scored pixels, by scikit-learn."""
+    from sklearn.metrics import roc_auc_score
+
+    scored = np.isfinite(scores)
+    return roc_auc_score(truth[scored] > 0, scores[scored])
