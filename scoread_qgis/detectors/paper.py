@@ -1,0 +1,187 @@
+"""Paper mode: ScoreAD as published.
+
+"Utilizing the Score of Data Distribution for Hyperspectral Anomaly Detection", arXiv 2601.12379 (2026).
+"""
+
+import math
+import time
+
+import numpy as np
+import torch
+
+from ..progress import Progress
+from .readout import PixelNoise, pass_rows, perturbed_scores, unit_score_sum
+from .ring import nearest_in_ring, ring_offsets, ring_positions
+from .sde import VESDE
+from .training import REPORT_SECONDS, seeded_weights, train_score_network
+from .unet import ScoreUNet
+
+
+class PaperSGM:
+    """A score-based generative model (SGM) of a scene's spectra, and the anomaly value that it gives each pixel.
+
+    network: `ScoreUNet`. sigma: of the `VESDE`.
+    minimum, maximum: of the training scenes, over all bands; spectra are scaled by them to 0..1.
+    outer_window, inner_window: of the ring that a conditional network gets its context from.
+    loss_curve: as `train_score_network` returns it.
+    """
+
+    kind = "sgm-paper"
+
+    def __init__(self, network, sigma, minimum, maximum, outer_window, inner_window, loss_curve):
+        self.network = network.eval()
+        self.sde = VESDE(sigma)
+        self.minimum, self.maximum = minimum, maximum
+        self.outer_window, self.inner_window = outer_window, inner_window
+        self.loss_curve = loss_curve
+
+    @classmethod
+    def train(cls, cubes, epochs=100, batch_size=16, learning_rate=3e-5, sigma=5.0, hidden=256, conditional=False, outer_window=5,
+              inner_window=3, samples=30_000, seed=0, device="cpu", progress=None):
+        """Train on the spectra of `cubes`, scenes of the same bands, with the authors' settings by default.
+
+        epochs, batch_size, learning_rate: AdamW passes over the training spectra, spectra in a step, step size. t is uniform in 1e-5..1.
+        sigma: of the VE-SDE. hidden: width of the network, a multiple of 8.
+        conditional: give the network context from the ring between outer and inner window, odd widths in pixels.
+        samples: how many pixels to train on, shared equally by the scenes; where a scene has fewer valid ones, every one of them, as in
+        the paper. The default is more than the paper's largest scene has. It bounds memory and time.
+        seed: of the initial weights, of the choice of pixels, and of the training.
+        Raises ValueError where the settings, the scenes or their bands do not allow training.
+        """
+        progress = progress or Progress()
+        bands = cubes[0].bands
+        if any(cube.bands != bands for cube in cubes):
+            raise ValueError(f"the scenes must have the same number of bands; they have {[cube.bands for cube in cubes]}")
+        network = seeded_weights(lambda: ScoreUNet(bands, hidden, conditional), seed).to(device)
+        offsets = ring_offsets(outer_window, inner_window) if conditional else np.empty((0, 2), dtype=int)
+
+        minimum, maximum = _value_range(cubes, progress.part(0, 0.01))
+        spectra, valid, pixels = _training_pixels(cubes, samples // len(cubes), offsets, seed, progress.part(0.01, 0.03))
+        spectra = ((spectra - minimum) / (maximum - minimum)).to(device)
+        valid, rings = valid.to(device), pixels[:, 1:].to(device)
+
+        def context(indices, x_t):
+            ring = rings[indices]
+            return nearest_in_ring(x_t[:, None], spectra[ring], valid[ring])[:, 0]
+
+        steps = epochs * math.ceil(len(pixels) / batch_size)
+        loss_curve = train_score_network(network, spectra[pixels[:, 0].to(device)], VESDE(sigma), steps, batch_size, learning_rate,
+                                         times=(1e-5, 1.0), context=context if conditional else None, seed=seed,
+                                         progress=progress.part(0.03, 1))
+        return cls(network, sigma, minimum, maximum, outer_window, inner_window, loss_curve)
+
+    def detect(self, cube, t=0.05, perturbations=100, seed=0, progress=None):
+        """Yield (first row, anomaly values (rows, columns) float32) from top to bottom: larger = more anomalous, NaN where not valid.
+
+        The anomaly value is the length of the sum of `perturbations` scores of length 1, so it lies in 0..perturbations.
+        t: time of the perturbation kernel. perturbations: K, how many noised spectra of a pixel are read out. seed: of their noise.
+        Raises ValueError where the cube has other bands than the model.
+        """
+        if cube.bands != self.network.bands:
+            raise ValueError(f"the model is made for {self.network.bands} bands; the scene has {cube.bands}")
+        progress, last_report = progress or Progress(), 0.0
+        conditional = self.network.conditional
+        offsets = ring_offsets(self.outer_window, self.inner_window) if conditional else None
+        device = next(self.network.parameters()).device
+        pixels_in_pass = max(1, pass_rows(device) // perturbations)
+        for block in cube.blocks(self.outer_window // 2 if conditional else 0):
+            scores = np.full((block.rows, cube.columns), np.nan, dtype=np.float32)
+            for r in range(block.rows):
+                row, columns = block.row + r, np.flatnonzero(block.valid[block.above + r])
+                noise = PixelNoise(seed, row)
+                for first in range(0, len(columns), pixels_in_pass):
+                    if time.monotonic() - last_report > REPORT_SECONDS:
+                        progress((row + first / len(columns)) / cube.rows, f"detection, row {row + 1} of {cube.rows}")
+                        last_report = time.monotonic()
+                    chosen = columns[first:first + pixels_in_pass]
+                    context = None
+                    if conditional:
+                        near_rows, near_columns = ring_positions(np.full(len(chosen), row), chosen, offsets, cube.rows, cube.columns)
+                        context = self._ring_context(block, near_rows - block.row + block.above, near_columns, device)
+                    spectra = self._scaled(block.values[block.above + r, chosen], device)
+                    z = noise.draw(len(chosen), perturbations, cube.bands).to(device)
+                    scores[r, chosen] = unit_score_sum(perturbed_scores(self.network, self.sde, spectra, t, z, context)).cpu().numpy()
+            yield block.row, scores
+        progress(1.0, f"detection, row {cube.rows} of {cube.rows}")
+
+    @torch.inference_mode()
+    def scores(self, spectra, t, context=None):
+        """The score S(x, t) of spectra as they are, without noise: (n, bands) array in the units of the scene -> (n, bands) float32 array.
+
+        The score is that of spectra scaled to 0..1. context: (n, bands + 2) array, for a conditional network; by default zeros.
+        """
+        device = next(self.network.parameters()).device
+        t = torch.tensor([t], device=device)
+        if context is not None:
+            context = torch.as_tensor(context, dtype=torch.float32, device=device)
+        parts = [self.network(part, t, None if context is None else context[first:first + len(part)]) / self.sde.std(t)
+                 for first, part in _parts(self._scaled(spectra, device), pass_rows(device))]
+        return torch.cat(parts).cpu().numpy()
+
+    def state(self):
+        """Everything that `from_state` needs, as torch.load(weights_only=True) accepts it."""
+        return {
+            "bands": self.network.bands, "hidden": self.network.hidden, "conditional": self.network.conditional,
+            "weights": {name: weight.cpu() for name, weight in self.network.state_dict().items()},
+            "sigma": self.sde.sigma, "minimum": self.minimum, "maximum": self.maximum,
+            "outer_window": self.outer_window, "inner_window": self.inner_window, "loss_curve": self.loss_curve,
+        }
+
+    @classmethod
+    def from_state(cls, state, device="cpu"):
+        network = ScoreUNet(state["bands"], state["hidden"], state["conditional"])
+        network.load_state_dict(state["weights"])
+        return cls(network.to(device), state["sigma"], state["minimum"], state["maximum"], state["outer_window"], state["inner_window"],
+                   state["loss_curve"])
+
+    def _scaled(self, spectra, device):
+        spectra = torch.as_tensor(spectra, dtype=torch.float32, device=device)
+        return (spectra - self.minimum) / (self.maximum - self.minimum)
+
+    def _ring_context(self, block, rows, columns, device):
+        ring, valid = self._scaled(block.values[rows, columns], device), torch.from_numpy(block.valid[rows, columns]).to(device)
+        return lambda x_t: nearest_in_ring(x_t, ring, valid)
+
+
+def _parts(spectra, size):
+    return ((first, spectra[first:first + size]) for first in range(0, len(spectra), size))
+
+
+def _value_range(cubes, progress):
+    """Smallest and largest value over the valid pixels of all scenes and bands."""
+    minimum, maximum = math.inf, -math.inf
+    for number, cube in enumerate(cubes):
+        for block in cube.blocks(0, progress.part(number / len(cubes), (number + 1) / len(cubes)), "reading the range of values"):
+            values = block.values[block.valid]
+            if values.size:
+                minimum, maximum = min(minimum, float(values.min())), max(maximum, float(values.max()))
+    if minimum > maximum:
+        raise ValueError("there is no valid pixel to train on")
+    if minimum == maximum:
+        raise ValueError(f"there is nothing to learn: all values of the scene are {minimum}")
+    return minimum, maximum
+
+
+def _training_pixels(cubes, count, offsets, seed, progress):
+    """Up to `count` pixels of each scene with the rings around them.
+
+    Returns spectra (spectra, bands) and valid (spectra,), each pixel of a scene at most once, and indices into them
+    (pixels, 1 + neighbours): the pixel itself and its ring.
+    """
+    spectra, valid, pixels, start = [], [], [], 0
+    for number, cube in enumerate(cubes):
+        part = progress.part(number / len(cubes), (number + 1) / len(cubes))
+        positions, _ = cube.sample(count, seed, lambda block, rows, columns: (), progress=part.part(0, 0.5), message="sampling pixels")
+        with_itself = np.concatenate([[[0, 0]], offsets])
+        rows, columns = ring_positions(positions[:, 0], positions[:, 1], with_itself, cube.rows, cube.columns)
+        needed, indices = np.unique(rows * cube.columns + columns, return_inverse=True)
+        scene_spectra, scene_valid = np.empty((len(needed), cube.bands), dtype=np.float32), np.empty(len(needed), dtype=bool)
+        for block in cube.blocks(0, part.part(0.5, 1), "reading training spectra"):
+            first, last = np.searchsorted(needed, [block.row * cube.columns, (block.row + block.rows) * cube.columns])
+            inside = np.divmod(needed[first:last] - block.row * cube.columns, cube.columns)
+            scene_spectra[first:last], scene_valid[first:last] = block.values[inside], block.valid[inside]
+        spectra.append(torch.from_numpy(scene_spectra))
+        valid.append(torch.from_numpy(scene_valid))
+        pixels.append(torch.from_numpy(indices.reshape(rows.shape) + start))
+        start += len(needed)
+    return torch.cat(spectra), torch.cat(valid), torch.cat(pixels)

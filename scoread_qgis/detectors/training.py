@@ -1,0 +1,102 @@
+"""Training of a score network by denoising score matching: one loop, for the published settings and for the fast ones.
+
+Vincent, "A connection between score matching and denoising autoencoders", Neural Computation 2011; Song et al., ICLR 2021.
+"""
+
+import math
+import time
+
+import torch
+
+from ..progress import Progress
+
+CURVE_POINTS = 100
+REPORT_SECONDS = 0.2
+
+
+def train_score_network(network, spectra, sde, steps, batch_size, learning_rate, times, one_cycle=False, ema_decay=0.0, antithetic=False,
+                        context=None, seed=0, progress=None):
+    """Train `network` in place, on the device of `spectra`, and return the loss curve: at most 100 mean losses of equal parts.
+
+    network: module with network(x_t, t, context) -> (n, bands), the scaled score std(t) * S(x_t, t), whose best value is minus the
+        expected noise z; the score itself is the output divided by std(t). x_t: (n, bands) noised spectra; t: (n,) times, in a readout
+        (1,), one time for all; context: (n, features) or None.
+    spectra: (pixels, bands) float32 tensor. sde: `VESDE`.
+    steps, batch_size, learning_rate: AdamW steps, each on batch_size spectra; spectra are shuffled anew in every epoch (pass over all).
+    times: (lowest, highest) t; each spectrum of a batch draws its own, uniformly.
+    one_cycle: learning rate rises to `learning_rate` and falls to almost zero (Smith and Topin 2018), instead of staying constant.
+    ema_decay: leave in the network the exponential moving average of its weights over the steps; 0 leaves the last weights.
+    antithetic: noise each spectrum with +z and with -z, which doubles the batch and takes out the odd part of the noise of the gradient.
+    context: function(indices into spectra (n,), x_t (n, bands)) -> (n, features), or None.
+    seed: of shuffling, times and noise, drawn on the CPU so that they are the same on every device; the same seed gives the same weights on
+        the same CPU. Initial weights: see `seeded_weights`.
+
+    The loss is the mean over spectra of ||std(t) S(x_t, t) + z||^2: denoising score matching with weight std(t)^2.
+    """
+    progress = progress or Progress()
+    device = spectra.device
+    generator = torch.Generator().manual_seed(seed)
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps) if one_cycle else None
+    average = [torch.zeros_like(weight) for weight in weights] if ema_decay else None
+
+    network.train()
+    loss_curve, recent, last_report = [], torch.zeros((), device=device), 0.0
+    part = math.ceil(steps / CURVE_POINTS)
+    for step, indices in enumerate(_batches(len(spectra), batch_size, steps, generator), start=1):
+        z = torch.randn(len(indices), spectra.shape[1], generator=generator)
+        t = times[0] + (times[1] - times[0]) * torch.rand(len(indices), generator=generator)
+        if antithetic:
+            indices, z, t = indices.repeat(2), torch.cat([z, -z]), t.repeat(2)
+        indices, z, t = indices.to(device), z.to(device), t.to(device)
+        x_t = sde.perturb(spectra[indices], t, z)
+
+        predicted = network(x_t, t, None if context is None else context(indices, x_t))
+        loss = (predicted + z).square().sum(dim=1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if one_cycle:
+            schedule.step()
+        if average:
+            _update_average(average, weights, ema_decay, step)
+
+        recent += loss.detach()
+        if step % part == 0 or step == steps:
+            loss_curve.append(recent.item() / ((step - 1) % part + 1))
+            recent.zero_()
+        if time.monotonic() - last_report > REPORT_SECONDS or step == steps:
+            progress(step / steps, f"training, step {step} of {steps}, loss {loss.item():.4g}")
+            last_report = time.monotonic()
+    if average:
+        with torch.no_grad():
+            for weight, mean in zip(weights, average):
+                weight.copy_(mean)
+    network.eval()
+    return loss_curve
+
+
+def seeded_weights(build, seed):
+    """The network that the function `build()` makes, with initial weights that depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build()
+
+
+def _batches(pixels, batch_size, steps, generator):
+    """Yield `steps` tensors of indices: shuffled epochs cut in batches, the last batch of an epoch being what is left."""
+    order = torch.empty(0, dtype=torch.long)
+    for _ in range(steps):
+        if len(order) == 0:
+            order = torch.randperm(pixels, generator=generator)
+        yield order[:batch_size]
+        order = order[batch_size:]
+
+
+@torch.no_grad()
+def _update_average(average, weights, decay, step):
+    """Exponential moving average without a start value: the mean of the weights after each step so far, with weights decay^age."""
+    share = (1 - decay) / (1 - decay ** step)
+    for mean, weight in zip(average, weights):
+        mean.lerp_(weight, share)

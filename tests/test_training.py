@@ -1,0 +1,198 @@
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from scoread_qgis.detectors.sde import VESDE
+from scoread_qgis.detectors.training import seeded_weights, train_score_network
+from scoread_qgis.detectors.unet import ScoreUNet
+from scoread_qgis.progress import Cancelled, Progress
+
+SDE = VESDE(5.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class LinearScore(nn.Module):
+    """A scaled score that is affine in x_t: what a Gaussian background has at one time t."""
+
+    def __init__(self, bands):
+        super().__init__()
+        self.linear = nn.Linear(bands, bands)
+
+    def forward(self, x, t, context=None):
+        return self.linear(x)
+
+
+class ConstantScore(nn.Module):
+    def __init__(self, bands):
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(bands))
+
+    def forward(self, x, t, context=None):
+        return self.value.expand_as(x)
+
+
+def gaussian_background(bands, pixels=4000, seed=0):
+    """Spectra of a Gaussian with a few strong directions, and their own mean and covariance."""
+    generator = np.random.default_rng(seed)
+    axes = np.linalg.qr(generator.standard_normal((bands, bands)))[0]
+    spectra = 0.5 + generator.standard_normal((pixels, bands)) * np.geomspace(0.6, 0.02, bands) @ axes.T
+    return torch.tensor(spectra, dtype=torch.float32), spectra.mean(axis=0), np.cov(spectra.T)
+
+
+def gaussian_scaled_score(x, t, mean, covariance):
+    """std(t) times -(Sigma + std(t)^2 I)^-1 (x - mu), in float64."""
+    std = SDE.std(torch.tensor(t, dtype=torch.float64)).item()
+    return -std * np.linalg.solve(covariance + std ** 2 * np.eye(len(mean)), (x - mean).T).T
+
+
+def test_linear_network_learns_the_score_of_a_gaussian_and_its_loss_is_the_theoretical_one():
+    spectra, mean, covariance = gaussian_background(6)
+    t = 0.05
+    network = seeded_weights(lambda: LinearScore(6), 0)
+    curve = train_score_network(network, spectra, SDE, steps=2000, batch_size=256, learning_rate=0.02, times=(t, t), one_cycle=True, seed=1)
+    noised = SDE.perturb(spectra, torch.tensor(t), torch.randn(spectra.shape, generator=torch.Generator().manual_seed(2)))
+    expected = gaussian_scaled_score(noised.double().numpy(), t, mean, covariance)
+    error = network(noised, None).detach().numpy() - expected
+    assert np.linalg.norm(error) / np.linalg.norm(expected) < 0.03
+    variance = SDE.std(torch.tensor(t)).item() ** 2
+    # At the optimum s S + z is the part of z that x_t does not tell: its covariance is Sigma (Sigma + s^2 I)^-1.
+    optimum = np.trace(covariance @ np.linalg.inv(covariance + variance * np.eye(6)))
+    assert np.mean(curve[-20:]) == pytest.approx(optimum, rel=0.02)
+
+
+def test_unet_approaches_the_score_of_a_gaussian_over_a_range_of_times():
+    spectra, mean, covariance = gaussian_background(8)
+    network = seeded_weights(lambda: ScoreUNet(8, hidden=64), 0)
+    train_score_network(network, spectra, SDE, steps=400, batch_size=64, learning_rate=3e-3, times=(0.02, 0.3), one_cycle=True,
+                        ema_decay=0.98, antithetic=True, seed=1)
+    for t in (0.05, 0.25):
+        noised = SDE.perturb(spectra, torch.tensor(t), torch.randn(spectra.shape, generator=torch.Generator().manual_seed(2)))
+        expected = gaussian_scaled_score(noised.double().numpy(), t, mean, covariance)
+        with torch.no_grad():
+            output = network(noised, torch.tensor([t])).numpy()
+        assert np.linalg.norm(output - expected) / np.linalg.norm(expected) < 0.12
+        assert np.corrcoef(output.ravel(), expected.ravel())[0, 1] > 0.99
+
+
+def train_twice(seed_a, seed_b, **settings):
+    spectra, _, _ = gaussian_background(8, pixels=100)
+    networks, curves = [], []
+    for seed in (seed_a, seed_b):
+        networks.append(seeded_weights(lambda: ScoreUNet(8, hidden=16), seed))
+        curves.append(train_score_network(networks[-1], spectra, SDE, steps=20, batch_size=16, learning_rate=1e-3, times=(1e-5, 1),
+                                          seed=seed, **settings))
+    return networks, curves
+
+
+@pytest.mark.parametrize("settings", [{}, {"one_cycle": True, "ema_decay": 0.9, "antithetic": True}])
+def test_same_seed_gives_the_same_weights_and_losses(settings):
+    networks, curves = train_twice(3, 3, **settings)
+    assert curves[0] == curves[1]
+    for a, b in zip(networks[0].parameters(), networks[1].parameters()):
+        assert torch.equal(a, b)
+
+
+def test_other_seed_gives_other_weights():
+    networks, curves = train_twice(3, 4)
+    assert curves[0] != curves[1]
+    assert not torch.equal(networks[0].fc1.weight, networks[1].fc1.weight)
+
+
+def test_seeding_leaves_the_random_numbers_of_others_alone():
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    train_twice(1, 2)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_average_of_the_weights_is_the_exponentially_weighted_mean_over_the_steps():
+    spectra, _, _ = gaussian_background(4, pixels=50)
+    settings = {"batch_size": 8, "learning_rate": 0.05, "times": (0.1, 0.2), "seed": 5}
+    after_step = []
+    for steps in range(1, 6):
+        network = seeded_weights(lambda: LinearScore(4), 0)
+        train_score_network(network, spectra, SDE, steps=steps, **settings)
+        after_step.append(network.linear.weight.detach().numpy())
+    averaged = seeded_weights(lambda: LinearScore(4), 0)
+    train_score_network(averaged, spectra, SDE, steps=5, ema_decay=0.7, **settings)
+    expected = np.average(after_step, axis=0, weights=0.7 ** np.arange(4, -1, -1))
+    assert averaged.linear.weight.detach().numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_antithetic_noise_cancels_in_the_gradient():
+    spectra, _, _ = gaussian_background(4, pixels=50)
+    pairs, plain = ConstantScore(4), ConstantScore(4)
+    for network, antithetic in ((pairs, True), (plain, False)):
+        train_score_network(network, spectra, SDE, steps=1, batch_size=16, learning_rate=0.1, times=(0.1, 0.2), antithetic=antithetic)
+    # The constant's gradient is twice the mean of z, which is zero for pairs.
+    assert pairs.value.grad.abs().max() < 1e-6 < 1e-2 < plain.value.grad.abs().max()
+
+
+def test_one_cycle_starts_and_ends_with_small_steps():
+    spectra, _, _ = gaussian_background(4, pixels=50)
+    weights = []
+
+    def record(indices, x_t):
+        weights.append(network.linear.weight.detach().clone())
+
+    network = seeded_weights(lambda: LinearScore(4), 0)
+    train_score_network(network, spectra, SDE, steps=50, batch_size=50, learning_rate=0.05, times=(0.1, 0.2), one_cycle=True,
+                        context=record)
+    moves = [float((b - a).abs().mean()) for a, b in zip(weights, weights[1:])]
+    assert np.mean(moves[:2]) < 0.3 * max(moves) and moves[-1] < 0.05 * max(moves)
+
+
+def test_every_epoch_uses_each_spectrum_once_and_context_gets_the_noised_batch():
+    spectra, _, _ = gaussian_background(4, pixels=50)
+    batches = []
+
+    def record(indices, x_t):
+        assert x_t.shape == (len(indices), 4)
+        batches.append(indices)
+
+    train_score_network(LinearScore(4), spectra, SDE, steps=8, batch_size=16, learning_rate=0.05, times=(0.1, 0.2), context=record)
+    assert [len(batch) for batch in batches] == [16, 16, 16, 2] * 2
+    epochs = [torch.cat(batches[:4]), torch.cat(batches[4:])]
+    assert all(torch.equal(epoch.sort().values, torch.arange(50)) for epoch in epochs)
+    assert not torch.equal(*epochs)
+
+
+@pytest.mark.parametrize("steps, points", [(1, 1), (100, 100), (101, 51), (250, 84)])
+def test_loss_curve_is_short_and_progress_reaches_the_end(steps, points):
+    spectra, _, _ = gaussian_background(4, pixels=50)
+    reports = []
+    curve = train_score_network(LinearScore(4), spectra, SDE, steps=steps, batch_size=10, learning_rate=1e-3, times=(0.1, 0.2),
+                                progress=Progress(lambda fraction, message: reports.append((fraction, message))))
+    assert len(curve) == points and np.isfinite(curve).all()
+    assert reports[-1][0] == 1 and reports[-1][1].startswith(f"training, step {steps} of {steps}, loss ")
+
+
+def test_loss_of_a_network_that_says_nothing_is_the_number_of_bands():
+    spectra, _, _ = gaussian_background(4, pixels=50)
+    curve = train_score_network(ConstantScore(4), spectra, SDE, steps=250, batch_size=500, learning_rate=0.0, times=(0.1, 0.2))
+    assert np.mean(curve) == pytest.approx(4, rel=0.03)
+
+
+def test_cancel_stops_at_once():
+    spectra, _, _ = gaussian_background(8)
+    start = time.monotonic()
+
+    def report(fraction, message):
+        if time.monotonic() - start > 0.3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        train_score_network(ScoreUNet(8), spectra, SDE, steps=10 ** 6, batch_size=16, learning_rate=1e-4, times=(1e-5, 1),
+                            progress=Progress(report))
+    assert time.monotonic() - start < 1.5
