@@ -266,6 +266,8 @@ def test_scene_of_other_bands_and_impossible_width_are_refused():
     model = small_model(ArrayCube(scene(bands=10)[0]))
     with pytest.raises(ValueError, match="made for 10 bands; the scene has 4"):
         detect(model, ArrayCube(scene(bands=4)[0]))
+    with pytest.raises(ValueError, match="t must be in 0..1"):
+        detect(model, ArrayCube(scene(bands=10)[0]), t=0.0)
     with pytest.raises(ValueError, match="multiple of 8"):
         small_model(ArrayCube(scene()[0]), hidden=20)
 

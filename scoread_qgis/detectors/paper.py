@@ -52,6 +52,7 @@ class PaperSGM:
         bands = cubes[0].bands
         if any(cube.bands != bands for cube in cubes):
             raise ValueError(f"the scenes must have the same number of bands; they have {[cube.bands for cube in cubes]}")
+        sde = VESDE(sigma)
         network = seeded_weights(lambda: ScoreUNet(bands, hidden, conditional), seed).to(device)
         offsets = ring_offsets(outer_window, inner_window) if conditional else np.empty((0, 2), dtype=int)
 
@@ -65,7 +66,7 @@ class PaperSGM:
             return nearest_in_ring(x_t[:, None], spectra[ring], valid[ring])[:, 0]
 
         steps = epochs * math.ceil(len(pixels) / batch_size)
-        loss_curve = train_score_network(network, spectra[pixels[:, 0].to(device)], VESDE(sigma), steps, batch_size, learning_rate,
+        loss_curve = train_score_network(network, spectra[pixels[:, 0].to(device)], sde, steps, batch_size, learning_rate,
                                          times=(1e-5, 1.0), context=context if conditional else None, seed=seed,
                                          progress=progress.part(0.03, 1))
         return cls(network, sigma, minimum, maximum, outer_window, inner_window, loss_curve)
@@ -75,8 +76,10 @@ class PaperSGM:
 
         The anomaly value is the length of the sum of `perturbations` scores of length 1, so it lies in 0..perturbations.
         t: time of the perturbation kernel. perturbations: K, how many noised spectra of a pixel are read out. seed: of their noise.
-        Raises ValueError where the cube has other bands than the model.
+        Raises ValueError where the cube has other bands than the model, or t or perturbations are out of their range.
         """
+        if not 0 < t <= 1 or perturbations < 1:
+            raise ValueError(f"t must be in 0..1, above 0, and perturbations at least 1; they are {t} and {perturbations}")
         if cube.bands != self.network.bands:
             raise ValueError(f"the model is made for {self.network.bands} bands; the scene has {cube.bands}")
         progress, last_report = progress or Progress(), 0.0
