@@ -50,6 +50,13 @@ class ScoreadProvider(QgsProcessingProvider):
         for algorithm in (TrainSGM, DetectAnomalies, DetectRX, ImportMatlab, SampleScene):
             self.addAlgorithm(algorithm())
         for path in sorted((PLUGIN_FOLDER / "resources" / "models").glob("*.model3")):
-            model = QgsProcessingModelAlgorithm()
+            model = DesignerModel()
             if model.fromFile(str(path)):
                 self.addAlgorithm(model)
+
+
+class DesignerModel(QgsProcessingModelAlgorithm):
+    """A model of the model designer that comes with the plugin; its name serves as id, hence without spaces and capitals."""
+
+    def displayName(self):
+        return self.name().replace("_", " ").capitalize()

@@ -83,7 +83,7 @@ class TrainSGM(Algorithm):
         )
         self.addOutput(QgsProcessingOutputNumber(LOSS, "Training loss at the end"))
 
-    def prepare(self, parameters, context):
+    def read(self, parameters, context):
         self.scenes = [raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")]
         for layer in self.parameterAsLayerList(parameters, MORE_INPUTS, context):
             self.scenes.append(raster_source(layer, "One of the further scenes"))
@@ -98,7 +98,7 @@ class TrainSGM(Algorithm):
         )  # fmt: skip
         self.model = self.parameterAsFileOutput(parameters, MODEL, context)
 
-    def run(self, progress, log):
+    def work(self, progress, log):
         check_writable(self.model, ".pt")
         from ..detectors.device import pick_device
         from ..detectors.model_file import Model
