@@ -33,6 +33,10 @@ class TestMetadata:
         assert names["detect_anomalies"] == ["INPUT", "MODEL", "BANDS", "MASK", "SEED", "DEVICE", "T", "PERTURBATIONS", "READOUT", "OUTPUT"]
         assert names["detect_rx"] == ["INPUT", "BANDS", "MASK", "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT"]
         assert names["import_matlab"] == ["FILE", "CUBE", "MAP", "OUTPUT", "TRUTH"]
+        assert names["train_fers"] == [
+            "INPUTS", "BANDS", "SEED", "DEVICE", "PATCH", "EPOCHS", "BATCH", "LEARNING_RATE", "BACKBONE", "BACKBONE_WEIGHTS", "KEEP_ON_CANCEL",
+            "MODEL",
+        ]  # fmt: skip
         assert names["sample_scene"] == ["ROWS", "COLUMNS", "BAND_COUNT", "SEED", "OUTPUT", "TRUTH"]
 
     def test_everything_is_explained(self, provider):
@@ -50,6 +54,13 @@ class TestMetadata:
                 assert parameter.description() in algorithm.shortHelpString() or "&" in algorithm.shortHelpString()
             assert algorithm.canExecute() == (True, "")
             assert not algorithm.flags() & algorithm.Flag.FlagNoThreading
+
+    def test_the_documentation_is_that_of_the_algorithms(self, provider):
+        from document import PAGE, documented, page
+
+        assert PAGE.read_text(encoding="utf-8") == page(documented(provider)), "run `make docs`"
+        headings = {line[3:].lower().replace(" ", "-").replace("(", "").replace(")", "") for line in PAGE.read_text().splitlines() if line[:3] == "## "}
+        assert {a.helpUrl().split("#")[1] for a in documented(provider)} == headings
 
     def test_group_ids_are_lower_case(self, provider):
         assert {a.groupId() for a in provider.algorithms() if a.groupId()} <= {"anomaly_detection", "scenes", ""}

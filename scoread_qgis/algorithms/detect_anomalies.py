@@ -87,9 +87,9 @@ class DetectAnomalies(Algorithm):
         log(f"Device: {device}.")
         progress(0.0, "reading the model")
         model = Model.load(self.model, device)
-        cube = fitting_cube(self.scene, model, self.bands, self.mask, log)
+        cube = fitting_cube(self.scene, model, self.bands, self.mask, log, progress.part(0.0, 0.1))
         options = self.supported(model.detector.detect, self.options, log)
-        write_map(self.output, cube.raster, "Anomaly score", model.detector.detect(cube, progress=progress, **options))
+        write_map(self.output, cube.raster, "Anomaly score", model.detector.detect(cube, progress=progress.part(0.1, 1.0), **options))
         return {OUTPUT: self.output}
 
     def finish(self, context):

@@ -26,8 +26,8 @@ from .inputs import (
     mask_parameter,
     mask_source,
     raster_source,
+    save_model,
     seed_parameter,
-    software_versions,
 )
 
 MODE, MORE_INPUTS, MODEL, LOSS = "MODE", "MORE_INPUTS", "MODEL", "LOSS"
@@ -101,7 +101,6 @@ class TrainSGM(Algorithm):
     def work(self, progress, log):
         check_writable(self.model, ".pt")
         from ..detectors.device import pick_device
-        from ..detectors.model_file import Model
 
         if self.paper:
             from ..detectors.paper import PaperSGM as detector_class
@@ -112,10 +111,5 @@ class TrainSGM(Algorithm):
         cubes, band_numbers = good_cubes(self.scenes, self.bands, self.mask, log, progress.part(0.0, 0.1))
         settings = self.supported(detector_class.train, self.settings, log)
         detector = detector_class.train(cubes, **settings, seed=self.seed, device=device, progress=progress.part(0.1, 1.0))
-        wavelengths = None if cubes[0].wavelengths is None else [float(w) for w in cubes[0].wavelengths]
-        loss_curve = detector.loss_curve
-        Model(
-            detector, cubes[0].bands, wavelengths, band_numbers, settings, self.seed, software_versions(), loss_curve
-        ).save(self.model)  # fmt: skip
-        log(f"Loss: {loss_curve[0]:.4g} at the start, {loss_curve[-1]:.4g} at the end.")
-        return {MODEL: self.model, LOSS: loss_curve[-1]}
+        save_model(self.model, detector, cubes[0], band_numbers, settings, self.seed, log)
+        return {MODEL: self.model, LOSS: detector.loss_curve[-1]}

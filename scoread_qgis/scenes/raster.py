@@ -202,10 +202,11 @@ def match_bands(raster, numbers, wavelengths, count, trained_numbers=None):
     )
 
 
-def common_bands(rasters, choices):
+def common_bands(rasters, choices, by_number=False):
     """The bands that several scenes of a sensor share, as one list of band numbers for each scene, in the order of the first.
 
-    rasters, choices: `RasterFile`s with the `BandChoice` of each. Matched by wavelength where known, else by number.
+    rasters, choices: `RasterFile`s with the `BandChoice` of each. Matched by wavelength where
+    known, else by number where the rasters have equally many bands, or the user named the bands (`by_number`).
     """
     first, kept = rasters[0], np.array(choices[0].numbers)
     partners = [kept]
@@ -214,8 +215,8 @@ def common_bands(rasters, choices):
         wavelengths = first.table.wavelengths[partners[0] - 1]
         if not np.isnan(wavelengths).any() and not np.all(np.isnan(raster.table.wavelengths)):
             numbers = match_wavelengths(wavelengths, raster.table.wavelengths, usable) + 1
-        elif raster.count == first.count:
-            numbers = np.where(usable[partners[0] - 1], partners[0], 0)
+        elif by_number or raster.count == first.count:
+            numbers = np.where(np.isin(partners[0], choice.numbers), partners[0], 0)
         else:
             raise ValueError(
                 f"{raster.name} has {raster.count} bands and {first.name} {first.count}, and without wavelengths on both sides they cannot be "
