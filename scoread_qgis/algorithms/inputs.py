@@ -142,7 +142,7 @@ def fitting_cube(source, model, bands, mask, log, progress):
     from ..scenes.raster import RasterCube, match_bands
     from ..scenes.resampling import ResampledCube
 
-    if model.detector.across_sensors and model.wavelengths is not None:
+    if model.across_sensors and model.wavelengths is not None:
         (cube,), _ = good_cubes([source], bands, mask, log, progress)
         if cube.wavelengths is not None:
             log(f"{cube.raster.name}: resampled from {cube.bands} to the model's {model.bands} bands.")

@@ -31,7 +31,7 @@ from .inputs import (
 )
 
 MODE, MORE_INPUTS, MODEL, LOSS = "MODE", "MORE_INPUTS", "MODEL", "LOSS"
-EPOCHS, BATCH_SIZE, LEARNING_RATE, SIGMA, HIDDEN = "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "SIGMA", "HIDDEN"
+STEPS, EPOCHS, BATCH_SIZE, LEARNING_RATE, SIGMA, HIDDEN = "STEPS", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "SIGMA", "HIDDEN"
 CONDITIONAL, OUTER_WINDOW, INNER_WINDOW, SAMPLES = "CONDITIONAL", "OUTER_WINDOW", "INNER_WINDOW", "SAMPLES"
 
 
@@ -63,7 +63,8 @@ class TrainSGM(Algorithm):
         )
         for name, label, kind, least, text in (
             (SAMPLES, "Training pixels", integer, 100, "How many pixels, drawn from all over the scenes, are trained on at most."),
-            (EPOCHS, "Epochs", integer, 1, "How often training goes through the pixels. Published: 100."),
+            (STEPS, "Steps", integer, 0, "Default mode: training steps of each network; 0 leaves them as they start."),
+            (EPOCHS, "Epochs", integer, 1, "Paper mode: how often training goes through the pixels. Published: 100."),
             (BATCH_SIZE, "Batch size", integer, 1, "Spectra in a training step. Published: 16."),
             (LEARNING_RATE, "Learning rate", real, 1e-9, "Size of the training steps. Published: 0.00003."),
             (SIGMA, "Sigma", real, 1.0001, "Paper mode: base of the noise scale of the diffusion. Published: 5."),
@@ -94,7 +95,7 @@ class TrainSGM(Algorithm):
         self.device = self.parameterAsEnumString(parameters, DEVICE, context)
         self.settings = optional_values(
             self, parameters, context,
-            integers=(SAMPLES, EPOCHS, BATCH_SIZE, HIDDEN, OUTER_WINDOW, INNER_WINDOW), reals=(LEARNING_RATE, SIGMA), flags=(CONDITIONAL,),
+            integers=(SAMPLES, STEPS, EPOCHS, BATCH_SIZE, HIDDEN, OUTER_WINDOW, INNER_WINDOW), reals=(LEARNING_RATE, SIGMA), flags=(CONDITIONAL,),
         )  # fmt: skip
         self.model = self.parameterAsFileOutput(parameters, MODEL, context)
 
