@@ -1,0 +1,60 @@
+"""Fusion of anomaly values of different kinds into one."""
+
+import math
+
+import torch
+
+# Tail probabilities at which the calibration keeps the anomaly value: half, quarter, ... of the training pixels exceed it.
+HALVINGS = 10
+
+
+class TailProbability:
+    """Turns an anomaly value into -ln of the share of training pixels that exceed it.
+
+    All anomaly values then have the same distribution over the background (exponential with mean 1), whatever their own units and tails. Linear
+    in the logarithm of the value between the kept ones and, by the slope of the last, beyond: a Pareto tail (Hill, Annals of Statistics 1975).
+
+    logs: (knots,) logarithms of values, rising. tails: (knots,) -ln of the share that exceeds each.
+    """
+
+    def __init__(self, logs, tails):
+        self.logs, self.tails = logs, tails
+
+    @classmethod
+    def fit(cls, values):
+        """values: (n,) positive anomaly values of training pixels."""
+        logs = values.double().clamp(min=TINY).log().sort().values
+        exceed = [0.95, 0.85, 0.75, 0.65] + [2.0 ** -(k / 2) for k in range(2, 2 * HALVINGS + 1) if 2.0 ** -(k / 2) * len(values) >= 4]
+        knots = torch.quantile(logs, 1 - torch.tensor(exceed, dtype=torch.float64, device=logs.device))
+        tails = -torch.tensor(exceed, dtype=torch.float64, device=logs.device).log()
+        apart = torch.cat([torch.ones(1, dtype=torch.bool, device=logs.device), knots.diff() > 1e-9])
+        return cls(knots[apart].float(), tails[apart].float())
+
+    def __call__(self, values):
+        """-ln of the tail probability, >= 0, of values (n,)."""
+        logs = values.clamp(min=TINY).log()
+        if len(self.logs) < 2:
+            return (logs - self.logs[0]).clamp(min=0)
+        upper = torch.searchsorted(self.logs, logs).clamp(1, len(self.logs) - 1)
+        low, high = self.logs[upper - 1], self.logs[upper]
+        slope = (self.tails[upper] - self.tails[upper - 1]) / (high - low)
+        return (self.tails[upper - 1] + slope * (logs - low)).clamp(min=0)
+
+    def to(self, device):
+        return TailProbability(self.logs.to(device), self.tails.to(device))
+
+    def state(self):
+        return {"logs": self.logs.cpu(), "tails": self.tails.cpu()}
+
+    @classmethod
+    def from_state(cls, state):
+        return cls(state["logs"], state["tails"])
+
+
+TINY = math.exp(-60)
+
+
+def fuse(tails):
+    """Root mean square (n,) of -ln tail probabilities, a list of (n,): between their mean, for what all parts see, and the largest of them, for what
+    only one does."""
+    return torch.stack(tails).square().mean(0).sqrt()

@@ -1,0 +1,69 @@
+"""The score network of the default mode: it sees a spectrum together with the eight around it."""
+
+import torch
+from torch import nn
+
+NEIGHBOURHOOD = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)]
+CENTRE = NEIGHBOURHOOD.index((0, 0))
+
+
+class ScoreNetwork(nn.Module):
+    """bands -> hidden units for each pixel, weighted sum over the 3 x 3 neighbourhood, hidden -> hidden units, and a linear layer to the score.
+
+    Half of the units are hyperbolic tangents, which saturate, and half are leaky rectifiers, which do not. The last hidden layer, `features`, is
+    what detection reads: with the linear layer on top, the Mahalanobis distance of a spectrum's features is the variance of the network's score
+    there under a Laplace approximation (MacKay 1992), that is how little the training scene says about the score of this spectrum.
+
+    The initial weights keep the variance of what comes in (He 2015); the last layer starts at zero, the score that knows nothing.
+    """
+
+    def __init__(self, bands, hidden=256):
+        super().__init__()
+        self.bands, self.hidden = bands, hidden
+        self.spectral = nn.Parameter(torch.randn(bands, hidden) * (2 / bands) ** 0.5)
+        self.spectral_bias = nn.Parameter(torch.zeros(hidden))
+        self.spatial = nn.Parameter(torch.randn(len(NEIGHBOURHOOD), hidden) / 3)
+        self.mixing = nn.Parameter(torch.randn(hidden, hidden) * (2 / hidden) ** 0.5)
+        self.mixing_bias = nn.Parameter(torch.zeros(hidden))
+        self.score = nn.Parameter(torch.zeros(hidden, bands))
+
+    def forward(self, x_t, t, context):
+        """The scaled score std(t) * S(x_t, t), (n, bands), of noised spectra x_t (n, bands) among their eight neighbours, context (n, 8, bands).
+
+        It does not look at t: the times of training are so near to 0 that one score serves them all.
+        """
+        patches = torch.cat([context[:, :CENTRE], x_t[:, None], context[:, CENTRE:]], dim=1)
+        return self.features_of_patches(patches) @ self.score
+
+    def features_of_patches(self, patches):
+        """Features (n, hidden) of patches (n, 9, bands) in the order of NEIGHBOURHOOD."""
+        return self._mix((self._units(patches @ self.spectral + self.spectral_bias) * self.spatial).sum(1))
+
+    def features_of_rows(self, spectra, valid, first, last):
+        """Features (pixels, hidden) of the valid pixels, in their order, of rows first..last-1 of spectra (rows, columns, bands), valid (rows, columns).
+
+        Neighbours that are not valid, or outside of these rows and columns, are replaced by the pixel itself.
+        """
+        rows, columns = valid.shape
+        units = self._units(spectra.flatten(0, 1) @ self.spectral + self.spectral_bias).view(rows, columns, self.hidden)
+        units.masked_fill_(~valid[..., None], 0)
+        centre = units[first:last]
+        total = torch.zeros_like(centre)
+        missing = torch.zeros(last - first, columns, len(NEIGHBOURHOOD), device=spectra.device)
+        for number, (down, right) in enumerate(NEIGHBOURHOOD):
+            top, bottom = max(first, -down), min(last, rows - down)
+            left, end = max(0, -right), min(columns, columns - right)
+            missing[..., number] = 1
+            missing[top - first:bottom - first, left:end, number] = (~valid[top + down:bottom + down, left + right:end + right]).float()
+            total[top - first:bottom - first, left:end].addcmul_(units[top + down:bottom + down, left + right:end + right],
+                                                                 self.spatial[number])
+        lonely = missing.any(2)
+        total[lonely] += centre[lonely] * (missing[lonely] @ self.spatial)
+        return self._mix(total[valid[first:last]])
+
+    def _mix(self, total):
+        return self._units(total @ self.mixing + self.mixing_bias)
+
+    def _units(self, values):
+        half = self.hidden // 2
+        return torch.cat([torch.tanh(values[..., :half]), nn.functional.leaky_relu(values[..., half:], 0.2)], dim=-1)
