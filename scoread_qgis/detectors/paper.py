@@ -56,8 +56,8 @@ class PaperSGM:
         network = seeded_weights(lambda: ScoreUNet(bands, hidden, conditional), seed).to(device)
         offsets = ring_offsets(outer_window, inner_window) if conditional else np.empty((0, 2), dtype=int)
 
-        minimum, maximum = _value_range(cubes, progress.part(0, 0.01))
-        spectra, valid, pixels = _training_pixels(cubes, samples // len(cubes), offsets, seed, progress.part(0.01, 0.03))
+        spectra, valid, pixels = _training_pixels(cubes, samples // len(cubes), offsets, seed, progress.part(0, 0.03))
+        minimum, maximum = _value_range(spectra[valid])
         spectra = ((spectra - minimum) / (maximum - minimum)).to(device)
         valid, rings = valid.to(device), pixels[:, 1:].to(device)
 
@@ -150,16 +150,11 @@ def _parts(spectra, size):
     return ((first, spectra[first:first + size]) for first in range(0, len(spectra), size))
 
 
-def _value_range(cubes, progress):
-    """Smallest and largest value over the valid pixels of all scenes and bands."""
-    minimum, maximum = math.inf, -math.inf
-    for number, cube in enumerate(cubes):
-        for block in cube.blocks(0, progress.part(number / len(cubes), (number + 1) / len(cubes)), "reading the range of values"):
-            values = block.values[block.valid]
-            if values.size:
-                minimum, maximum = min(minimum, float(values.min())), max(maximum, float(values.max()))
-    if minimum > maximum:
+def _value_range(spectra):
+    """Smallest and largest value of the training spectra, over all bands: those of the scene where every pixel is trained on, as published."""
+    if len(spectra) == 0:
         raise ValueError("there is no valid pixel to train on")
+    minimum, maximum = float(spectra.min()), float(spectra.max())
     if minimum == maximum:
         raise ValueError(f"there is nothing to learn: all values of the scene are {minimum}")
     return minimum, maximum
@@ -174,17 +169,29 @@ def _training_pixels(cubes, count, offsets, seed, progress):
     spectra, valid, pixels, start = [], [], [], 0
     for number, cube in enumerate(cubes):
         part = progress.part(number / len(cubes), (number + 1) / len(cubes))
-        positions, _ = cube.sample(count, seed, lambda block, rows, columns: (), progress=part.part(0, 0.5), message="sampling pixels")
-        with_itself = np.concatenate([[[0, 0]], offsets])
-        rows, columns = ring_positions(positions[:, 0], positions[:, 1], with_itself, cube.rows, cube.columns)
-        needed, indices = np.unique(rows * cube.columns + columns, return_inverse=True)
-        scene_spectra, scene_valid = np.empty((len(needed), cube.bands), dtype=np.float32), np.empty(len(needed), dtype=bool)
-        for block in cube.blocks(0, part.part(0.5, 1), "reading training spectra"):
-            first, last = np.searchsorted(needed, [block.row * cube.columns, (block.row + block.rows) * cube.columns])
-            inside = np.divmod(needed[first:last] - block.row * cube.columns, cube.columns)
-            scene_spectra[first:last], scene_valid[first:last] = block.values[inside], block.valid[inside]
+        positions, gathered = cube.sample(count, seed, lambda block, r, c: (block.values[r, c],), 0, part.part(0, 0.5), "sampling pixels")
+        if len(positions) == 0:
+            continue
+        if len(offsets) == 0:
+            scene_spectra, scene_valid, indices = gathered[0], np.ones(len(positions), dtype=bool), np.arange(len(positions))[:, None]
+        else:
+            scene_spectra, scene_valid, indices = _with_rings(cube, positions, offsets, part.part(0.5, 1))
         spectra.append(torch.from_numpy(scene_spectra))
         valid.append(torch.from_numpy(scene_valid))
-        pixels.append(torch.from_numpy(indices.reshape(rows.shape) + start))
-        start += len(needed)
+        pixels.append(torch.from_numpy(indices + start))
+        start += len(scene_spectra)
+    if not spectra:
+        raise ValueError("there is no valid pixel to train on")
     return torch.cat(spectra), torch.cat(valid), torch.cat(pixels)
+
+
+def _with_rings(cube, positions, offsets, progress):
+    """Spectra and valid of the pixels at `positions` and of the rings around them, each pixel once, and indices (pixels, 1 + neighbours) into them."""
+    rows, columns = ring_positions(positions[:, 0], positions[:, 1], np.concatenate([[[0, 0]], offsets]), cube.rows, cube.columns)
+    needed, indices = np.unique(rows * cube.columns + columns, return_inverse=True)
+    spectra, valid = np.empty((len(needed), cube.bands), dtype=np.float32), np.empty(len(needed), dtype=bool)
+    for block in cube.blocks(0, progress, "reading training spectra"):
+        first, last = np.searchsorted(needed, [block.row * cube.columns, (block.row + block.rows) * cube.columns])
+        inside = np.divmod(needed[first:last] - block.row * cube.columns, cube.columns)
+        spectra[first:last], valid[first:last] = block.values[inside], block.valid[inside]
+    return spectra, valid, indices.reshape(rows.shape)
