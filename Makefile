@@ -16,7 +16,7 @@ export QT_QPA_PLATFORM ?= offscreen
 # Debian's qgis_process wrapper and others read these; the tests and the demo run the plugin that was built.
 export QGIS_PLUGINPATH := $(CURDIR)/build
 
-.PHONY: help setup demo test build install package lint benchmark clean
+.PHONY: help setup demo test build install package docs lint benchmark clean
 
 help:
 	@echo "make demo       set up, make a sample scene, train, detect, and show where the results are (build/demo)"
@@ -25,6 +25,7 @@ help:
 	@echo "make install    the plugin into the QGIS profile $(PROFILE)"
 	@echo "make package    the plugin as a zip for QGIS' plugin manager, dist/$(PLUGIN).zip"
 	@echo "make benchmark  all detectors on all .mat scenes of DATA=<folder>"
+	@echo "make docs       docs/algorithms.md from the algorithms"
 	@echo "make lint       ruff"
 	@echo "make clean      remove what was built (not .venv)"
 
@@ -86,6 +87,9 @@ test: $(INSTALLED) $(BUILT)
 
 benchmark: $(INSTALLED)
 	PYTHONPATH=. $(PYTHON) benchmarks/detectors.py "$(DATA)" build/benchmark
+
+docs: $(INSTALLED) $(BUILT)
+	$(PYTHON) scripts/document.py
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check .

@@ -11,6 +11,7 @@ from .algorithms.detect_rx import DetectRX
 from .algorithms.import_matlab import ImportMatlab
 from .algorithms.sample_scene import SampleScene
 
+from .algorithms.train_fers import TrainFERS
 from .algorithms.train_sgm import TrainSGM
 from .settings import MEMORY_SETTING
 
@@ -47,9 +48,19 @@ class ScoreadProvider(QgsProcessingProvider):
         ProcessingConfig.removeSetting(MEMORY_SETTING)
 
     def loadAlgorithms(self):
-        for algorithm in (TrainSGM, DetectAnomalies, DetectRX, ImportMatlab, SampleScene):
+        for algorithm in (TrainSGM, DetectAnomalies, DetectRX, TrainFERS, ImportMatlab, SampleScene):
             self.addAlgorithm(algorithm())
         for path in sorted((PLUGIN_FOLDER / "resources" / "models").glob("*.model3")):
-            model = QgsProcessingModelAlgorithm()
+            model = DesignerModel()
             if model.fromFile(str(path)):
                 self.addAlgorithm(model)
+
+
+class DesignerModel(QgsProcessingModelAlgorithm):
+    """A model of the model designer that comes with the plugin; its name serves as id, hence without spaces and capitals."""
+
+    def displayName(self):
+        return self.name().replace("_", " ").capitalize()
+
+    def groupId(self):
+        return self.group().lower().replace(" ", "_")

@@ -16,8 +16,9 @@ _HELP_URL = "https://github.com/scoread-qgis/scoread_qgis/blob/main/docs/algorit
 
 
 class Algorithm(QgsProcessingAlgorithm):
-    """An algorithm of the provider. Subclasses set the constants, declare parameters in `declare` and work in `prepare` and `run`.
+    """An algorithm of the provider.
 
+    Subclasses set the constants, declare parameters in `declare`, take their values in `read`, and do the work in `work`.
     NAME and the parameter names are permanent, since models and scripts keep them.
     """
 
@@ -29,11 +30,11 @@ class Algorithm(QgsProcessingAlgorithm):
         """Declare parameters with `self.add` and further outputs with `self.addOutput`."""
         raise NotImplementedError
 
-    def prepare(self, parameters, context):
+    def read(self, parameters, context):
         """Read layers and values into attributes. Runs on the main thread, so it must be quick."""
         raise NotImplementedError
 
-    def run(self, progress, log):
+    def work(self, progress, log):
         """Do the work on the background thread and return the outputs. Raise ValueError with a remedy for what the user can mend.
 
         progress: `Progress`. log(text): a line for the log of the run.
@@ -60,13 +61,16 @@ class Algorithm(QgsProcessingAlgorithm):
         self.declare()
 
     def prepareAlgorithm(self, parameters, context, feedback):
-        self.prepare(parameters, context)
+        ready, message = self.canExecute()  # qgis_process does not ask
+        if not ready:
+            raise QgsProcessingException(message)
+        self.read(parameters, context)
         return True
 
     def processAlgorithm(self, parameters, context, feedback):
         self._done = False
         try:
-            results = self.run(Progress(_Report(feedback)), feedback.pushInfo)
+            results = self.work(Progress(_Report(feedback)), feedback.pushInfo)
             self._done = True
             return results
         except Cancelled:

@@ -70,7 +70,7 @@ class DetectAnomalies(Algorithm):
             "Anomaly score, Float32, on the grid and CRS of the scene; nodata where a band has no data. Larger is more anomalous.",
         )
 
-    def prepare(self, parameters, context):
+    def read(self, parameters, context):
         self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
         self.model = self.parameterAsFile(parameters, MODEL, context)
         self.bands = self.parameterAsInts(parameters, BANDS, context)
@@ -79,7 +79,7 @@ class DetectAnomalies(Algorithm):
         self.options = optional_values(self, parameters, context, integers=(SEED, PERTURBATIONS), reals=(T,), texts=(READOUT,))
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
 
-    def run(self, progress, log):
+    def work(self, progress, log):
         from ..detectors.device import pick_device
         from ..detectors.model_file import Model
 
@@ -87,9 +87,9 @@ class DetectAnomalies(Algorithm):
         log(f"Device: {device}.")
         progress(0.0, "reading the model")
         model = Model.load(self.model, device)
-        cube = fitting_cube(self.scene, model, self.bands, self.mask, log)
+        cube = fitting_cube(self.scene, model, self.bands, self.mask, log, progress.part(0.0, 0.1))
         options = self.supported(model.detector.detect, self.options, log)
-        write_map(self.output, cube.raster, "Anomaly score", model.detector.detect(cube, progress=progress, **options))
+        write_map(self.output, cube.raster, "Anomaly score", model.detector.detect(cube, progress=progress.part(0.1, 1.0), **options))
         return {OUTPUT: self.output}
 
     def finish(self, context):

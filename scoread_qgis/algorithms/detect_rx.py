@@ -55,7 +55,7 @@ class DetectRX(Algorithm):
             "Squared Mahalanobis distance, Float32, on the grid of the scene. Larger is more anomalous.",
         )
 
-    def prepare(self, parameters, context):
+    def read(self, parameters, context):
         self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.mask = mask_source(self.parameterAsLayer(parameters, MASK, context))
@@ -64,7 +64,7 @@ class DetectRX(Algorithm):
         self.shrinkage = None if parameters.get(SHRINKAGE) is None else self.parameterAsDouble(parameters, SHRINKAGE, context)
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
 
-    def run(self, progress, log):
+    def work(self, progress, log):
         from ..detectors.rx import GlobalRX, LocalRX
 
         detector = LocalRX(*self.windows, self.shrinkage) if self.local else GlobalRX()

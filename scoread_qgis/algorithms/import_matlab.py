@@ -44,14 +44,14 @@ class ImportMatlab(Algorithm):
             "1 for anomalies, 0 for the background, for evaluation. Not written where the file has no such map.",
         )
 
-    def prepare(self, parameters, context):
+    def read(self, parameters, context):
         self.file = self.parameterAsFile(parameters, FILE, context)
         self.cube_name = self.parameterAsString(parameters, CUBE, context) or None
         self.map_name = self.parameterAsString(parameters, MAP, context) or None
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
         self.truth = self.parameterAsOutputLayer(parameters, TRUTH, context)
 
-    def run(self, progress, log):
+    def work(self, progress, log):
         from ..scenes.matlab import read_matlab
         from ..scenes.writer import write_scene
 

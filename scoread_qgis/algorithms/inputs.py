@@ -123,7 +123,7 @@ def good_cubes(sources, bands, mask, log, progress):
         choices.append(choose_bands(raster, bands, memory, share))
         for reason, numbers in choices[-1].left_out.items():
             log(f"{raster.name}: left out {len(numbers)} of {raster.count} bands, {reason}: {list_bands(numbers)}.")
-    numbers = common_bands(rasters, choices)
+    numbers = common_bands(rasters, choices, by_number=bool(bands))
     for choice, kept, raster in zip(choices, numbers, rasters):
         dropped = set(choice.numbers) - set(kept)
         if dropped:
@@ -133,21 +133,37 @@ def good_cubes(sources, bands, mask, log, progress):
     return cubes, {"numbers": numbers[0], "of": rasters[0].count}
 
 
-def fitting_cube(source, model, bands, mask, log):
-    """Cube of the bands of a scene that a `Model` was trained on; resampled to them where the detector allows it.
+def fitting_cube(source, model, bands, mask, log, progress):
+    """Cube of the bands of a scene that a `Model` was trained on; resampled to its wavelengths where the detector is made for that.
 
     source: `RasterSource`. bands: numbers the user asked for, or []. mask: `MaskSource` or None.
     """
     from ..scenes.bands import list_bands
     from ..scenes.raster import RasterCube, match_bands
+    from ..scenes.resampling import ResampledCube
 
+    if model.across_sensors and model.wavelengths is not None:
+        (cube,), _ = good_cubes([source], bands, mask, log, progress)
+        if cube.wavelengths is not None:
+            log(f"{cube.raster.name}: resampled from {cube.bands} to the model's {model.bands} bands.")
+            return ResampledCube(cube, model.wavelengths)
     raster = source.open()
     numbers = match_bands(raster, bands, model.wavelengths, model.bands, model.band_numbers)
     log(f"{raster.name}: {raster.rows} rows, {raster.columns} columns; bands {list_bands(numbers)} fit the model.")
     return RasterCube(raster, numbers, mask.on(raster) if mask else None, memory_for_reading(log))
 
 
-def software_versions():
+def save_model(path, detector, cube, band_numbers, settings, seed, log):
+    """Write a trained detector as a model file, with what is known of its bands and its training; the log tells the loss."""
+    from ..detectors.model_file import Model
+
+    wavelengths = None if cube.wavelengths is None else [float(w) for w in cube.wavelengths]
+    loss_curve = detector.loss_curve
+    Model(detector, cube.bands, wavelengths, band_numbers, settings, seed, _software_versions(), loss_curve).save(path)
+    log(f"Loss: {loss_curve[0]:.4g} at the start, {loss_curve[-1]:.4g} at the end.")
+
+
+def _software_versions():
     """Versions of the plugin and of what it computes with, for the model file."""
     import numpy
     import torch

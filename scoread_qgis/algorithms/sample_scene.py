@@ -37,13 +37,13 @@ class SampleScene(Algorithm):
             "1 where an anomaly covers at least a tenth of the pixel, else 0. For evaluation; no detector reads it.",
         )
 
-    def prepare(self, parameters, context):
+    def read(self, parameters, context):
         self.shape = [self.parameterAsInt(parameters, name, context) for name in (ROWS, COLUMNS, BAND_COUNT)]
         self.seed = self.parameterAsInt(parameters, SEED, context)
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
         self.truth = self.parameterAsOutputLayer(parameters, TRUTH, context)
 
-    def run(self, progress, log):
+    def work(self, progress, log):
         from osgeo import osr
 
         from ..scenes.simulated import simulate_scene

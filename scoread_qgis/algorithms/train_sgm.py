@@ -26,12 +26,12 @@ from .inputs import (
     mask_parameter,
     mask_source,
     raster_source,
+    save_model,
     seed_parameter,
-    software_versions,
 )
 
 MODE, MORE_INPUTS, MODEL, LOSS = "MODE", "MORE_INPUTS", "MODEL", "LOSS"
-EPOCHS, BATCH_SIZE, LEARNING_RATE, SIGMA, HIDDEN = "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "SIGMA", "HIDDEN"
+STEPS, EPOCHS, BATCH_SIZE, LEARNING_RATE, SIGMA, HIDDEN = "STEPS", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "SIGMA", "HIDDEN"
 CONDITIONAL, OUTER_WINDOW, INNER_WINDOW, SAMPLES = "CONDITIONAL", "OUTER_WINDOW", "INNER_WINDOW", "SAMPLES"
 
 
@@ -63,7 +63,8 @@ class TrainSGM(Algorithm):
         )
         for name, label, kind, least, text in (
             (SAMPLES, "Training pixels", integer, 100, "How many pixels, drawn from all over the scenes, are trained on at most."),
-            (EPOCHS, "Epochs", integer, 1, "How often training goes through the pixels. Published: 100."),
+            (STEPS, "Steps", integer, 0, "Default mode: training steps of each network; 0 leaves them as they start."),
+            (EPOCHS, "Epochs", integer, 1, "Paper mode: how often training goes through the pixels. Published: 100."),
             (BATCH_SIZE, "Batch size", integer, 1, "Spectra in a training step. Published: 16."),
             (LEARNING_RATE, "Learning rate", real, 1e-9, "Size of the training steps. Published: 0.00003."),
             (SIGMA, "Sigma", real, 1.0001, "Paper mode: base of the noise scale of the diffusion. Published: 5."),
@@ -83,7 +84,7 @@ class TrainSGM(Algorithm):
         )
         self.addOutput(QgsProcessingOutputNumber(LOSS, "Training loss at the end"))
 
-    def prepare(self, parameters, context):
+    def read(self, parameters, context):
         self.scenes = [raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")]
         for layer in self.parameterAsLayerList(parameters, MORE_INPUTS, context):
             self.scenes.append(raster_source(layer, "One of the further scenes"))
@@ -94,14 +95,13 @@ class TrainSGM(Algorithm):
         self.device = self.parameterAsEnumString(parameters, DEVICE, context)
         self.settings = optional_values(
             self, parameters, context,
-            integers=(SAMPLES, EPOCHS, BATCH_SIZE, HIDDEN, OUTER_WINDOW, INNER_WINDOW), reals=(LEARNING_RATE, SIGMA), flags=(CONDITIONAL,),
+            integers=(SAMPLES, STEPS, EPOCHS, BATCH_SIZE, HIDDEN, OUTER_WINDOW, INNER_WINDOW), reals=(LEARNING_RATE, SIGMA), flags=(CONDITIONAL,),
         )  # fmt: skip
         self.model = self.parameterAsFileOutput(parameters, MODEL, context)
 
-    def run(self, progress, log):
+    def work(self, progress, log):
         check_writable(self.model, ".pt")
         from ..detectors.device import pick_device
-        from ..detectors.model_file import Model
 
         if self.paper:
             from ..detectors.paper import PaperSGM as detector_class
@@ -112,10 +112,5 @@ class TrainSGM(Algorithm):
         cubes, band_numbers = good_cubes(self.scenes, self.bands, self.mask, log, progress.part(0.0, 0.1))
         settings = self.supported(detector_class.train, self.settings, log)
         detector = detector_class.train(cubes, **settings, seed=self.seed, device=device, progress=progress.part(0.1, 1.0))
-        wavelengths = None if cubes[0].wavelengths is None else [float(w) for w in cubes[0].wavelengths]
-        loss_curve = detector.loss_curve
-        Model(
-            detector, cubes[0].bands, wavelengths, band_numbers, settings, self.seed, software_versions(), loss_curve
-        ).save(self.model)  # fmt: skip
-        log(f"Loss: {loss_curve[0]:.4g} at the start, {loss_curve[-1]:.4g} at the end.")
-        return {MODEL: self.model, LOSS: loss_curve[-1]}
+        save_model(self.model, detector, cubes[0], band_numbers, settings, self.seed, log)
+        return {MODEL: self.model, LOSS: detector.loss_curve[-1]}

@@ -32,6 +32,11 @@ class Model:
     versions: dict = field(default_factory=dict)
     loss_curve: list = field(default_factory=list)
 
+    @property
+    def across_sensors(self):
+        """Whether the detector is made for scenes of other sensors too, resampled to its wavelengths."""
+        return self.detector.kind == "fers"
+
     def save(self, path):
         """Write the model, whole or not at all. Raises ValueError where `path` cannot be written."""
         content = {key: value for key, value in vars(self).items() if key != "detector"}

@@ -24,18 +24,19 @@ class GaussianStatistics:
 
     def add(self, vectors):
         """Add vectors (n, size), a tensor of any float type."""
-        if len(vectors) == 0:
-            return
-        vectors = vectors.double()
-        if self.count == 0:
-            size = vectors.shape[1]
-            self._origin = vectors.mean(0)
-            self._sum = vectors.new_zeros(size)
-            self._products = vectors.new_zeros(size, size)
-        vectors = vectors - self._origin
-        self.count += len(vectors)
-        self._sum += vectors.sum(0)
-        self._products.addmm_(vectors.T, vectors)
+        for part in vectors.split(CHUNK):
+            if len(part) == 0:
+                return
+            part = part.double()
+            if self.count == 0:
+                size = part.shape[1]
+                self._origin = part.mean(0)
+                self._sum = part.new_zeros(size)
+                self._products = part.new_zeros(size, size)
+            part = part - self._origin
+            self.count += len(part)
+            self._sum += part.sum(0)
+            self._products.addmm_(part.T, part)
 
     @property
     def mean(self):
@@ -61,7 +62,8 @@ class MahalanobisDistance:
 
     def __call__(self, vectors):
         """Distances (n,) float64 of vectors (n, size)."""
-        return ((vectors.double() - self._mean) @ self._whitening).square_().sum(1)
+        parts = [((part.double() - self._mean) @ self._whitening).square_().sum(1) for part in vectors.split(CHUNK)]
+        return torch.cat(parts)
 
 
 def spectra_in_chunks(block, progress, fraction, message):

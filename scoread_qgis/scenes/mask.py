@@ -28,7 +28,9 @@ class Mask:
     def from_polygons(cls, raster, polygons, crs, name="mask"):
         """Pixels whose centre lies in one of the `polygons` (WKB) of the CRS `crs` (WKT, "" = that of the scene)."""
         mask = cls(raster)
-        layer = ogr.GetDriverByName("Memory").CreateDataSource("").CreateLayer("mask", _reference(raster.crs), ogr.wkbUnknown)
+        # Before GDAL 3.11 vector layers in memory had a driver of their own.
+        store = (gdal.GetDriverByName("Memory") or gdal.GetDriverByName("MEM")).Create("", 0, 0, 0, gdal.GDT_Unknown)
+        layer = store.CreateLayer("mask", _reference(raster.crs), ogr.wkbUnknown)
         to_scene = None
         if crs and raster.crs:
             to_scene = osr.CoordinateTransformation(_reference(crs), _reference(raster.crs))

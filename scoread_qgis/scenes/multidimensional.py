@@ -14,22 +14,29 @@ from .bands import BandTable
 _SPECTRAL = re.compile(r"band|wave|spectr|lambda|channel", re.IGNORECASE)
 _SUBDATASET = re.compile(r'^(?:NETCDF|HDF5):"?(?P<path>.+?)"?:(?://|/)?(?P<variable>[^:]+)$', re.IGNORECASE)
 
+_FILES = re.compile(r"\.(nc4?|he?5|hdf5?)$", re.IGNORECASE)
+
 
 def open_cube_variable(source):
-    """The variable named by a NETCDF: or HDF5: subdataset `source` as (gdal.Dataset, BandTable); (None, None) for anything else.
+    """The variable named by a NETCDF: or HDF5: subdataset `source`, or a file's only 3-D variable, as (gdal.Dataset, BandTable).
 
-    So too where the variable has no band dimension that can be told from its name or its wavelengths: then it is for the classic driver.
+    (None, None) for anything else, and where the variable has no band dimension that can be told from its name or its wavelengths:
+    those are for the classic drivers.
     """
     match = _SUBDATASET.match(str(source))
-    if not match:
+    if not match and not _FILES.search(str(source)):
         return None, None
-    container = gdal.OpenEx(match["path"], gdal.OF_MULTIDIM_RASTER | gdal.OF_READONLY)
+    container = gdal.OpenEx(match["path"] if match else str(source), gdal.OF_MULTIDIM_RASTER | gdal.OF_READONLY)
     if container is None:
         return None, None
     root = container.GetRootGroup()
-    variable = _find_array(root, match["variable"])
-    if variable is None or variable.GetDimensionCount() != 3:
+    cubes = {path: owner.OpenMDArray(path.rsplit("/", 1)[-1]) for path, owner in _arrays(root)}
+    cubes = {path: array for path, array in cubes.items() if array is not None and array.GetDimensionCount() == 3}
+    if match:  # GDAL's subdataset names write spaces as underscores
+        cubes = {path: array for path, array in cubes.items() if path.strip("/").replace(" ", "_") == match["variable"].strip("/")}
+    if len(cubes) != 1:
         return None, None
+    (variable,) = cubes.values()
     dimensions = variable.GetDimensions()
     wavelengths = _spectral_vectors(root, variable.GetName())
     sizes = [dimension.GetSize() for dimension in dimensions]
@@ -41,15 +48,6 @@ def open_cube_variable(source):
     band = spectral[0]
     row, column = (i for i in range(3) if i != band)
     return variable.Transpose([band, row, column]).AsClassicDataset(2, 1), _table(wavelengths, sizes[band])
-
-
-def _find_array(group, name):
-    """The array of this path below `group`; GDAL's subdataset names write spaces as underscores."""
-    wanted = name.strip("/").replace(" ", "_")
-    for path, owner in _arrays(group):
-        if path.strip("/").replace(" ", "_") == wanted:
-            return owner.OpenMDArray(path.rsplit("/", 1)[-1])
-    return None
 
 
 def _arrays(group, prefix=""):

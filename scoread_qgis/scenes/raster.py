@@ -41,6 +41,7 @@ class RasterFile:
             )
         if self.dataset.GetGCPCount() and not crs:
             crs = self.dataset.GetGCPProjection()
+        self._check_size()
         self.geotransform = self.dataset.GetGeoTransform(can_return_null=True)
         self.crs = crs or self.dataset.GetProjection()
         self.table = table or read_band_table(self.dataset)
@@ -69,6 +70,17 @@ class RasterFile:
 
     def _unreadable(self, reason):
         return f"{self.name} cannot be opened as a raster: {reason or 'no GDAL driver recognises it'}. Check that the file is whole and its format known."
+
+    def _check_size(self):
+        """GDAL reads zeros where an ENVI file ends too early; a scene must not have rows of them."""
+        header = self.dataset.GetMetadata("ENVI")
+        if not header or header.get("file_compression", "0") != "0":
+            return
+        bits = gdal.GetDataTypeSize(self.dataset.GetRasterBand(1).DataType)
+        needed = int(header.get("header_offset", 0)) + self.rows * self.columns * self.count * bits // 8
+        size = gdal.VSIStatL(self.dataset.GetFileList()[0]).size
+        if size < needed:
+            raise ValueError(f"{self.name} is truncated: the file has {size} bytes and its header promises {needed}. Fetch it again.")
 
     def read_bands(self, first, last, numbers):
         """Rows first..last-1 of the bands `numbers` (from 1): values (bands, rows, columns) float32 and where each holds a value, bool."""
@@ -190,10 +202,11 @@ def match_bands(raster, numbers, wavelengths, count, trained_numbers=None):
     )
 
 
-def common_bands(rasters, choices):
+def common_bands(rasters, choices, by_number=False):
     """The bands that several scenes of a sensor share, as one list of band numbers for each scene, in the order of the first.
 
-    rasters, choices: `RasterFile`s with the `BandChoice` of each. Matched by wavelength where known, else by number.
+    rasters, choices: `RasterFile`s with the `BandChoice` of each. Matched by wavelength where
+    known, else by number where the rasters have equally many bands, or the user named the bands (`by_number`).
     """
     first, kept = rasters[0], np.array(choices[0].numbers)
     partners = [kept]
@@ -202,8 +215,8 @@ def common_bands(rasters, choices):
         wavelengths = first.table.wavelengths[partners[0] - 1]
         if not np.isnan(wavelengths).any() and not np.all(np.isnan(raster.table.wavelengths)):
             numbers = match_wavelengths(wavelengths, raster.table.wavelengths, usable) + 1
-        elif raster.count == first.count:
-            numbers = np.where(usable[partners[0] - 1], partners[0], 0)
+        elif by_number or raster.count == first.count:
+            numbers = np.where(np.isin(partners[0], choice.numbers), partners[0], 0)
         else:
             raise ValueError(
                 f"{raster.name} has {raster.count} bands and {first.name} {first.count}, and without wavelengths on both sides they cannot be "

@@ -1,6 +1,7 @@
 """GeoTIFFs that appear whole or not at all: anomaly maps, written by rows, and scenes."""
 
 import os
+from contextlib import contextmanager
 
 import numpy as np
 from osgeo import gdal
@@ -8,7 +9,7 @@ from osgeo import gdal
 from ..progress import Progress
 
 _OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
-_OVERVIEW_ROWS = 512
+_ROWS_AT_A_TIME = 512
 
 
 class _GeoTiff:
@@ -58,21 +59,31 @@ class _GeoTiff:
     def _finish(self):
         """What remains to be written once all rows are there."""
 
-    def _check(self, ok=True):
-        if not ok or gdal.GetLastErrorType() >= gdal.CE_Failure:
-            raise ValueError(f"{self.path} cannot be written: {gdal.GetLastErrorMsg()}. Is the disk full?")
+    @contextmanager
+    def _checked(self):
+        """Raise ValueError for any failure that GDAL reports inside: many of its calls return as if nothing had happened."""
+        failures = []
+        gdal.PushErrorHandler(lambda level, number, message: failures.append(message) if level >= gdal.CE_Failure else None)
+        try:
+            yield
+        except RuntimeError as error:  # where somebody switched GDAL's exceptions on
+            failures.append(str(error))
+        finally:
+            gdal.PopErrorHandler()
+        if failures:
+            raise ValueError(f"{self.path} cannot be written: {failures[0]}. Is the disk full?")
 
     def _close(self):
-        """Write all out and look whether it arrived: GDAL reports a full disk only at the last moment, or not at all."""
-        self.dataset.FlushCache()
-        self._check()
-        self.dataset = None
-        self._check()
-        written = gdal.OpenEx(self._part, gdal.OF_RASTER | gdal.OF_READONLY)
-        self._check(written is not None)
-        for row in range(0, written.RasterYSize, _OVERVIEW_ROWS):
-            rows = min(_OVERVIEW_ROWS, written.RasterYSize - row)
-            self._check(written.GetRasterBand(1).ReadRaster(0, row, written.RasterXSize, rows) is not None)
+        """Write all out and look whether it arrived: GDAL tells of a full disk only at the last moment."""
+        with self._checked():
+            self.dataset.FlushCache()
+        with self._checked():
+            self.dataset = None
+        with self._checked():
+            written = gdal.OpenEx(self._part, gdal.OF_RASTER | gdal.OF_READONLY)
+        for row in range(0, written.RasterYSize, _ROWS_AT_A_TIME):
+            with self._checked():
+                written.GetRasterBand(1).ReadRaster(0, row, written.RasterXSize, min(_ROWS_AT_A_TIME, written.RasterYSize - row))
 
 
 class MapWriter(_GeoTiff):
@@ -94,8 +105,8 @@ class MapWriter(_GeoTiff):
 
     def write(self, row, scores):
         """Rows of the map from `row` on, (rows, columns) float32."""
-        gdal.ErrorReset()
-        self._check(self._band.WriteArray(scores, 0, row) == gdal.CE_None)
+        with self._checked():
+            self._band.WriteArray(scores, 0, row)
         scored = scores[np.isfinite(scores)].astype(np.float64)
         if scored.size:
             self._count += scored.size
@@ -115,7 +126,8 @@ class MapWriter(_GeoTiff):
         deviation = max(self._squares / self._count - mean**2, 0.0) ** 0.5
         self._band.SetStatistics(float(self._lowest), float(self._highest), mean, deviation)
         self._band.SetMetadataItem("STATISTICS_VALID_PERCENT", f"{100 * self._count / (self.dataset.RasterXSize * self.dataset.RasterYSize):.4g}")
-        self.dataset.FlushCache()
+        with self._checked():
+            self.dataset.FlushCache()
         self._write_overviews()
 
     def _write_overviews(self):
@@ -124,14 +136,16 @@ class MapWriter(_GeoTiff):
             factors.append(2 ** (len(factors) + 1))
         if not factors:
             return
-        self.dataset.BuildOverviews("NONE", factors)
+        with self._checked():
+            self.dataset.BuildOverviews("NONE", factors)
         finer = self._band
         for level in range(len(factors)):
             coarser = self._band.GetOverview(level)
-            for row in range(0, coarser.YSize, _OVERVIEW_ROWS):
-                rows = min(_OVERVIEW_ROWS, coarser.YSize - row)
+            for row in range(0, coarser.YSize, _ROWS_AT_A_TIME):
+                rows = min(_ROWS_AT_A_TIME, coarser.YSize - row)
                 below = finer.ReadAsArray(0, 2 * row, finer.XSize, min(2 * rows, finer.YSize - 2 * row))
-                coarser.WriteArray(_largest_of_four(below, rows, coarser.XSize), 0, row)
+                with self._checked():
+                    coarser.WriteArray(_largest_of_four(below, rows, coarser.XSize), 0, row)
             finer = coarser
 
 
@@ -157,8 +171,8 @@ def write_scene(path, values, geotransform=None, crs="", wavelengths=None, fwhm=
         for index in range(bands):
             progress(index / bands, f"writing band {index + 1} of {bands}")
             band = file.dataset.GetRasterBand(index + 1)
-            gdal.ErrorReset()
-            file._check(band.WriteArray(np.ascontiguousarray(cube[..., index])) == gdal.CE_None)
+            with file._checked():
+                band.WriteArray(np.ascontiguousarray(cube[..., index]))
             if nodata is not None:
                 band.SetNoDataValue(float(nodata))
             if scale is not None:

@@ -63,6 +63,7 @@ class ResNet(nn.Module):
     def __init__(self, block, blocks, planes, inplanes, width=1, stem=True):
         super().__init__()
         self.stem, self.inplanes = stem, inplanes
+        self.pretrained = False
         if stem:
             self.conv1 = nn.Conv2d(3, inplanes, 7, 2, 3, bias=False)
             self.bn1 = nn.BatchNorm2d(inplanes)
@@ -80,6 +81,10 @@ class ResNet(nn.Module):
         for i in range(3):
             step = (4 if stem else 1) * 2 ** i
             self.reach += convolutions * blocks[i] * step - (step // 2 if i > 0 else 0)
+
+    def train(self, mode=True):
+        """Pretrained, the statistics of the normalisation are fixed; those of random filters follow what comes in."""
+        return super().train(mode and not self.pretrained)
 
     def forward(self, x):
         """Features of the three layers, of (n, 3, rows, columns) with and (n, inplanes, rows, columns) without stem."""
@@ -105,7 +110,7 @@ def image_backbone(backbone):
 
 
 def freeze(network):
-    """Fix the weights, and the normalisation to its running statistics."""
+    """Fix the weights and the statistics of a network for good."""
     return network.eval().requires_grad_(False)
 
 
@@ -118,19 +123,22 @@ def random_weights(network):
 
 
 def calibrate(network, images):
-    """Set the running statistics of the normalisations to those of images (n, channels, rows, columns), so that every channel has unit
-    variance there, and freeze the network. Without it the signal of random filters fades or grows from layer to layer."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    """Set the statistics of the normalisations of random filters to those of images (n, channels, rows, columns), so that every channel has
+    unit variance there; without it the signal fades or grows from layer to layer. A pretrained network keeps its own."""
+    if network.pretrained:
+        return
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the plain mean of all that follows
     network.train()
-    for norm in norms:
-        norm.momentum = None  # the plain mean over all images
     with torch.no_grad():
         network(images)
-    freeze(network)
+    network.eval()
 
 
 def load_weights(networks, path):
-    """Load a torchvision state dict into the one network of `networks` that it fits, and return that one.
+    """Load a torchvision state dict into the one network of `networks` that it fits.
 
     networks: dict of name -> ResNet. Layers that FERS does not have (layer 4, the classifier, the stem of the teacher) are left out.
     Raises ValueError that says what does not fit.
@@ -143,7 +151,8 @@ def load_weights(networks, path):
         wrong = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
         if not missing and not wrong:
             network.load_state_dict({key: state[key] for key in wanted}, strict=False)
-            return network
+            network.pretrained = True
+            return
         if missing:
             problems.append(f"{name}: {len(missing)} of {len(wanted)} weights are missing, such as {missing[0]}")
         else:

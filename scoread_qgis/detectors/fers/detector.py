@@ -86,7 +86,7 @@ class FERS:
         progress = progress or Progress()
         halo = self.spectral.halo
         columns = mirrored(np.arange(-halo, scene.columns + halo), scene.columns)
-        at_a_time = max(16, STRIP // scene.columns)
+        at_a_time = max(8, STRIP // scene.columns)
         for start in range(0, block.rows, at_a_time):
             stop = min(start + at_a_time, block.rows)
             first, last = block.row + start, block.row + stop
@@ -203,7 +203,10 @@ class FERS:
         return score
 
     def _fit_autoencoder(self, cube, scene, seed, progress):
-        """Squared error of a small autoencoder of sigmoid(input + f_spe + f_spa), fitted to a sample of the scene in 50 steps."""
+        """Squared error of a small autoencoder of sigmoid(input + f_spe + f_spa), fitted to a sample of the scene in 50 steps.
+
+        The channels of the sum are standardised by the sample: the sigmoid of values of some hundredths would be one half everywhere.
+        """
 
         def gather(block, rows, columns):
             sums = []
@@ -215,23 +218,26 @@ class FERS:
             return (np.concatenate(sums),)
 
         _, (sample,) = cube.sample(AUTOENCODER_PIXELS, seed, gather, self.spectral.halo)
-        sample = torch.from_numpy(sample).to(self._device).sigmoid()
+        sample = torch.from_numpy(sample).to(self._device)
+        mean, deviation = sample.mean(0), sample.std(0, correction=0).clamp(min=1e-8)
+        sample = ((sample - mean) / deviation).sigmoid()
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []), torch.enable_grad():
             torch.manual_seed(seed)
             sizes = [self.bands, 128, 64, 32, 64, 128, self.bands]
             layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Linear(a, b), nn.ReLU())]
             network = nn.Sequential(*layers[:-1], nn.Sigmoid()).to(self._device)
-            optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+            # Adam divides by the size of the gradients and makes steps of rounding errors; a larger eps keeps the map free of them
+            optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-3)
             for step in range(AUTOENCODER_STEPS):
                 progress(0.5 + 0.5 * step / AUTOENCODER_STEPS, f"FERS, autoencoder, step {step + 1} of {AUTOENCODER_STEPS}")
-                loss = (network(sample) - sample).square().mean()
+                loss = (network(sample) - sample).square().sum(1).mean()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
         freeze(network)
 
         def score(*features):
-            inputs = _sum(*features).sigmoid()
+            inputs = ((_sum(*features) - mean) / deviation).sigmoid()
             return (network(inputs) - inputs).square().sum(1)
 
         return score

@@ -26,11 +26,6 @@ class SpatialBranch(nn.Module):
         self.feature = nn.Conv2d(128, bands, 1)
         self.attention = ChannelAttention(bands)
 
-    def train(self, mode=True):
-        super().train(mode)
-        self.backbone.eval()  # frozen, its normalisation included
-        return self
-
     def forward(self, x):
         """f_spa (n, bands, rows, columns) of whole images."""
         features = self.backbone(self.rgb(x))[2]
@@ -40,6 +35,13 @@ class SpatialBranch(nn.Module):
             by_row, by_column = bin_means(rows, size, x), bin_means(columns, size, x)
             grids.append(by_row @ features @ by_column.T)
         return self.attention(self.interpolate(self.context(grids), slice(None), *x.shape[2:]))
+
+    def rescale(self, factors):
+        """Multiply f_spa by positive factors (bands,), through the weights of the layers around it."""
+        with torch.no_grad():
+            self.feature.weight *= factors.view(-1, 1, 1, 1)
+            self.feature.bias *= factors
+            self.attention.squeeze.weight /= factors
 
     def context(self, grids):
         """The mixing convolution, before the interpolation, as both commute: grids (n, channels, size, size) to (n, 128, size, size)."""

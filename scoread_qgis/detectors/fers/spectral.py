@@ -28,6 +28,12 @@ class SpectralBranch(nn.Module):
         """f_spe of the features of the first layer."""
         return relu(self.feature(relu(self.hidden(first))))
 
+    def rescale(self, factors):
+        """Multiply f_spe by positive factors (bands,), through the weights of its last layer."""
+        with torch.no_grad():
+            self.feature.weight *= factors.view(-1, 1, 1, 1)
+            self.feature.bias *= factors
+
     def forward(self, x):
         """f_spe (n, bands, rows, columns), right for pixels `halo` or more away from the edges."""
         return self.classify(self.layer1(self.conv_h(x)))
@@ -57,7 +63,7 @@ class ReverseDistillation(nn.Module):
 
     def train(self, mode=True):
         super().train(mode)
-        self.teacher.eval()  # frozen, its normalisation included
+        self.teacher.train(mode)  # last, as it decides for its first layer, which is part of the branch as well
         return self
 
     def forward(self, x):

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import pad
 
 from ...progress import Cancelled, Progress
-from .backbones import calibrate, freeze, load_weights, random_weights
+from .backbones import calibrate, load_weights, random_weights
 from .detector import FERS
 from .losses import spatial_loss, spectral_loss
 from .scaling import SceneScaling, mirrored
@@ -113,17 +113,24 @@ class Training:
         self.spatial = SpatialBranch(bands, backbone)
         self.restoration = Restoration(bands, backbone)
         frozen = {"Wide-ResNet-101-2": random_weights(self.spectral.teacher), "ResNet34": random_weights(self.spatial.backbone)}
-        loaded = [load_weights(frozen, path) for path in backbone_weights]
+        for path in backbone_weights:
+            load_weights(frozen, path)
         for network in (self.spectral, self.spatial, self.restoration):
             network.to(device, memory_format=torch.channels_last)
-        images, _ = patches.batch(slice(batch))
+        for network in frozen.values():
+            network.requires_grad_(False)
+        self._calibrate_teacher()
+        self._calibrate_backbone()
+
+    def _calibrate_teacher(self):
+        images, _ = self.patches.batch(slice(self.batch))
         with torch.no_grad():
-            hidden = self.spectral.branch.conv_h(pad(images, (PADDING,) * 4, mode="reflect"))
-            for network, inputs in ((self.spectral.teacher, hidden), (self.spatial.backbone, self.spatial.rgb(images))):
-                if network in loaded:
-                    freeze(network)
-                else:
-                    calibrate(network, inputs)
+            calibrate(self.spectral.teacher, self.spectral.branch.conv_h(pad(images, (PADDING,) * 4, mode="reflect")))
+
+    def _calibrate_backbone(self):
+        images, _ = self.patches.batch(slice(self.batch))
+        with torch.no_grad():
+            calibrate(self.spatial.backbone, self.spatial.rgb(images))
 
     def detector(self):
         return FERS(self.spectral.branch, self.spatial, self.backbone, self.losses)
@@ -138,6 +145,8 @@ class Training:
 
         self._optimise(self.spectral, loss_parts, epochs, learning_rate, progress, "FERS, stage 1 of 2")
         self.spectral.eval()
+        self._calibrate_teacher()
+        self._match_deviations(self.spectral.branch, self.spectral_features)
 
     def spatial_stage(self, epochs, learning_rate, progress):
         """Stage 2: the spatial branch learns what the spectral one, now frozen, does not say."""
@@ -152,12 +161,33 @@ class Training:
 
         self._optimise(student, loss_parts, epochs, learning_rate, progress, "FERS, stage 2 of 2")
         self.spatial.eval()
+        self._calibrate_backbone()
+        self._match_deviations(self.spatial, self.spatial)
 
     def spectral_features(self, inputs):
         """f_spe of patches, without gradients."""
         halo = self.spectral.branch.halo
         with torch.no_grad():
             return self.spectral.branch(pad(inputs, (halo,) * 4, mode="reflect"))[..., halo:-halo, halo:-halo]
+
+    def _match_deviations(self, branch, features):
+        """Rescale the feature of a branch so that each channel varies over the patches as the band does that it is added to.
+
+        The losses leave its size open: the classifier of stage 1 inflates f_spe to hundreds of times the input, and a sum with f_spe would
+        then be f_spe alone. RX does not mind the common scale of a channel, but it does mind that of the terms.
+        """
+        sums = torch.zeros(2, 2, self.spectral.branch.feature.out_channels, dtype=torch.float64, device=self.patches.spectra.device)
+        count = 0
+        with torch.no_grad():
+            for start in range(0, len(self.patches), self.batch):
+                images, valid = self.patches.batch(slice(start, start + self.batch))
+                for i, image in enumerate((images, features(images))):
+                    spectra = pixels(image, valid).double()
+                    sums[i] += torch.stack([spectra.sum(0), spectra.square().sum(0)])
+                count += len(spectra)
+        mean, square = sums.transpose(0, 1) / count
+        band, channel = (square - mean.square()).clamp(min=0).sqrt()
+        branch.rescale(torch.where((band > 0) & (channel > 0), band / channel, torch.ones_like(band)).float())
 
     def _optimise(self, network, loss_parts, epochs, learning_rate, progress, stage):
         optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=learning_rate, betas=(0.5, 0.999))

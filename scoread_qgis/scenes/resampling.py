@@ -1,0 +1,39 @@
+"""A scene resampled to the wavelengths of a model, for models that are used across sensors."""
+
+import numpy as np
+
+from ..cube import Cube
+
+
+class ResampledCube(Cube):
+    """A `RasterCube` with its spectra interpolated linearly to other wavelengths.
+
+    cube: `RasterCube` with known wavelengths, in any order. wavelengths: (bands,) nm, to resample to.
+    Raises ValueError where they lie outside of the scene's spectral range by more than half the scene's median band distance.
+    """
+
+    def __init__(self, cube, wavelengths):
+        own = np.asarray(cube.wavelengths, np.float64)
+        wanted = np.asarray(wavelengths, np.float64)
+        order = np.argsort(own)
+        tolerance = 0.5 * np.median(np.diff(own[order]))
+        outside = wanted[(wanted < own.min() - tolerance) | (wanted > own.max() + tolerance)]
+        if outside.size:
+            raise ValueError(
+                f"The model covers {wanted.min():.0f} to {wanted.max():.0f} nm, but {cube.raster.name} only {own.min():.0f} to {own.max():.0f} nm. "
+                "Train a model on bands that both have."
+            )
+        self._cube, self.raster = cube, cube.raster
+        self.rows, self.columns, self.bands = cube.rows, cube.columns, wanted.size
+        self.wavelengths, self.rows_per_block = wanted, cube.rows_per_block
+        self._weights = np.stack([np.interp(wanted, own[order], unit[order]) for unit in np.eye(own.size)]).astype(np.float32)
+
+    def read(self, first, last):
+        values, valid = self._cube.read(first, last)
+        return values @ self._weights, valid
+
+    def map_positions(self, positions):
+        return self._cube.map_positions(positions)
+
+    def pixel_positions(self, coordinates):
+        return self._cube.pixel_positions(coordinates)

@@ -1,0 +1,177 @@
+"""The algorithms in chains: model designer, batch, and headless through qgis_process."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import LogFeedback, read, scored_auc
+from headless import QgisProcess
+
+FAST = {"MODE": 1, "EPOCHS": 1, "BATCH_SIZE": 128, "HIDDEN": 32}
+
+
+def run_model(model, parameters, context=None):
+    import processing
+    from qgis.core import QgsProcessingContext, QgsProject
+
+    context = context or QgsProcessingContext()
+    context.setProject(QgsProject.instance())
+    return processing.run(model, parameters, context=context, feedback=LogFeedback())
+
+
+class TestModelDesigner:
+    @pytest.fixture
+    def chain(self, provider):
+        """A model made as the designer makes it: train, and two detections with the trained model."""
+        from qgis.core import (
+            QgsProcessingModelAlgorithm,
+            QgsProcessingModelChildAlgorithm,
+            QgsProcessingModelChildParameterSource,
+            QgsProcessingModelOutput,
+            QgsProcessingModelParameter,
+            QgsProcessingParameterRasterLayer,
+        )
+
+        source = QgsProcessingModelChildParameterSource
+        model = QgsProcessingModelAlgorithm("chain", "tests")
+        model.addModelParameter(QgsProcessingParameterRasterLayer("SCENE", "Scene"), QgsProcessingModelParameter("SCENE"))
+        train = QgsProcessingModelChildAlgorithm("scoread:train_sgm")
+        train.setChildId("train")
+        train.addParameterSources("INPUT", [source.fromModelParameter("SCENE")])
+        for name, value in FAST.items():
+            train.addParameterSources(name, [source.fromStaticValue(value)])
+        model.addChildAlgorithm(train)
+        for index in (1, 2):
+            detect = QgsProcessingModelChildAlgorithm("scoread:detect_anomalies")
+            detect.setChildId(f"detect{index}")
+            detect.addParameterSources("INPUT", [source.fromModelParameter("SCENE")])
+            detect.addParameterSources("MODEL", [source.fromChildOutput("train", "MODEL")])
+            detect.addParameterSources("PERTURBATIONS", [source.fromStaticValue(2 * index)])
+            output = QgsProcessingModelOutput("map", f"map {index}")
+            output.setChildId(f"detect{index}")
+            output.setChildOutputName("OUTPUT")
+            detect.setModelOutputs({f"map {index}": output})
+            model.addChildAlgorithm(detect)
+        return model
+
+    def test_train_and_detect_in_a_chain(self, chain, sample, tmp_path):
+        results = run_model(
+            chain,
+            {"SCENE": sample.path, "detect1:map 1": str(tmp_path / "1.tif"), "detect2:map 2": str(tmp_path / "2.tif")},
+        )
+        assert set(results) >= {"detect1:map 1", "detect2:map 2"}
+        maps = [read(tmp_path / name) for name in ("1.tif", "2.tif")]
+        assert all(np.isfinite(m).all() and m.shape == sample.truth.shape for m in maps)
+        assert (tmp_path / "1.qml").is_file()
+
+    def test_layers_of_a_chain_come_styled(self, chain, sample, qgis_new_project):
+        import processing
+        from qgis.core import QgsProject, QgsSingleBandPseudoColorRenderer
+
+        for _ in range(2):
+            processing.runAndLoadResults(chain, {"SCENE": sample.path, "detect1:map 1": "TEMPORARY_OUTPUT", "detect2:map 2": "TEMPORARY_OUTPUT"})
+        layers = QgsProject.instance().mapLayers().values()
+        assert len(layers) == 4
+        assert all(isinstance(layer.renderer(), QgsSingleBandPseudoColorRenderer) for layer in layers)
+
+    def test_the_model_that_comes_with_the_plugin(self, provider, sample, tmp_path):
+        algorithm = provider.algorithm("train_and_detect")
+        assert algorithm is not None
+        assert algorithm.displayName() == "Train and detect"
+        run_model(algorithm, {"INPUT": sample.path, "SEED": 1, "detect:Anomaly map": str(tmp_path / "a.tif")})
+        assert scored_auc(sample.truth, read(tmp_path / "a.tif")) > 0.9
+
+
+@pytest.mark.needs_data
+def test_batch_over_three_real_scenes(provider, data, tmp_path):
+    """As the batch dialog does it: one algorithm after the other, with its own parameters, in one context."""
+    import processing
+    from qgis.core import QgsProcessingContext
+
+    context, aucs = QgsProcessingContext(), []
+    for name in ("hydice", "abu-urban-3", "sandiego"):
+        imported = processing.run(
+            "scoread:import_matlab",
+            {"FILE": str(data / "scenes" / f"{name}.mat"), "OUTPUT": str(tmp_path / f"{name}.tif"), "TRUTH": str(tmp_path / f"{name}_t.tif")},
+            context=context,
+        )
+        model = processing.run("scoread:train_sgm", {"INPUT": imported["OUTPUT"], "MODEL": str(tmp_path / f"{name}.pt")}, context=context)
+        scores = processing.run(
+            "scoread:detect_anomalies",
+            {"INPUT": imported["OUTPUT"], "MODEL": model["MODEL"], "OUTPUT": str(tmp_path / f"{name}_a.tif")},
+            context=context,
+        )
+        aucs.append(scored_auc(read(imported["TRUTH"]), read(scores["OUTPUT"])))
+    assert min(aucs) > 0.9, aucs
+
+
+@pytest.mark.needs_data
+@pytest.mark.parametrize("name", ["sandiego_envi.dat", "enmap_potsdam.tif"])
+def test_real_georeferenced_scenes(provider, data, tmp_path, name):
+    import processing
+    from osgeo import gdal
+
+    path = str(data / "georeferenced" / name)
+    model = processing.run("scoread:train_sgm", {"INPUT": path, "MODEL": str(tmp_path / "m.pt")})
+    results = processing.run("scoread:detect_anomalies", {"INPUT": path, "MODEL": model["MODEL"], "OUTPUT": str(tmp_path / "a.tif")})
+    scene, result = gdal.Open(path), gdal.Open(results["OUTPUT"])
+    assert result.GetGeoTransform() == scene.GetGeoTransform()
+    assert result.GetSpatialRef().IsSame(scene.GetSpatialRef())
+    scores, raw = result.ReadAsArray(), scene.ReadAsArray()
+    if name.startswith("sandiego"):
+        truth = gdal.Open(str(data / "georeferenced" / "sandiego_envi_truth.bmp")).ReadAsArray()
+        assert scored_auc(truth, scores) > 0.95
+    else:
+        np.testing.assert_array_equal(np.isnan(scores), raw[0] == -32768)
+
+
+class TestHeadless:
+    """qgis_process, end to end, with the plugin as it is installed."""
+
+    @pytest.fixture(scope="class")
+    def qgis(self):
+        return QgisProcess()
+
+    def test_sample_train_detect(self, qgis, tmp_path):
+        scene = qgis.run("scoread:sample_scene", ROWS=40, COLUMNS=40, BAND_COUNT=24, OUTPUT=tmp_path / "s.tif", TRUTH=tmp_path / "t.tif")
+        model = qgis.run("scoread:train_sgm", INPUT=scene["OUTPUT"], MODEL=tmp_path / "m.pt")
+        assert isinstance(model["LOSS"], float)
+        results = qgis.run("scoread:detect_anomalies", INPUT=scene["OUTPUT"], MODEL=model["MODEL"], OUTPUT=tmp_path / "a.tif")
+        assert scored_auc(read(scene["TRUTH"]), read(results["OUTPUT"])) > 0.85
+        assert (tmp_path / "a.qml").is_file()
+
+    def test_an_error_has_a_message_and_a_return_code(self, qgis, tmp_path):
+        (tmp_path / "a.pt").write_text("text")
+        qgis.run("scoread:sample_scene", ROWS=40, COLUMNS=40, BAND_COUNT=24, OUTPUT=tmp_path / "s.tif")
+        done = qgis.call(
+            "run", "scoread:detect_anomalies", "--", f"INPUT={tmp_path / 's.tif'}", f"MODEL={tmp_path / 'a.pt'}", f"OUTPUT={tmp_path / 'a.tif'}",
+            check=False,
+        )  # fmt: skip
+        assert done.returncode != 0
+        assert "a.pt is not a model of this plugin" in done.stdout + done.stderr
+        assert not (tmp_path / "a.tif").exists()
+
+    def test_without_torch_the_provider_loads_and_tells_what_to_install(self, tmp_path):
+        """torch is made to look missing by a plugin folder's own Python path without the virtual environment."""
+        qgis = QgisProcess()
+        del qgis._environment["PYTHONPATH"]
+        listed = qgis.call("list").stdout
+        assert "scoread:detect_anomalies" in listed
+        scene = qgis.run("scoread:sample_scene", ROWS=40, COLUMNS=40, BAND_COUNT=24, OUTPUT=tmp_path / "s.tif")["OUTPUT"]
+        done = qgis.call("run", "scoread:train_sgm", "--", f"INPUT={scene}", f"MODEL={tmp_path / 'm.pt'}", check=False)
+        assert done.returncode != 0
+        assert "needs PyTorch" in done.stdout + done.stderr
+        assert "-m pip install --target" in done.stdout + done.stderr
+
+    def test_help_is_machine_readable(self, qgis):
+        content = json.loads(qgis.call("--json", "help", "scoread:detect_anomalies").stdout)
+        assert content["algorithm_details"]["group"] == "Anomaly detection"
+        assert set(content["parameters"]) >= {"INPUT", "MODEL", "OUTPUT"}
+
+
+def test_the_package_holds_what_qgis_needs():
+    built = Path(__file__).resolve().parents[1] / "build" / "scoread_qgis"
+    for name in ("metadata.txt", "LICENSE", "__init__.py", "resources/icons/scoread.svg", "resources/models/train_and_detect.model3"):
+        assert (built / name).is_file(), name
+    assert not (built / "tests").exists()
