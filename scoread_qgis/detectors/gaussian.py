@@ -11,8 +11,9 @@ class TrimmedGaussian:
 
     Vectors are scaled to unit variance in each coordinate, so that units do not matter. Mean and covariance are those of all vectors first,
     then, twice, of those less the 2 % that are farthest (concentration steps: Rousseeuw and Van Driessen, Technometrics 1999), so that
-    anomalies do not shape the background. `ridge`, times the identity, is added to the covariance of the scaled vectors: it keeps the distance
-    defined where there are fewer vectors than coordinates, and within the precision of float32.
+    anomalies do not shape the background. The covariance is shrunk towards a multiple of the identity, by as much as its own error calls for (oracle
+    approximating shrinkage: Chen, Wiesel, Eldar and Hero, IEEE Transactions on Signal Processing 2010), so that the distance is defined where there
+    are fewer vectors than coordinates, and within the precision of float32.
 
     centre, scale: (size,) of the scaling. mean: (size,). whitening: (size, size). All float32 tensors.
     """
@@ -21,30 +22,37 @@ class TrimmedGaussian:
         self.centre, self.scale, self.mean, self.whitening = centre, scale, mean, whitening
 
     @classmethod
-    def fit(cls, vectors, ridge):
-        """vectors: (n, size) tensor, n >= 2. Returns the model and a mask (n,) bool of the vectors that were kept in the last fit."""
+    def fit(cls, vectors):
+        """vectors: (n, size) tensor on the CPU, n >= 2. Returns the model and a mask (n,) bool: False for the farthest 2 % of it."""
         centre = vectors.double().mean(0)
         scale = vectors.double().std(0)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
         centre, scale = centre.float(), scale.float()
         scaled = (vectors - centre) / scale
-        kept = torch.ones(len(vectors), dtype=torch.bool, device=vectors.device)
+        exact = scaled.double()
+        count, total, products = len(scaled), exact.sum(0), exact.T @ exact
+        out = scaled[:0]
         for _ in range(REFITS + 1):
-            bulk = scaled[kept]
-            mean = bulk.mean(0)
-            bulk = bulk - mean
-            # float32 products, in parts summed in float64: the sums lose no digits and double precision costs no time.
-            covariance = sum((part.T @ part).double() for part in bulk.split(2048)) / (len(bulk) - 1)
-            eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
-            whitening = (eigenvectors / (eigenvalues.clamp(min=0) + ridge).sqrt()).float()
-            model = cls(centre, scale, mean, whitening)
-            distances = (((scaled - mean) @ whitening) ** 2).sum(1)
+            # What was left out is taken off the sums of all vectors, which are made once.
+            out = out.double()
+            n = count - len(out)
+            mean = (total - out.sum(0)) / n
+            covariance = (products - out.T @ out) / n - torch.outer(mean, mean)
+            factor = torch.linalg.cholesky(shrunk(covariance, n))
+            identity = torch.eye(len(mean), dtype=factor.dtype)
+            whitening = torch.linalg.solve_triangular(factor, identity, upper=False).T
+            model = cls(centre, scale, mean.float(), whitening.float().contiguous())
+            distances = model._scaled_distance(scaled)
             kept = distances <= torch.quantile(distances, 1 - TRIMMED)
+            out = scaled[~kept]
         return model, kept
 
     def distance(self, vectors):
         """Squared Mahalanobis distances (n,) of vectors (n, size)."""
-        return (((vectors - self.centre) / self.scale - self.mean) @ self.whitening).square().sum(1)
+        return self._scaled_distance((vectors - self.centre) / self.scale)
+
+    def _scaled_distance(self, scaled):
+        return ((scaled - self.mean) @ self.whitening).square_().sum(1)
 
     def to(self, device):
         return TrimmedGaussian(*(tensor.to(device) for tensor in (self.centre, self.scale, self.mean, self.whitening)))
@@ -55,3 +63,12 @@ class TrimmedGaussian:
     @classmethod
     def from_state(cls, state):
         return cls(state["centre"], state["scale"], state["mean"], state["whitening"])
+
+
+def shrunk(covariance, n):
+    """Covariance (size, size) of n vectors, shrunk towards its mean variance times the identity by oracle approximating shrinkage (OAS)."""
+    size = len(covariance)
+    trace, squares = covariance.trace(), covariance.square().sum()
+    spread = (n + 1 - 2 / size) * (squares - trace ** 2 / size)
+    share = (((1 - 2 / size) * squares + trace ** 2) / spread).clamp(max=1) if spread > 0 else torch.ones_like(trace)
+    return (1 - share) * covariance + share * trace / size * torch.eye(size, dtype=covariance.dtype)

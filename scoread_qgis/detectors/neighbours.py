@@ -12,8 +12,8 @@ class NeighbourDistance:
     """Squared distance to the 10th nearest of 3,000 random training spectra, leaving out those within 3 pixels.
 
     The nearest spectra of a background pixel are alike wherever they lie. Those of an anomaly are its own neighbourhood, which therefore must
-    not count. Spectra are compared in their first 30 principal components, each divided by the fourth root of its variance: half way between
-    raw bands, where brightness is all, and whitened ones, where noise is.
+    not count. Spectra are compared half way between raw ones, where brightness is all, and whitened ones, where noise is: their bands are divided
+    by the root of the band's standard deviation, and of these their first 30 principal components by the root of theirs.
 
     mean: (bands,). projection: (bands, components). references: (n, components), spectra after the projection. coordinates: (n, 2) float64, their
     map coordinates, from which `pixel_positions` of a scene finds where they lie in it.
@@ -23,14 +23,17 @@ class NeighbourDistance:
         self.mean, self.projection, self.references, self.coordinates = mean, projection, references, coordinates
 
     @classmethod
-    def fit(cls, spectra, coordinates):
-        """spectra: (n, bands) tensor in random order, of which the first ones become references. coordinates: (n, 2) array."""
+    def fit(cls, spectra, weights, coordinates):
+        """spectra: (n, bands) tensor in random order, with standard deviation 1 in each band; the first ones become references.
+
+        weights: (bands,) what bands are multiplied by, the root of the standard deviation that they have in the scene. coordinates: (n, 2) array.
+        """
         mean = spectra.double().mean(0)
-        centred = spectra.double() - mean
+        centred = (spectra.double() - mean) * weights
         variances, components = torch.linalg.eigh(centred.T @ centred / max(len(spectra) - 1, 1))
         kept = variances.argsort(descending=True)[:COMPONENTS]
         kept = kept[variances[kept] > variances[-1].clamp(min=0) * 1e-12]
-        projection = (components[:, kept] / variances[kept] ** 0.25).float()
+        projection = (weights[:, None] * components[:, kept] / variances[kept] ** 0.25).float()
         mean = mean.float()
         return cls(mean, projection, (spectra[:REFERENCES] - mean) @ projection,
                    torch.as_tensor(coordinates[:REFERENCES], dtype=torch.float64))

@@ -8,23 +8,20 @@ CENTRE = NEIGHBOURHOOD.index((0, 0))
 
 
 class ScoreNetwork(nn.Module):
-    """bands -> hidden units for each pixel, weighted sum over the 3 x 3 neighbourhood, hidden -> hidden units, and a linear layer to the score.
+    """Random features of a spectrum and its surroundings, and a trained linear layer from them to the score.
 
-    Half of the units are hyperbolic tangents, which saturate, and half are leaky rectifiers, which do not. The last hidden layer, `features`, is
-    what detection reads: with the linear layer on top, the Mahalanobis distance of a spectrum's features is the variance of the network's score
-    there under a Laplace approximation (MacKay 1992), that is how little the training scene says about the score of this spectrum.
-
-    The initial weights keep the variance of what comes in (He 2015); the last layer starts at zero, the score that knows nothing.
+    bands -> hidden units for each pixel, weighted sum over the 3 x 3 neighbourhood, hidden -> hidden units: random and fixed (Rahimi and Recht,
+    "Weighted sums of random kitchen sinks", NeurIPS 2008), with weights that keep the variance of what comes in (He et al. 2015). Half of the units are
+    hyperbolic tangents, which saturate, and half are leaky rectifiers, which do not. Denoising score matching trains the last layer. It starts at
+    zero, the score that knows nothing. Hidden layers that are trained too make worse detectors: see docs/research.md.
     """
 
     def __init__(self, bands, hidden=256):
         super().__init__()
         self.bands, self.hidden = bands, hidden
-        self.spectral = nn.Parameter(torch.randn(bands, hidden) * (2 / bands) ** 0.5)
-        self.spectral_bias = nn.Parameter(torch.zeros(hidden))
-        self.spatial = nn.Parameter(torch.randn(len(NEIGHBOURHOOD), hidden) / 3)
-        self.mixing = nn.Parameter(torch.randn(hidden, hidden) * (2 / hidden) ** 0.5)
-        self.mixing_bias = nn.Parameter(torch.zeros(hidden))
+        self.register_buffer("spectral", torch.randn(bands, hidden) * (2 / bands) ** 0.5)
+        self.register_buffer("spatial", torch.randn(len(NEIGHBOURHOOD), hidden) / 3)
+        self.register_buffer("mixing", torch.randn(hidden, hidden) * (2 / hidden) ** 0.5)
         self.score = nn.Parameter(torch.zeros(hidden, bands))
 
     def forward(self, x_t, t, context):
@@ -37,7 +34,7 @@ class ScoreNetwork(nn.Module):
 
     def features_of_patches(self, patches):
         """Features (n, hidden) of patches (n, 9, bands) in the order of NEIGHBOURHOOD."""
-        return self._mix((self._units(patches @ self.spectral + self.spectral_bias) * self.spatial).sum(1))
+        return self._mix((self._units(patches @ self.spectral) * self.spatial).sum(1))
 
     def features_of_rows(self, spectra, valid, first, last):
         """Features (pixels, hidden) of the valid pixels, in their order, of rows first..last-1 of spectra (rows, columns, bands), valid (rows, columns).
@@ -45,7 +42,7 @@ class ScoreNetwork(nn.Module):
         Neighbours that are not valid, or outside of these rows and columns, are replaced by the pixel itself.
         """
         rows, columns = valid.shape
-        units = self._units(spectra.flatten(0, 1) @ self.spectral + self.spectral_bias).view(rows, columns, self.hidden)
+        units = self._units(spectra.flatten(0, 1) @ self.spectral).view(rows, columns, self.hidden)
         units.masked_fill_(~valid[..., None], 0)
         centre = units[first:last]
         total = torch.zeros_like(centre)
@@ -62,7 +59,7 @@ class ScoreNetwork(nn.Module):
         return self._mix(total[valid[first:last]])
 
     def _mix(self, total):
-        return self._units(total @ self.mixing + self.mixing_bias)
+        return self._units(total @ self.mixing)
 
     def _units(self, values):
         half = self.hidden // 2

@@ -14,55 +14,55 @@ from .sde import VESDE
 from .training import REPORT_SECONDS, seeded_weights, train_score_network
 from .windows import subtract_clutter
 
-NETWORKS = 2
 TIMES = (0.001, 0.08)  # perturbation kernel of 3 to 30 % of a band's standard deviation
 EMA_DECAY = 0.9
-SPECTRA_RIDGE = 1e-6  # of scaled spectra: what float32 can tell apart
-FEATURES_RIDGE = 1e-5
 FEWEST_PIXELS = 20
-PASS_PIXELS = 4096
-EXAMPLES = 1024
+PASS_PIXELS = 4096  # pixels that are worked on at a time in detection
+PASS_PATCHES = 1024  # the same in training, where each is 3 x 3 pixels
 
 
 class SGM:
     """What is known of a scene's background after training, and the anomaly value that it gives each pixel of this scene or the next.
 
-    Three kinds of anomaly value, each turned into -ln of its tail probability over the training pixels:
+    Four kinds of anomaly value, each turned into -ln of its tail probability over the training pixels:
     - "gaussian": Mahalanobis distance of the spectrum from a trimmed Gaussian (`gaussian.TrimmedGaussian`);
     - "neighbours": distance to the most alike spectra elsewhere (`neighbours.NeighbourDistance`);
-    - "network 1", "network 2": Mahalanobis distance of the last hidden features of a score network that sees 3 x 3 pixels, trained by denoising
-      score matching (`score_network.ScoreNetwork`).
+    - "features": Mahalanobis distance of the network's features of the spectrum and its eight neighbours. With the linear layer on top, it is the
+      variance of the network's score under a Laplace approximation (MacKay 1992): how little the training pixels say about the score here;
+    - "score": Mahalanobis distance of the score itself, of a network trained by denoising score matching (`score_network.ScoreNetwork`).
     They are fused (`fusion.fuse`), and the clutter around each pixel is subtracted (`windows.subtract_clutter`).
 
     centre, scale: (bands,) float32, mean and standard deviation of the training spectra; everything works on spectra scaled by them.
-    loss_curve: mean loss of the networks, at most 100 points.
+    network: `ScoreNetwork`. distances: name -> `TrimmedGaussian`, of all kinds but the neighbours. tails: name -> `TailProbability`, of all kinds.
+    loss_curve: at most 100 mean losses.
     """
 
     kind = "sgm"
 
-    def __init__(self, centre, scale, gaussian, neighbours, networks, features, tails, loss_curve):
-        self.centre, self.scale = centre, scale
-        self.gaussian, self.neighbours, self.networks, self.features, self.tails = gaussian, neighbours, networks, features, tails
+    def __init__(self, centre, scale, network, distances, neighbours, tails, loss_curve):
+        self.centre, self.scale, self.network = centre, scale, network
+        self.distances, self.neighbours, self.tails = distances, neighbours, tails
         self.loss_curve = loss_curve
 
     @classmethod
-    def train(cls, cubes, steps=50, batch_size=128, learning_rate=1e-3, hidden=256, samples=10_000, seed=0, device="cpu", progress=None):
+    def train(cls, cubes, steps=100, batch_size=64, learning_rate=1e-2, hidden=256, samples=10_000, seed=0, device="cpu", progress=None):
         """Train on `cubes`, scenes of the same bands.
 
-        steps, batch_size, learning_rate: of the denoising score matching of each network; 0 steps leave it as it starts. hidden: width of the
-        networks. samples: how many pixels to train on, drawn evenly over all valid pixels and shared equally by the scenes. They bound memory and time
-        whatever the size of the scenes. seed: of the choice of pixels, the initial weights and the training.
-        Raises ValueError where the scenes differ in bands or have too few valid pixels.
+        steps, batch_size, learning_rate: of the denoising score matching. With 0 steps there is no score; the other three values are fused.
+        hidden: how many features the network has. samples: how many pixels to train on, drawn evenly over all valid pixels and shared equally by the
+        scenes; they bound memory and time whatever the size of the scenes. seed: of the choice of pixels, the random features and the training.
+        Raises ValueError where the scenes differ in bands, have too few valid pixels, or are constant.
         """
         progress = progress or Progress()
         bands = cubes[0].bands
         if any(cube.bands != bands for cube in cubes):
             raise ValueError(f"the scenes must have the same number of bands; they have {[cube.bands for cube in cubes]}")
-        patches, positions, coordinates = _training_pixels(cubes, samples // len(cubes), seed, progress.part(0, 0.1))
+        patches, positions, coordinates = _training_pixels(cubes, samples // len(cubes), seed, progress.part(0, 0.2))
         if len(patches) < FEWEST_PIXELS:
             raise ValueError(f"training needs {FEWEST_PIXELS} valid pixels at least; there are {len(patches)}")
 
         # Statistics are made on the CPU: double precision is there on every machine.
+        progress(0.2, "background statistics")
         centre, scale = patches[:, CENTRE].double().mean(0), patches[:, CENTRE].double().std(0)
         if not (scale > 0).any():
             raise ValueError("there is nothing to learn: every band is constant")
@@ -70,55 +70,50 @@ class SGM:
         centre, scale = centre.float(), scale.float()
         patches.sub_(centre).div_(scale)
         spectra = patches[:, CENTRE].contiguous()
-        progress(0.1, "background statistics")
-        gaussian, background = TrimmedGaussian.fit(spectra, SPECTRA_RIDGE)
-        neighbours = NeighbourDistance.fit(spectra, coordinates)
-        values = [gaussian.distance(spectra), _in_passes(
-            lambda part: neighbours.distance(spectra[part], positions[part], positions[:len(neighbours.references)]), len(spectra),
-            progress.part(0.1, 0.2), "distances to neighbours")]
+        gaussian, background = TrimmedGaussian.fit(spectra)
+        neighbours = NeighbourDistance.fit(spectra, scale.sqrt(), coordinates)
+        references = positions[:len(neighbours.references)]
+        near = _in_passes(lambda part: neighbours.distance(spectra[part], positions[part], references), len(spectra),
+                          progress.part(0.25, 0.4), "distances to neighbours")
 
-        # The networks learn from the bulk of the spectra only, so that they do not learn the anomalies as well.
-        training_patches = patches[background].to(device)
-        networks, features, loss_curves = [], [], []
-        for number in range(NETWORKS):
-            part = progress.part(0.2 + 0.8 * number / NETWORKS, 0.2 + 0.8 * (number + 1) / NETWORKS)
-            network = seeded_weights(lambda: ScoreNetwork(bands, hidden), NETWORKS * seed + number).to(device)
-            if steps:
-                neighbourhood = torch.cat([training_patches[:, :CENTRE], training_patches[:, CENTRE + 1:]], dim=1)
-                loss_curves.append(train_score_network(
-                    network, training_patches[:, CENTRE], VESDE(), steps, batch_size, learning_rate, TIMES, one_cycle=True, ema_decay=EMA_DECAY,
-                    antithetic=True, context=lambda indices, x_t, near=neighbourhood: near[indices], seed=NETWORKS * seed + number,
-                    progress=part.part(0, 0.8)))
-            network.requires_grad_(False)
-            learnt = _in_passes(lambda rows, network=network: network.features_of_patches(patches[rows].to(device)).cpu(), len(patches),
-                                part.part(0.8, 1), "features of the training pixels")
-            networks.append(network)
-            features.append(TrimmedGaussian.fit(learnt, FEATURES_RIDGE)[0])
-            values.append(features[-1].distance(learnt))
-        tails = [TailProbability.fit(value) for value in values]
-        loss_curve = np.mean(loss_curves, axis=0).tolist() if loss_curves else []
-        return cls(centre, scale, gaussian, neighbours, networks, features, tails, loss_curve)._to(device)
-
-    @property
-    def names(self):
-        """Names of the anomaly values that are fused, in order."""
-        return ["gaussian", "neighbours"] + [f"network {number + 1}" for number in range(len(self.networks))]
+        network = seeded_weights(lambda: ScoreNetwork(bands, hidden), seed).to(device)
+        loss_curve = []
+        if steps:
+            # It learns from the bulk of the spectra only, so that it does not learn the anomalies as well.
+            bulk = patches[background].to(device)
+            surroundings = torch.cat([bulk[:, :CENTRE], bulk[:, CENTRE + 1:]], dim=1)
+            loss_curve = train_score_network(
+                network, bulk[:, CENTRE], VESDE(), steps, batch_size, learning_rate, TIMES, one_cycle=True, ema_decay=EMA_DECAY, antithetic=True,
+                context=lambda indices, x_t: surroundings[indices], seed=seed, progress=progress.part(0.4, 0.85))
+        network.requires_grad_(False)
+        features = _in_passes(lambda part: network.features_of_patches(patches[part].to(device)).cpu(), len(patches), progress.part(0.85, 0.95),
+                              "features of the training pixels")
+        progress(0.95, "background statistics of the features")
+        distances = {"gaussian": gaussian, "features": TrimmedGaussian.fit(features)[0]}
+        values = {"gaussian": gaussian.distance(spectra), "neighbours": near, "features": distances["features"].distance(features)}
+        if steps:
+            scores = features @ network.score.cpu()
+            distances["score"] = TrimmedGaussian.fit(scores)[0]
+            values["score"] = distances["score"].distance(scores)
+        tails = {name: TailProbability.fit(value) for name, value in values.items()}
+        progress(1.0, "trained")
+        return cls(centre, scale, network, distances, neighbours, tails, loss_curve)._to(device)
 
     def detect(self, cube, progress=None):
         """Yield (first row, anomaly values (rows, columns) float32) from top to bottom: larger = more anomalous, NaN where a pixel is not valid.
 
         Raises ValueError where the cube has other bands than the model.
         """
-        fused = ((row, fuse(values)) for row, values in self._tails(cube, progress or Progress()))
-        return subtract_clutter(((row, values.cpu().numpy()) for row, values in fused), cube.rows)
+        tails = self._tails(cube, progress or Progress())
+        return subtract_clutter(((row, fuse(list(values.values())).cpu().numpy()) for row, values in tails), cube.rows)
 
     def parts(self, cube, progress=None):
-        """Each anomaly value alone, before fusion: dictionary of name -> (rows, columns) float32 array, -ln of tail probability, NaN where not valid."""
-        rows = [torch.stack(values).cpu() for _, values in self._tails(cube, progress or Progress())]
-        return dict(zip(self.names, torch.cat(rows, dim=1).numpy()))
+        """Each kind of anomaly value alone, before fusion: name -> (rows, columns) float32, -ln of its tail probability, NaN where not valid."""
+        rows = [values for _, values in self._tails(cube, progress or Progress())]
+        return {name: torch.cat([values[name] for values in rows]).cpu().numpy() for name in self.tails}
 
     def _tails(self, cube, progress):
-        """Yield (first row, list of (rows, columns) tensors, one for each name) from top to bottom, some rows at a time."""
+        """Yield (first row, name -> (rows, columns) tensor) from top to bottom, some rows at a time."""
         if cube.bands != len(self.centre):
             raise ValueError(f"the model is made for {len(self.centre)} bands; the scene has {cube.bands}")
         device, last_report = self.centre.device, 0.0
@@ -127,62 +122,58 @@ class SGM:
         for block in cube.blocks(1):
             inner = block.inner
             for first in range(inner.start, inner.stop, rows_in_pass):
+                row = block.row + first - inner.start
                 if time.monotonic() - last_report > REPORT_SECONDS:
-                    row = block.row + first - inner.start
                     progress(row / cube.rows, f"detection, row {row + 1} of {cube.rows}")
                     last_report = time.monotonic()
-                last = min(first + rows_in_pass, inner.stop)
-                yield block.row + first - inner.start, self._tails_of_rows(block, first, last, reference_positions)
+                yield row, self._tails_of_rows(block, first, min(first + rows_in_pass, inner.stop), reference_positions)
         progress(1.0, f"detection, row {cube.rows} of {cube.rows}")
 
     @torch.inference_mode()
     def _tails_of_rows(self, block, first, last, reference_positions):
         device = self.centre.device
         top, bottom = max(0, first - 1), min(len(block.values), last + 1)
-        spectra = (torch.from_numpy(block.values[top:bottom]).to(device) - self.centre) / self.scale
         valid = torch.from_numpy(block.valid[top:bottom]).to(device)
         chosen = valid[first - top:last - top]
-        tails = [torch.full(chosen.shape, torch.nan, device=device) for _ in self.names]
+        tails = {name: torch.full(chosen.shape, torch.nan, device=device) for name in self.tails}
         if not chosen.any():
             return tails
+        spectra = torch.from_numpy(block.values[top:bottom]).to(device).sub(self.centre).div_(self.scale)
         own = spectra[first - top:last - top][chosen]
         positions = chosen.nonzero().float()
         positions[:, 0] += block.row + first - block.above
-        values = [self.gaussian.distance(own), self.neighbours.distance(own, positions, reference_positions)]
-        values += [features.distance(network.features_of_rows(spectra, valid, first - top, last - top))
-                   for network, features in zip(self.networks, self.features)]
-        for tail, calibration, value in zip(tails, self.tails, values):
-            tail[chosen] = calibration(value)
+        features = self.network.features_of_rows(spectra, valid, first - top, last - top)
+        vectors = {"gaussian": own, "features": features, "score": features @ self.network.score}
+        for name, tail in tails.items():
+            value = (self.neighbours.distance(own, positions, reference_positions) if name == "neighbours"
+                     else self.distances[name].distance(vectors[name]))
+            tail[chosen] = self.tails[name](value)
         return tails
 
     def state(self):
         """Everything that `from_state` needs, as torch.load(weights_only=True) accepts it."""
         return {
-            "centre": self.centre.cpu(), "scale": self.scale.cpu(), "gaussian": self.gaussian.state(), "neighbours": self.neighbours.state(),
-            "hidden": self.networks[0].hidden,
-            "networks": [{name: weight.cpu() for name, weight in network.state_dict().items()} for network in self.networks],
-            "features": [features.state() for features in self.features], "tails": [tail.state() for tail in self.tails],
-            "loss_curve": self.loss_curve,
+            "centre": self.centre.cpu(), "scale": self.scale.cpu(), "hidden": self.network.hidden,
+            "weights": {name: weight.cpu() for name, weight in self.network.state_dict().items()},
+            "distances": {name: distance.state() for name, distance in self.distances.items()}, "neighbours": self.neighbours.state(),
+            "tails": {name: tail.state() for name, tail in self.tails.items()}, "loss_curve": self.loss_curve,
         }
 
     @classmethod
     def from_state(cls, state, device="cpu"):
-        networks = []
-        for weights in state["networks"]:
-            network = ScoreNetwork(len(state["centre"]), state["hidden"])
-            network.load_state_dict(weights)
-            networks.append(network.requires_grad_(False))
-        return cls(state["centre"], state["scale"], TrimmedGaussian.from_state(state["gaussian"]),
-                   NeighbourDistance.from_state(state["neighbours"]), networks,
-                   [TrimmedGaussian.from_state(part) for part in state["features"]],
-                   [TailProbability.from_state(part) for part in state["tails"]], state["loss_curve"])._to(device)
+        network = ScoreNetwork(len(state["centre"]), state["hidden"])
+        network.load_state_dict(state["weights"])
+        network.requires_grad_(False)
+        return cls(state["centre"], state["scale"], network,
+                   {name: TrimmedGaussian.from_state(distance) for name, distance in state["distances"].items()},
+                   NeighbourDistance.from_state(state["neighbours"]),
+                   {name: TailProbability.from_state(tail) for name, tail in state["tails"].items()}, state["loss_curve"])._to(device)
 
     def _to(self, device):
-        self.centre, self.scale = self.centre.to(device), self.scale.to(device)
-        self.gaussian, self.neighbours = self.gaussian.to(device), self.neighbours.to(device)
-        self.networks = [network.to(device).eval() for network in self.networks]
-        self.features = [features.to(device) for features in self.features]
-        self.tails = [tail.to(device) for tail in self.tails]
+        self.centre, self.scale, self.network = self.centre.to(device), self.scale.to(device), self.network.to(device).eval()
+        self.distances = {name: distance.to(device) for name, distance in self.distances.items()}
+        self.neighbours = self.neighbours.to(device)
+        self.tails = {name: tail.to(device) for name, tail in self.tails.items()}
         return self
 
 
@@ -190,21 +181,22 @@ class SGM:
 def _in_passes(compute, count, progress, message):
     """`compute(slice)` of all `count` pixels, some at a time."""
     results = []
-    for first in range(0, count, EXAMPLES):
+    for first in range(0, count, PASS_PATCHES):
         progress(first / count, message)
-        results.append(compute(slice(first, first + EXAMPLES)))
+        results.append(compute(slice(first, first + PASS_PATCHES)))
     return torch.cat(results)
 
 
 def _training_pixels(cubes, count, seed, progress):
     """Up to `count` pixels of each scene, in random order over all scenes.
 
-    Returns patches (n, 9, bands) float32 tensor of the 3 x 3 neighbourhoods, with the pixel itself in the place of neighbours that are not valid;
-    positions (n, 2) float32 tensor, rows and columns, those of different scenes far from each other; and map coordinates (n, 2) float64.
+    Returns patches (n, 9, bands) float32 tensor of the 3 x 3 neighbourhoods, with the pixel itself in the place of neighbours that are not
+    valid; positions (n, 2) float32 tensor, rows and columns, those of different scenes far from each other; and map coordinates (n, 2) float64.
     """
     patches, positions, coordinates = [], [], []
     for number, cube in enumerate(cubes):
-        places, gathered = cube.sample(count, seed, _patches, halo=1, progress=progress.part(number / len(cubes), (number + 1) / len(cubes)))
+        part = progress.part(number / len(cubes), (number + 1) / len(cubes))
+        places, gathered = cube.sample(count, seed, _patches, halo=1, progress=part)
         if len(places):
             patches.append(torch.from_numpy(gathered[0]))
             positions.append(torch.as_tensor(places + [number * 10_000_000, 0], dtype=torch.float32))

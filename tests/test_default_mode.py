@@ -1,0 +1,206 @@
+"""Train SGM and Detect anomalies in their default mode, from cubes in memory."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.io import loadmat
+from sklearn.metrics import roc_auc_score
+
+from scoread_qgis.cube import ArrayCube
+from scoread_qgis.detectors.sgm import SGM
+from scoread_qgis.progress import Cancelled, Progress
+
+DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+def scene(rows=32, columns=27, bands=20, seed=0, holes=0.05):
+    """Two mixed materials with noise and a few pixels of a third one; a cube, and where the third one is."""
+    generator = np.random.default_rng(seed)
+    materials = np.cumsum(generator.normal(size=(3, bands)), axis=1) + 20
+    share = generator.random((rows, columns, 1))
+    values = share * materials[0] + (1 - share) * materials[1] + 0.1 * generator.normal(size=(rows, columns, bands))
+    anomalies = generator.random((rows, columns)) < 0.01
+    values[anomalies] = 0.5 * values[anomalies] + 0.5 * materials[2]
+    valid = generator.random((rows, columns)) >= holes
+    return values.astype(np.float32), valid, anomalies
+
+
+def whole(pieces):
+    return np.concatenate([values for _, values in pieces])
+
+
+@pytest.fixture(scope="module")
+def trained():
+    values, valid, anomalies = scene()
+    return SGM.train([ArrayCube(values, valid)], steps=10, hidden=32, seed=1), values, valid, anomalies
+
+
+def test_finds_planted_anomalies(trained):
+    model, values, valid, anomalies = trained
+    scores = whole(model.detect(ArrayCube(values, valid)))
+    assert scores.dtype == np.float32 and scores.shape == valid.shape
+    assert roc_auc_score(anomalies[valid], scores[valid]) > 0.98
+    assert len(model.loss_curve) == 10 and model.loss_curve[-1] < model.loss_curve[0]
+
+
+@settings(max_examples=12, deadline=None)
+@given(rows_per_block=st.integers(1, 40), threads=st.integers(1, 2))
+def test_the_map_does_not_depend_on_blocks_and_threads(trained, rows_per_block, threads):
+    model, values, valid, _ = trained
+    expected = whole(model.detect(ArrayCube(values, valid, rows_per_block=len(values))))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = whole(model.detect(ArrayCube(values, valid, rows_per_block=rows_per_block)))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_training_does_not_depend_on_blocks(trained):
+    _, values, valid, _ = trained
+    maps = [whole(SGM.train([ArrayCube(values, valid, rows_per_block=size)], steps=5, hidden=32).detect(ArrayCube(values, valid)))
+            for size in (3, 32)]
+    np.testing.assert_array_equal(*maps)
+
+
+def test_invalid_pixels_are_nan_and_have_no_influence(trained):
+    model, values, valid, _ = trained
+    spoilt = values.copy()
+    spoilt[~valid] = 1e30
+    clean_map, spoilt_map = whole(model.detect(ArrayCube(values, valid))), whole(model.detect(ArrayCube(spoilt, valid)))
+    assert (np.isnan(clean_map) == ~valid).all()
+    np.testing.assert_array_equal(clean_map, spoilt_map)
+    settings_of_both = {"steps": 3, "hidden": 32}
+    models = [SGM.train([ArrayCube(cube, valid)], **settings_of_both) for cube in (values, spoilt)]
+    np.testing.assert_array_equal(*(whole(each.detect(ArrayCube(values, valid))) for each in models))
+
+
+def test_seeds_repeat_and_differ(trained):
+    _, values, valid, _ = trained
+    cube = ArrayCube(values, valid)
+    first, again, other = (whole(SGM.train([cube], steps=4, hidden=32, seed=seed).detect(cube))[valid] for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_state_goes_through_a_file_of_weights_only(trained):
+    model, values, valid, _ = trained
+    file = io.BytesIO()
+    torch.save(model.state(), file)
+    file.seek(0)
+    restored = SGM.from_state(torch.load(file, weights_only=True))
+    cube = ArrayCube(values, valid)
+    np.testing.assert_array_equal(whole(restored.detect(cube)), whole(model.detect(cube)))
+    assert restored.loss_curve == model.loss_curve
+
+
+def test_training_changes_the_network_and_no_steps_leave_it_as_it_starts(trained):
+    _, values, valid, _ = trained
+    start, trained_network = (SGM.train([ArrayCube(values, valid)], steps=steps, hidden=32) for steps in (0, 20))
+    assert start.loss_curve == [] and not start.networks[0].score.any()
+    assert trained_network.networks[0].score.any()
+    assert not torch.equal(start.networks[0].mixing, trained_network.networks[0].mixing)
+
+
+def test_fewer_pixels_than_bands_work_and_too_few_do_not():
+    values, _, _ = scene(6, 7, 60, holes=0)
+    scores = whole(SGM.train([ArrayCube(values)], steps=3).detect(ArrayCube(values)))
+    assert np.isfinite(scores).all()
+    with pytest.raises(ValueError, match="20 valid pixels"):
+        SGM.train([ArrayCube(values[:2])], steps=3)
+    with pytest.raises(ValueError, match="no valid pixel"):
+        SGM.train([ArrayCube(np.full((5, 5, 4), np.nan))], steps=3)
+    with pytest.raises(ValueError, match="constant"):
+        SGM.train([ArrayCube(np.ones((6, 6, 4)))], steps=3)
+
+
+@pytest.mark.parametrize("shape", [(3, 30), (30, 3), (1, 40), (40, 1)])
+def test_narrow_scenes(shape):
+    values, _, _ = scene(*shape, bands=5, holes=0)
+    assert np.isfinite(whole(SGM.train([ArrayCube(values)], steps=2, hidden=16).detect(ArrayCube(values)))).all()
+
+
+def test_bands_of_wildly_different_scale_change_little(trained):
+    _, values, valid, _ = trained
+    factors = (10.0 ** np.linspace(-4, 4, values.shape[2])).astype(np.float32)
+    maps = [whole(SGM.train([cube], steps=5, hidden=32).detect(cube))[valid]
+            for cube in (ArrayCube(values, valid), ArrayCube(values * factors, valid))]
+    assert np.corrcoef(*maps)[0, 1] > 0.999
+
+
+def test_a_model_serves_another_scene_of_the_same_bands(trained):
+    model, *_ = trained
+    values, valid, anomalies = scene(40, 31, seed=0)
+    other = values[::-1, ::-1].copy(), valid[::-1, ::-1], anomalies[::-1, ::-1]
+    scores = whole(model.detect(ArrayCube(other[0], other[1])))
+    assert roc_auc_score(other[2][other[1]], scores[other[1]]) > 0.95
+    with pytest.raises(ValueError, match="20 bands; the scene has 19"):
+        list(model.detect(ArrayCube(values[..., :19])))
+
+
+def test_further_scenes_train_too():
+    first, second = scene(seed=5), scene(40, 20, seed=5)
+    model = SGM.train([ArrayCube(*first[:2]), ArrayCube(*second[:2])], steps=3, hidden=32)
+    assert len(model.neighbours.references) == first[1].sum() + second[1].sum()
+    with pytest.raises(ValueError, match="same number of bands"):
+        SGM.train([ArrayCube(first[0]), ArrayCube(second[0][..., :7])])
+
+
+class GeoreferencedCube(ArrayCube):
+    """A cube whose pixels are 30 m wide, with its upper left corner at `origin` (northing, easting)."""
+
+    def __init__(self, origin, *arguments):
+        super().__init__(*arguments)
+        self._origin = np.asarray(origin, dtype=float)
+
+    def map_positions(self, positions):
+        return self._origin + 30.0 * np.asarray(positions)
+
+    def pixel_positions(self, coordinates):
+        return (np.asarray(coordinates) - self._origin) / 30.0
+
+
+def test_the_neighbourhood_is_left_out_by_map_position_in_a_crop_too():
+    values, _, _ = scene(30, 30, seed=6, holes=0)
+    model = SGM.train([GeoreferencedCube((4e6, 5e5), values)], steps=2, hidden=32)
+    full = model.parts(GeoreferencedCube((4e6, 5e5), values))["neighbours"]
+    crop = model.parts(GeoreferencedCube((4e6 + 30 * 8, 5e5 + 30 * 5), values[8:20, 5:25]))["neighbours"]
+    np.testing.assert_allclose(crop, full[8:20, 5:25], atol=1e-4)
+
+
+def test_parts_fuse_to_the_map(trained):
+    model, values, valid, _ = trained
+    parts = model.parts(ArrayCube(values, valid))
+    assert list(parts) == model.names == ["gaussian", "neighbours", "network 1", "network 2"]
+    for name in parts:
+        assert (np.isnan(parts[name]) == ~valid).all()
+
+
+def test_progress_rises_and_cancel_stops(trained):
+    model, values, valid, _ = trained
+    seen = []
+    SGM.train([ArrayCube(values, valid)], steps=5, hidden=32, progress=Progress(lambda fraction, message: seen.append((fraction, message))))
+    fractions = [fraction for fraction, _ in seen]
+    assert fractions == sorted(fractions) and fractions[-1] > 0.9
+    assert any("training, step" in message for _, message in seen)
+
+    def cancel(fraction, message):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        list(model.detect(ArrayCube(values, valid), progress=Progress(cancel)))
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
+@pytest.mark.parametrize("name, least", [("hydice", 0.99), ("abu-urban-3", 0.97)])
+def test_real_scenes(name, least):
+    contents = loadmat(DATA / "scenes" / f"{name}.mat")
+    cube = ArrayCube(contents["data"].astype(np.float32))
+    scores = whole(SGM.train([cube]).detect(cube))
+    assert roc_auc_score(contents["map"].ravel() > 0, scores.ravel()) > least

@@ -1,0 +1,186 @@
+"""The parts of the default mode, each against an independent computation."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from scoread_qgis.detectors.fusion import TailProbability, fuse
+from scoread_qgis.detectors.gaussian import TRIMMED, TrimmedGaussian
+from scoread_qgis.detectors.neighbours import COMPONENTS, NeighbourDistance
+from scoread_qgis.detectors.score_network import NEIGHBOURHOOD, ScoreNetwork
+from scoread_qgis.detectors.training import seeded_weights
+from scoread_qgis.detectors.windows import REACH, SHARE, STRIDE, subtract_clutter, window_median
+
+
+def mixed(n, size, seed):
+    generator = np.random.default_rng(seed)
+    return (generator.normal(size=(n, size)) @ generator.normal(size=(size, size)) + 5).astype(np.float32)
+
+
+def test_gaussian_equals_a_plain_numpy_trimmed_fit():
+    vectors = mixed(3000, 12, 0)
+    vectors[:30] += 40
+    model, kept = TrimmedGaussian.fit(torch.from_numpy(vectors), 0.0)
+    chosen = np.ones(len(vectors), bool)
+    for _ in range(3):
+        mean, covariance = vectors[chosen].astype(float).mean(0), np.cov(vectors[chosen].astype(float).T, bias=True)
+        centred = vectors - mean
+        distances = np.einsum("ij,jk,ik->i", centred, np.linalg.inv(covariance), centred)
+        chosen = distances <= np.quantile(distances, 1 - TRIMMED)
+    np.testing.assert_allclose(model.distance(torch.from_numpy(vectors)).numpy(), distances, rtol=1e-3)
+    np.testing.assert_array_equal(kept.numpy(), chosen)
+    assert not kept[:30].any()
+
+
+def test_trimming_keeps_anomalies_from_shaping_the_background():
+    clean = mixed(5000, 6, 1)
+    spoilt = clean.copy()
+    spoilt[:75] = spoilt[75:150] + np.array([60, 0, 0, 0, 0, 0], np.float32)
+    inlier_covariance = np.cov(clean[150:].T)
+    target = torch.from_numpy(spoilt[:75])
+    centred = spoilt[:75] - clean[150:].mean(0)
+    true = np.einsum("ij,jk,ik->i", centred, np.linalg.inv(inlier_covariance), centred)
+    plain_covariance, plain_centred = np.cov(spoilt.T), spoilt[:75] - spoilt.mean(0)
+    plain = np.einsum("ij,jk,ik->i", plain_centred, np.linalg.inv(plain_covariance), plain_centred)
+    trimmed = TrimmedGaussian.fit(torch.from_numpy(spoilt), 0.0)[0].distance(target).numpy()
+    assert np.abs(np.log(trimmed / true)).mean() < 0.15 < np.abs(np.log(plain / true)).mean()
+
+
+def test_gaussian_with_fewer_vectors_than_coordinates_is_finite_and_ignores_units():
+    vectors = mixed(25, 60, 2)
+    model, _ = TrimmedGaussian.fit(torch.from_numpy(vectors), 1e-6)
+    distances = model.distance(torch.from_numpy(vectors))
+    assert torch.isfinite(distances).all()
+    scales = (10.0 ** np.linspace(-3, 3, 60)).astype(np.float32)
+    scaled, _ = TrimmedGaussian.fit(torch.from_numpy(vectors * scales), 1e-6)
+    np.testing.assert_allclose(scaled.distance(torch.from_numpy(vectors * scales)), distances, rtol=0.02)
+
+
+def numpy_neighbour_distance(spectra, references, positions, reference_positions, projection, mean):
+    """10th smallest squared distance to the references that are not near, by a full table."""
+    table = cdist((spectra - mean) @ projection, (references - mean) @ projection, "sqeuclidean")
+    near = np.abs(positions[:, None] - reference_positions[None]).max(2) <= 3
+    table[near] = np.inf
+    return np.sort(table, axis=1)[:, 9]
+
+
+def test_neighbours_equal_a_full_table_of_distances():
+    rows, columns = np.divmod(np.arange(1200), 40)
+    positions = np.stack([rows, columns], 1).astype(np.float32)
+    order = np.random.default_rng(3).permutation(1200)
+    spectra, positions = mixed(1200, 50, 3)[order], positions[order]
+    model = NeighbourDistance.fit(torch.from_numpy(spectra), positions)
+    model.references = model.references[:500]
+    values, vectors = np.linalg.eigh(np.cov(spectra.astype(float).T))
+    projection = vectors[:, -COMPONENTS:] / values[-COMPONENTS:] ** 0.25
+    expected = numpy_neighbour_distance(spectra.astype(float), spectra[:500].astype(float), positions, positions[:500], projection,
+                                        spectra.astype(float).mean(0))
+    found = model.distance(torch.from_numpy(spectra), torch.from_numpy(positions), torch.from_numpy(positions[:500]))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3)
+
+
+def test_a_patch_of_alike_anomalies_counts_only_because_its_neighbourhood_is_left_out():
+    generator = np.random.default_rng(4)
+    spectra = generator.normal(size=(900, 8)).astype(np.float32)
+    positions = np.stack(np.divmod(np.arange(900), 30), 1).astype(np.float32)
+    patch = (np.abs(positions - [15, 15]).max(1) <= 1.5)
+    spectra[patch] = 12 + 0.01 * generator.normal(size=(patch.sum(), 8))
+    model = NeighbourDistance.fit(torch.from_numpy(spectra), positions)
+    near = model.distance(torch.from_numpy(spectra), torch.from_numpy(positions), torch.from_numpy(positions))
+    assert near[patch].min() > near[~patch].max()
+
+
+def test_tiny_reference_sets_use_the_farthest_there_is():
+    spectra = torch.from_numpy(mixed(6, 4, 5))
+    positions = torch.tensor([[0.0, 0], [1, 1], [50, 50], [60, 60], [70, 70], [80, 80]])
+    model = NeighbourDistance.fit(spectra, positions.numpy())
+    distances = model.distance(spectra, positions, positions)
+    projected = model.references
+    expected = max(float((projected[0] - projected[i]).square().sum()) for i in (2, 3, 4, 5))
+    assert distances[0].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_network_features_of_rows_equal_loops_over_pixels():
+    bands, hidden = 7, 10
+    network = seeded_weights(lambda: ScoreNetwork(bands, hidden), 0)
+    generator = np.random.default_rng(6)
+    spectra = generator.normal(size=(6, 5, bands)).astype(np.float32)
+    valid = generator.random((6, 5)) > 0.3
+    weights = {name: weight.detach().numpy().astype(float) for name, weight in network.state_dict().items()}
+
+    def units(values):
+        half = hidden // 2
+        return np.concatenate([np.tanh(values[:half]), np.where(values[half:] > 0, 1, 0.2) * values[half:]])
+
+    expected = []
+    for row in range(1, 5):
+        for column in range(5):
+            if not valid[row, column]:
+                continue
+            total = 0
+            for number, (down, right) in enumerate(NEIGHBOURHOOD):
+                r, c = row + down, column + right
+                there = 0 <= r < 6 and 0 <= c < 5 and valid[r, c]
+                spectrum = spectra[r, c] if there else spectra[row, column]
+                total = total + weights["spatial"][number] * units(spectrum @ weights["spectral"] + weights["spectral_bias"])
+            expected.append(units(total @ weights["mixing"] + weights["mixing_bias"]))
+    with torch.inference_mode():
+        found = network.features_of_rows(torch.from_numpy(spectra), torch.from_numpy(valid), 1, 5)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+def test_network_forward_puts_the_pixel_among_its_neighbours():
+    network = seeded_weights(lambda: ScoreNetwork(5, 8), 0)
+    with torch.no_grad():
+        network.score.normal_()
+    patches = torch.randn(3, 9, 5, generator=torch.Generator().manual_seed(0))
+    context = torch.cat([patches[:, :4], patches[:, 5:]], dim=1)
+    with torch.no_grad():
+        torch.testing.assert_close(network(patches[:, 4], torch.zeros(3), context),
+                                   network.features_of_patches(patches) @ network.score)
+
+
+def test_tail_probability_is_that_of_the_training_pixels_and_follows_a_pareto_tail():
+    values = torch.from_numpy(np.random.default_rng(7).pareto(2.0, 20_000) + 1)  # P(value > x) = x^-2
+    calibration = TailProbability.fit(values)
+    x = torch.tensor([1.5, 2.0, 5.0, 10.0, 1000.0])
+    np.testing.assert_allclose(calibration(x).numpy(), 2 * np.log(x.numpy()), rtol=0.12)
+    ordered = calibration(values.float().sort().values)
+    assert (ordered.diff() >= 0).all() and (ordered >= 0).all()
+
+
+def test_tail_probability_of_equal_values_does_not_fail():
+    assert torch.isfinite(TailProbability.fit(torch.ones(50))(torch.tensor([0.0, 1.0, 2.0]))).all()
+
+
+def test_fusion_lies_between_mean_and_maximum():
+    tails = torch.rand(4, 1000, generator=torch.Generator().manual_seed(1))
+    fused = fuse(list(tails))
+    assert (fused >= tails.mean(0) - 1e-6).all() and (fused <= tails.max(0).values + 1e-6).all()
+
+
+def numpy_clutter(values):
+    rows, columns = values.shape
+    medians = np.full_like(values, np.nan)
+    for row in range(rows):
+        for column in range(columns):
+            window = [values[r, c] for r in range(row - REACH, row + REACH + 1, STRIDE) for c in range(column - REACH, column + REACH + 1, STRIDE)
+                      if 0 <= r < rows and 0 <= c < columns and not np.isnan(values[r, c])]
+            if window:
+                medians[row, column] = sorted(window)[(len(window) - 1) // 2]
+    return medians
+
+
+@pytest.mark.parametrize("shape", [(40, 33), (3, 50), (50, 3), (1, 1)])
+def test_clutter_equals_loops_and_does_not_depend_on_the_blocks(shape):
+    generator = np.random.default_rng(8)
+    values = generator.normal(size=shape).astype(np.float32)
+    values[generator.random(shape) < 0.2] = np.nan
+    np.testing.assert_array_equal(window_median(values, 0, shape[0]), numpy_clutter(values))
+    expected = values - np.float32(SHARE) * numpy_clutter(values)
+    for size in (1, 2, 7, 100):
+        stream = ((row, values[row:row + size]) for row in range(0, shape[0], size))
+        pieces = list(subtract_clutter(stream, shape[0]))
+        assert [row for row, _ in pieces] == list(np.cumsum([0] + [len(piece) for _, piece in pieces[:-1]]))
+        np.testing.assert_array_equal(np.concatenate([piece for _, piece in pieces]), expected)
