@@ -19,8 +19,8 @@ import numpy as np
 
 SEEDLESS = {"RX", "RX, local 5/15", "SPy rx", "SPy rx, local 5/21", "LocalOutlierFactor"}
 DETECTORS = [
-    "RX", "RX, local 5/15", "Default mode", "Default mode, untrained", "Part: gaussian", "Part: neighbours", "Part: network, trained",
-    "Part: network, untrained", "Paper mode", "SPy rx", "SPy rx, local 5/21", "IsolationForest", "LocalOutlierFactor",
+    "RX", "RX, local 5/15", "Default mode", "Default mode, untrained", "Part: gaussian", "Part: neighbours", "Part: features", "Part: score",
+    "Paper mode", "SPy rx", "SPy rx, local 5/21", "IsolationForest", "LocalOutlierFactor",
 ]  # fmt: skip
 METRICS = {"auc": "AUC-ROC", "ap": "average precision", "pd3": "Pd at 1e-3", "pd2": "Pd at 1e-2"}
 
@@ -67,14 +67,9 @@ def run_one(name, path, seed, paper_epochs):
         return model, time.perf_counter() - start
 
     if name.startswith("Default") or name.startswith("Part"):
-        untrained = name.endswith("untrained")
-        model, seconds = trained(SGM.train([cube], seed=seed, **({"steps": 0} if untrained else {})))
+        model, seconds = trained(SGM.train([cube], seed=seed, **({"steps": 0} if name.endswith("untrained") else {})))
         start = time.perf_counter()
-        if name.startswith("Default"):
-            scores = detect(model, cube)
-        else:
-            parts = model.parts(cube)
-            scores = next(values for part, values in parts.items() if part in name or (part == "network 1" and "network" in name))
+        scores = detect(model, cube) if name.startswith("Default") else model.parts(cube)[name.partition(": ")[2]]
         return scores, seconds, time.perf_counter() - start
     if name == "Paper mode":
         model, seconds = trained(PaperSGM.train([cube], epochs=paper_epochs, seed=seed))
