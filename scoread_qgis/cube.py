@@ -64,22 +64,26 @@ class Cube:
     def blocks(self, halo=0, progress=None, message="reading"):
         """Yield the whole scene as `Block`s from top to bottom, each with `halo` rows of context where the scene has them.
 
-        Every row is read once: the context that neighbouring blocks share is kept from one to the next.
+        Every row is read once: the context that neighbouring blocks share is kept from one to the next. The first block is shorter by the
+        context, so that reading goes on in steps of `rows_per_block`, which may be those of the file's own blocks.
         """
         progress = progress or Progress()
         values = valid = None
-        end = 0  # row after the last one read
-        for row in range(0, self.rows, self.rows_per_block):
+        row = end = 0  # first row of the block; row after the last one read
+        while row < self.rows:
             progress(row / self.rows, f"{message}, row {row + 1} of {self.rows}")
-            last = min(row + self.rows_per_block, self.rows)
+            first_is_shorter = row == 0 and self.rows_per_block > halo
+            last = min(row + self.rows_per_block - (halo if first_is_shorter else 0), self.rows)
             above, below = min(halo, row), min(halo, self.rows - last)
             keep = max(end - (row - above), 0)
-            more = self.read(end if keep else row - above, last + below)
-            if keep:
-                more = tuple(np.concatenate([old[len(old) - keep :], new]) for old, new in zip((values, valid), more))
-            values, valid = more
-            end = last + below
+            kept = (values[len(values) - keep :], valid[len(valid) - keep :]) if keep else None
+            if end < last + below:
+                more = self.read(end if keep else row - above, last + below)
+                kept = tuple(np.concatenate(pair) for pair in zip(kept, more)) if keep else more
+                end = last + below
+            values, valid = kept
             yield Block(values, valid, row, above, below)
+            row = last
         progress(1.0, f"{message}, row {self.rows} of {self.rows}")
 
     def sample(self, count, seed, gather, halo=0, progress=None, message="sampling"):

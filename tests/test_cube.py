@@ -11,6 +11,7 @@ class CountingCube(ArrayCube):
     """Counts how often each row is read."""
 
     def read(self, first, last):
+        assert first < last
         self.reads[first:last] += 1
         return super().read(first, last)
 

@@ -12,6 +12,8 @@ from .multidimensional import open_cube_variable
 
 # No reflectance, radiance or count is that large: such values are fill values that nobody declared, and their squares overflow float32.
 LARGEST_VALUE = 1e18
+# Enough for the blocks of the file that one read touches; GDAL's own default is a share of the whole memory.
+_CACHE = 256 * 2**20
 # A band without data over most of the scene would take the whole scene with it, since a pixel needs all of its bands.
 _MOSTLY_EMPTY = 0.5
 
@@ -20,7 +22,7 @@ class RasterFile:
     """A hyperspectral raster on disk, opened read-only.
 
     source: path or GDAL connection string. name: what messages call it. crs: WKT that overrides the one in the file.
-    Attributes: rows, columns, count (all bands of the file), table (`BandTable`), geotransform, crs (WKT or "").
+    Attributes: rows, columns, count (all bands of the file), table (`BandTable`), geotransform (None where unknown), crs (WKT or "").
     Raises ValueError with a remedy for what is not a hyperspectral raster.
     """
 
@@ -50,6 +52,7 @@ class RasterFile:
         self._nodata = [band.GetNoDataValue() for band in bands]
         self._scale = np.array([1.0 if band.GetScale() is None else band.GetScale() for band in bands], np.float32)
         self._offset = np.array([band.GetOffset() or 0.0 for band in bands], np.float32)
+        self.absurd_values = 0  # beyond what anything measures, among those read so far
         self._masked = bool(first.GetMaskFlags() & gdal.GMF_PER_DATASET)
         self._dtype = np.dtype(_NUMPY_TYPES.get(first.DataType, np.float64))
         self._buffer_type = first.DataType if first.DataType in _NUMPY_TYPES else gdal.GDT_Float64
@@ -86,10 +89,14 @@ class RasterFile:
         """Rows first..last-1 of the bands `numbers` (from 1): values (bands, rows, columns) float32 and where each holds a value, bool."""
         rows = last - first
         gdal.ErrorReset()
+        cache = gdal.GetCacheMax()
+        gdal.SetCacheMax(min(cache, _CACHE))
         try:
             raw = self.dataset.ReadRaster(0, first, self.columns, rows, band_list=[int(n) for n in numbers], buf_type=self._buffer_type)
         except RuntimeError:
             raw = None
+        finally:
+            gdal.SetCacheMax(cache)
         if raw is None or gdal.GetLastErrorType() >= gdal.CE_Failure:
             raise ValueError(
                 f"{self.name} cannot be read at rows {first + 1} to {last}: {gdal.GetLastErrorMsg()}. "
@@ -108,7 +115,9 @@ class RasterFile:
             values *= self._scale[index, None, None]
             values += self._offset[index, None, None]
         if self._dtype.kind == "f":
-            filled &= np.abs(values) < LARGEST_VALUE  # False for NaN too
+            measured = np.abs(values) < LARGEST_VALUE  # False for NaN too
+            self.absurd_values += np.count_nonzero(filled & ~measured & ~np.isnan(values))
+            filled &= measured
         if self._masked:
             filled &= self.dataset.GetRasterBand(1).GetMaskBand().ReadAsArray(0, first, self.columns, rows) != 0
         return values, filled
@@ -270,7 +279,7 @@ class RasterCube(Cube):
 def rows_within(memory, columns, bands, block_rows=1):
     """Rows to read at a time: as many as `memory` bytes hold of a dozen float32 arrays of this width, in multiples of the file's blocks.
 
-    A quarter of a million pixels are plenty for any processor, so it does not take more than that even where memory is.
+    Some hundred thousand pixels are plenty for any processor, so it does not take more than that even where memory is.
     """
-    rows = int(min(memory / (columns * bands * 4 * 12), 2**18 / columns))
+    rows = int(min(memory / (columns * bands * 4 * 12), 2**17 / columns))
     return max(rows - rows % block_rows if rows > block_rows else rows, 1)
