@@ -1,9 +1,9 @@
 """Transfer of FERS: train on five scenes, detect on the sixth, for each of six. Prints the table of docs/fers.md.
 
-    python benchmarks/fers_transfer.py DATA [--backbone 1 --weights FILE FILE --device cuda]
+    python benchmarks/fers_transfer.py DATA [--threads 1] [--seed 0] [--backbone 1 --weights FILE FILE --device cuda]
 
 DATA holds the folder "scenes" with the ABU and San Diego scenes as MATLAB files (`data`, `map`). The first 188 bands are used. The truth is
-read for the AUC alone: the last epoch counts, the seeds are 0, 1 and 2, and no setting depends on a scene.
+read for the AUC alone: the last epoch counts, the seeds of the untrained networks are 0, 1 and 2, and no setting depends on a scene.
 """
 
 import argparse
@@ -59,6 +59,7 @@ def main():
     parser.add_argument("--backbone", type=int, default=0)
     parser.add_argument("--weights", nargs="*", default=())
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -75,7 +76,7 @@ def main():
     for name in SCENES:
         cube, truth, others = cubes[name], truths[name], [cubes[other] for other in SCENES if other != name]
         untrained = [auc(truth, collect(train(others, epochs=0, seed=seed, **settings).detect(cube))) for seed in UNTRAINED_SEEDS]
-        detector, training_time = timed(train, others, **settings)
+        detector, training_time = timed(train, others, seed=arguments.seed, **settings)
         collect(detector.detect(cube))  # the first call of a network pays for its preparation
         rx, rx_time = timed(collect, GlobalRX().detect(cube))
         fers, fers_time = timed(collect, detector.detect(cube))

@@ -111,7 +111,7 @@ def image_backbone(backbone):
 
 def freeze(network):
     """Fix the weights and the statistics of a network for good."""
-    return network.eval().requires_grad_(False)
+    return network.train(False).requires_grad_(False)
 
 
 def random_weights(network):
@@ -134,7 +134,7 @@ def calibrate(network, images):
     network.train()
     with torch.no_grad():
         network(images)
-    network.eval()
+    network.train(False)
 
 
 def load_weights(networks, path):

@@ -144,7 +144,7 @@ class Training:
             return spectral_loss(inputs, only_valid(reconstruction, inputs, valid), pixels(logits, valid), teacher, student)
 
         self._optimise(self.spectral, loss_parts, epochs, learning_rate, progress, "FERS, stage 1 of 2")
-        self.spectral.eval()
+        self.spectral.train(False)
         self._calibrate_teacher()
         self._match_deviations(self.spectral.branch, self.spectral_features)
 
@@ -160,7 +160,7 @@ class Training:
             return spatial_loss(inputs, restored, pixels(f_spe, valid), pixels(f_spa, valid))
 
         self._optimise(student, loss_parts, epochs, learning_rate, progress, "FERS, stage 2 of 2")
-        self.spatial.eval()
+        self.spatial.train(False)
         self._calibrate_backbone()
         self._match_deviations(self.spatial, self.spatial)
 
