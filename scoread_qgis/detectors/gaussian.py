@@ -11,9 +11,9 @@ class TrimmedGaussian:
 
     Vectors are scaled to unit variance in each coordinate, so that units do not matter. Mean and covariance are those of all vectors first,
     then, twice, of those less the 2 % that are farthest (concentration steps: Rousseeuw and Van Driessen, Technometrics 1999), so that
-    anomalies do not shape the background. The covariance is shrunk towards a multiple of the identity, by as much as its own error calls for (oracle
-    approximating shrinkage: Chen, Wiesel, Eldar and Hero, IEEE Transactions on Signal Processing 2010), so that the distance is defined where there
-    are fewer vectors than coordinates, and within the precision of float32.
+    anomalies do not shape the background. The covariance is shrunk towards a multiple of the identity, by as much as its own error calls
+    for (oracle approximating shrinkage: Chen, Wiesel, Eldar and Hero, IEEE Transactions on Signal Processing 2010), so that the distance is
+    defined where there are fewer vectors than coordinates, and within the precision of float32.
 
     centre, scale: (size,) of the scaling. mean: (size,). whitening: (size, size). All float32 tensors.
     """

@@ -11,12 +11,12 @@ LEFT_OUT = 3
 class NeighbourDistance:
     """Squared distance to the 10th nearest of 3,000 random training spectra, leaving out those within 3 pixels.
 
-    The nearest spectra of a background pixel are alike wherever they lie. Those of an anomaly are its own neighbourhood, which therefore must
-    not count. Spectra are compared half way between raw ones, where brightness is all, and whitened ones, where noise is: their bands are divided
-    by the root of the band's standard deviation, and of these their first 30 principal components by the root of theirs.
+    The nearest spectra of a background pixel are alike wherever they lie. Those of an anomaly are its own neighbourhood, which therefore
+    must not count. Spectra are compared half way between raw ones, where brightness is all, and whitened ones, where noise is: their bands
+    are divided by the root of the band's standard deviation, and of these their first 30 principal components by the root of theirs.
 
-    mean: (bands,). projection: (bands, components). references: (n, components), spectra after the projection. coordinates: (n, 2) float64, their
-    map coordinates, from which `pixel_positions` of a scene finds where they lie in it.
+    mean: (bands,). projection: (bands, components). references: (n, components), spectra after the projection. coordinates: (n, 2) float64,
+    their map coordinates, from which `pixel_positions` of a scene finds where they lie in it.
     """
 
     def __init__(self, mean, projection, references, coordinates):
@@ -26,7 +26,8 @@ class NeighbourDistance:
     def fit(cls, spectra, weights, coordinates):
         """spectra: (n, bands) tensor in random order, with standard deviation 1 in each band; the first ones become references.
 
-        weights: (bands,) what bands are multiplied by, the root of the standard deviation that they have in the scene. coordinates: (n, 2) array.
+        weights: (bands,) what bands are multiplied by, the root of the standard deviation that they have in the scene. coordinates: (n, 2)
+        array.
         """
         mean = spectra.double().mean(0)
         centred = (spectra.double() - mean) * weights
@@ -41,8 +42,8 @@ class NeighbourDistance:
     def distance(self, spectra, positions, reference_positions):
         """Distances (n,) of spectra (n, bands).
 
-        positions: (n, 2) rows and columns of the spectra in their scene; reference_positions: (references, 2) those of the references in the
-        same scene. References within 3 rows and 3 columns do not count; where fewer than 10 are left, the farthest of those does.
+        positions: (n, 2) rows and columns of the spectra in their scene; reference_positions: (references, 2) those of the references in
+        the same scene. References within 3 rows and 3 columns do not count; where fewer than 10 are left, the farthest of those does.
         """
         projected = (spectra - self.mean) @ self.projection
         reference_squares = self.references.square().sum(1)

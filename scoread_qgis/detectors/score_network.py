@@ -10,10 +10,11 @@ CENTRE = NEIGHBOURHOOD.index((0, 0))
 class ScoreNetwork(nn.Module):
     """Random features of a spectrum and its surroundings, and a trained linear layer from them to the score.
 
-    bands -> hidden units for each pixel, weighted sum over the 3 x 3 neighbourhood, hidden -> hidden units: random and fixed (Rahimi and Recht,
-    "Weighted sums of random kitchen sinks", NeurIPS 2008), with weights that keep the variance of what comes in (He et al. 2015). Half of the units are
-    hyperbolic tangents, which saturate, and half are leaky rectifiers, which do not. Denoising score matching trains the last layer. It starts at
-    zero, the score that knows nothing. Hidden layers that are trained too make worse detectors: see docs/research.md.
+    bands -> hidden units for each pixel, weighted sum over the 3 x 3 neighbourhood, hidden -> hidden units: random and fixed (Rahimi and
+    Recht, "Weighted sums of random kitchen sinks", NeurIPS 2008), with weights that keep the variance of what comes in (He et al. 2015).
+    Half of the units are hyperbolic tangents, which saturate, and half are leaky rectifiers, which do not. Denoising score matching trains
+    the last layer. It starts at zero, the score that knows nothing. Hidden layers that are trained too make worse detectors: see
+    docs/research.md.
     """
 
     def __init__(self, bands, hidden=256):
@@ -25,7 +26,7 @@ class ScoreNetwork(nn.Module):
         self.score = nn.Parameter(torch.zeros(hidden, bands))
 
     def forward(self, x_t, t, context):
-        """The scaled score std(t) * S(x_t, t), (n, bands), of noised spectra x_t (n, bands) among their eight neighbours, context (n, 8, bands).
+        """Scaled score std(t) * S(x_t, t), (n, bands), of noised spectra x_t (n, bands) among their neighbours, context (n, 8, bands).
 
         It does not look at t: the times of training are so near to 0 that one score serves them all.
         """
@@ -37,9 +38,10 @@ class ScoreNetwork(nn.Module):
         return self._mix((self._units(patches @ self.spectral) * self.spatial).sum(1))
 
     def features_of_rows(self, spectra, valid, first, last):
-        """Features (pixels, hidden) of the valid pixels, in their order, of rows first..last-1 of spectra (rows, columns, bands), valid (rows, columns).
+        """Features (pixels, hidden) of the valid pixels, in their order, of rows first..last-1.
 
-        Neighbours that are not valid, or outside of these rows and columns, are replaced by the pixel itself.
+        spectra: (rows, columns, bands); valid: (rows, columns) bool. Neighbours that are not valid, or outside of these
+        rows and columns, are replaced by the pixel itself.
         """
         rows, columns = valid.shape
         units = self._units(spectra.flatten(0, 1) @ self.spectral).view(rows, columns, self.hidden)

@@ -27,13 +27,13 @@ class SGM:
     Four kinds of anomaly value, each turned into -ln of its tail probability over the training pixels:
     - "gaussian": Mahalanobis distance of the spectrum from a trimmed Gaussian (`gaussian.TrimmedGaussian`);
     - "neighbours": distance to the most alike spectra elsewhere (`neighbours.NeighbourDistance`);
-    - "features": Mahalanobis distance of the network's features of the spectrum and its eight neighbours. With the linear layer on top, it is the
-      variance of the network's score under a Laplace approximation (MacKay 1992): how little the training pixels say about the score here;
+    - "features": Mahalanobis distance of the network's features of the spectrum and its eight neighbours. With the linear layer on top, it
+      is the variance of the network's score under a Laplace approximation (MacKay 1992): how little the training pixels say about it;
     - "score": Mahalanobis distance of the score itself, of a network trained by denoising score matching (`score_network.ScoreNetwork`).
     They are fused (`fusion.fuse`), and the clutter around each pixel is subtracted (`windows.subtract_clutter`).
 
     centre, scale: (bands,) float32, mean and standard deviation of the training spectra; everything works on spectra scaled by them.
-    network: `ScoreNetwork`. distances: name -> `TrimmedGaussian`, of all kinds but the neighbours. tails: name -> `TailProbability`, of all kinds.
+    network: `ScoreNetwork`. distances: name -> `TrimmedGaussian`, of all kinds but the neighbours. tails: name -> `TailProbability`.
     loss_curve: at most 100 mean losses.
     """
 
@@ -49,8 +49,9 @@ class SGM:
         """Train on `cubes`, scenes of the same bands.
 
         steps, batch_size, learning_rate: of the denoising score matching. With 0 steps there is no score; the other three values are fused.
-        hidden: how many features the network has. samples: how many pixels to train on, drawn evenly over all valid pixels and shared equally by the
-        scenes; they bound memory and time whatever the size of the scenes. seed: of the choice of pixels, the random features and the training.
+        hidden: how many features the network has. samples: how many pixels to train on, drawn evenly over all valid pixels and shared
+        equally by the scenes; they bound memory and time whatever the size of the scenes. seed: of the choice of pixels, the random
+        features and the training.
         Raises ValueError where the scenes differ in bands, have too few valid pixels, or are constant.
         """
         progress = progress or Progress()
@@ -83,11 +84,11 @@ class SGM:
             bulk = patches[background].to(device)
             surroundings = torch.cat([bulk[:, :CENTRE], bulk[:, CENTRE + 1:]], dim=1)
             loss_curve = train_score_network(
-                network, bulk[:, CENTRE], VESDE(), steps, batch_size, learning_rate, TIMES, one_cycle=True, ema_decay=EMA_DECAY, antithetic=True,
-                context=lambda indices, x_t: surroundings[indices], seed=seed, progress=progress.part(0.4, 0.85))
+                network, bulk[:, CENTRE], VESDE(), steps, batch_size, learning_rate, TIMES, one_cycle=True, ema_decay=EMA_DECAY,
+                antithetic=True, context=lambda indices, x_t: surroundings[indices], seed=seed, progress=progress.part(0.4, 0.85))
         network.requires_grad_(False)
-        features = _in_passes(lambda part: network.features_of_patches(patches[part].to(device)).cpu(), len(patches), progress.part(0.85, 0.95),
-                              "features of the training pixels")
+        features = _in_passes(lambda part: network.features_of_patches(patches[part].to(device)).cpu(), len(patches),
+                              progress.part(0.85, 0.95), "features of the training pixels")
         progress(0.95, "background statistics of the features")
         distances = {"gaussian": gaussian, "features": TrimmedGaussian.fit(features)[0]}
         values = {"gaussian": gaussian.distance(spectra), "neighbours": near, "features": distances["features"].distance(features)}
@@ -100,7 +101,7 @@ class SGM:
         return cls(centre, scale, network, distances, neighbours, tails, loss_curve)._to(device)
 
     def detect(self, cube, progress=None):
-        """Yield (first row, anomaly values (rows, columns) float32) from top to bottom: larger = more anomalous, NaN where a pixel is not valid.
+        """Yield (first row, anomaly values (rows, columns) float32) from top to bottom: larger = more anomalous, NaN where not valid.
 
         Raises ValueError where the cube has other bands than the model.
         """
@@ -108,7 +109,7 @@ class SGM:
         return subtract_clutter(((row, fuse(list(values.values())).cpu().numpy()) for row, values in tails), cube.rows)
 
     def parts(self, cube, progress=None):
-        """Each kind of anomaly value alone, before fusion: name -> (rows, columns) float32, -ln of its tail probability, NaN where not valid."""
+        """Each kind of anomaly value alone: name -> (rows, columns) float32, -ln of its tail probability, NaN where not valid."""
         rows = [values for _, values in self._tails(cube, progress or Progress())]
         return {name: torch.cat([values[name] for values in rows]).cpu().numpy() for name in self.tails}
 
@@ -191,7 +192,8 @@ def _training_pixels(cubes, count, seed, progress):
     """Up to `count` pixels of each scene, in random order over all scenes.
 
     Returns patches (n, 9, bands) float32 tensor of the 3 x 3 neighbourhoods, with the pixel itself in the place of neighbours that are not
-    valid; positions (n, 2) float32 tensor, rows and columns, those of different scenes far from each other; and map coordinates (n, 2) float64.
+    valid; positions (n, 2) float32 tensor, rows and columns, those of different scenes far from each other; and map coordinates (n, 2)
+    float64.
     """
     patches, positions, coordinates = [], [], []
     for number, cube in enumerate(cubes):

@@ -11,10 +11,10 @@ SHARE = 0.75
 def subtract_clutter(rows_of_values, scene_rows):
     """Subtract from each value three quarters of the median around it: where all is a little anomalous, a pixel must stand out from that.
 
-    The median is over every third row and column of the 19 x 19 window, leaving out pixels that are NaN or outside of the scene. It keeps its level
-    until anomalies cover half of the window.
-    rows_of_values: iterable of (first row, values (rows, columns) float32, NaN where not valid) from top to bottom. Yields the same, once the rows
-    below have come; holds no more than that many rows.
+    The median is over every third row and column of the 19 x 19 window, leaving out pixels that are NaN or outside of the scene. It keeps
+    its level until anomalies cover half of the window.
+    rows_of_values: iterable of (first row, values (rows, columns) float32, NaN where not valid) from top to bottom. Yields the same, once
+    the rows below have come; holds no more than that many rows.
     """
     held, first_held, next_row = None, 0, 0
     for first, values in rows_of_values:
@@ -31,7 +31,7 @@ def subtract_clutter(rows_of_values, scene_rows):
 
 
 def window_median(values, first, last):
-    """Medians (last - first, columns) of the windows around the pixels of rows first..last-1 of values (rows, columns); NaN where all are."""
+    """Medians (last - first, columns) of the windows around the pixels of rows first..last-1 of values (rows, columns)."""
     rows, columns = values.shape
     padded = np.full((last - first + 2 * REACH, columns + 2 * REACH), np.nan, dtype=np.float32)
     top, bottom = max(0, first - REACH), min(rows, last + REACH)
