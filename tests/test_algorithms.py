@@ -1,5 +1,6 @@
 """The algorithms, run as QGIS runs them: results, styles, errors, progress and cancel."""
 
+import re
 import time
 from pathlib import Path
 
@@ -204,6 +205,67 @@ class TestTrainAndDetect:
         assert scored_auc(sample.truth, read(results.OUTPUT)) > 0.9
 
 
+class TestFERS:
+    @pytest.fixture(scope="class")
+    def fers_model(self, provider, sample, tmp_path_factory):
+        """A FERS model of two scenes, trained for one epoch."""
+        import processing
+
+        from scoread_qgis.scenes.simulated import simulate_scene
+        from scoread_qgis.scenes.writer import write_scene
+
+        folder = tmp_path_factory.mktemp("fers")
+        other = simulate_scene(40, 48, 30, seed=5)
+        write_scene(folder / "other.tif", other.cube, wavelengths=other.wavelengths, good=other.good, scale=other.scale)
+        parameters = {"INPUTS": [sample.path, str(folder / "other.tif")], "PATCH": 16, "EPOCHS": 1, "BATCH": 4, "MODEL": str(folder / "f.pt")}
+        results = processing.run("scoread:train_fers", parameters)
+        assert np.isfinite(results["LOSS"])
+        return results["MODEL"]
+
+    @pytest.mark.parametrize("readout", [None, "sum", "product", "autoencoder"])
+    def test_detection_knows_the_model_from_its_file(self, run, sample, fers_model, tmp_path, readout):
+        options = {"READOUT": readout} if readout else {}
+        results = run("detect_anomalies", INPUT=sample.path, MODEL=fers_model, OUTPUT=str(tmp_path / "a.tif"), **options)
+        scores = read(results.OUTPUT)
+        assert scores.shape == sample.truth.shape
+        assert np.isfinite(scores).all()
+        if readout != "autoencoder":
+            assert scored_auc(sample.truth, scores) > 0.8
+
+    def test_a_scene_of_another_sensor_is_resampled(self, run, fers_model, tmp_path):
+        from scoread_qgis.scenes.simulated import simulate_scene
+        from scoread_qgis.scenes.writer import write_scene
+
+        finer = simulate_scene(40, 40, 55, seed=7)
+        write_scene(tmp_path / "finer.tif", finer.cube, wavelengths=finer.wavelengths, good=finer.good, scale=finer.scale)
+        results = run("detect_anomalies", INPUT=str(tmp_path / "finer.tif"), MODEL=fers_model, OUTPUT=str(tmp_path / "a.tif"))
+        assert "resampled from" in results.log
+        assert scored_auc(finer.truth, read(results.OUTPUT)) > 0.8
+
+    def test_cancel_keeps_a_model_only_where_asked(self, provider, sample, tmp_path):
+        import processing
+
+        from scoread_qgis.detectors.model_file import Model
+
+        for keep in (False, True):
+            feedback = LogFeedback()
+            feedback.progressChanged.connect(lambda fraction, feedback=feedback: fraction > 30 and feedback.cancel())
+            path = tmp_path / f"{keep}.pt"
+            parameters = {"INPUTS": [sample.path], "PATCH": 16, "BATCH": 4, "EPOCHS": 40, "KEEP_ON_CANCEL": keep, "MODEL": str(path)}
+            processing.run("scoread:train_fers", parameters, feedback=feedback)
+            assert feedback.isCanceled()
+            assert path.exists() == keep
+        assert Model.load(str(tmp_path / "True.pt")).detector.kind == "fers"
+
+    def test_bands_are_numbers_and_ranges(self):
+        from scoread_qgis.algorithms.train_fers import band_numbers
+
+        assert band_numbers("1-3, 7;9") == [1, 2, 3, 7, 9]
+        assert band_numbers("") == []
+        with pytest.raises(ValueError, match='"a-3" is no band number'):
+            band_numbers("1, a-3")
+
+
 class TestRX:
     def test_global_equals_spectral_python(self, run, sample, tmp_path):
         import spectral
@@ -215,6 +277,17 @@ class TestRX:
     def test_local(self, run, sample, tmp_path):
         results = run("detect_rx", INPUT=sample.path, MODE=1, INNER_WINDOW=3, OUTER_WINDOW=9, OUTPUT=str(tmp_path / "a.tif"))
         assert scored_auc(sample.truth, read(results.OUTPUT)) > 0.7
+
+    def test_fewer_pixels_than_bands(self, run, tmp_path):
+        from scoread_qgis.scenes.writer import write_scene
+
+        write_scene(tmp_path / "tiny.tif", np.random.default_rng(0).random((5, 6, 40)).astype(np.float32))
+        for name, options in (("rx", {}), ("local", {"MODE": 1, "INNER_WINDOW": 1, "OUTER_WINDOW": 5})):
+            scores = read(run("detect_rx", INPUT=str(tmp_path / "tiny.tif"), OUTPUT=str(tmp_path / f"{name}.tif"), **options).OUTPUT)
+            assert np.isfinite(scores).all()
+        model = run("train_sgm", INPUT=str(tmp_path / "tiny.tif"), MODEL=str(tmp_path / "m.pt")).MODEL
+        scores = read(run("detect_anomalies", INPUT=str(tmp_path / "tiny.tif"), MODEL=model, OUTPUT=str(tmp_path / "a.tif")).OUTPUT)
+        assert np.isfinite(scores).all()
 
     def test_window_larger_than_the_scene(self, run, tmp_path):
         from qgis.core import QgsProcessingException
@@ -360,6 +433,33 @@ class TestErrors:
         fails("train_sgm", "(?i)no valid pixel", INPUT=str(tmp_path / "halves.tif"))
         fails("detect_rx", "(?i)valid pixel", INPUT=str(tmp_path / "halves.tif"))
 
+    def test_too_few_pixels_to_train_on(self, fails, tmp_path):
+        from scoread_qgis.scenes.writer import write_scene
+
+        write_scene(tmp_path / "dot.tif", np.random.default_rng(0).random((3, 4, 5)).astype(np.float32))
+        fails("train_sgm", "training needs 20 valid pixels at least; there are 12", INPUT=str(tmp_path / "dot.tif"))
+
+    def test_a_band_that_the_scene_does_not_have(self, fails, sample):
+        fails("train_sgm", "scene has 30 bands; there is no band 31", INPUT=sample.path, BANDS=[1, 31])
+
+    def test_fill_values_that_nobody_declared_are_told(self, run, tmp_path):
+        from scoread_qgis.scenes.writer import write_scene
+
+        values = np.random.default_rng(0).random((20, 20, 5)).astype(np.float32)
+        values[3, 4] = 1e30
+        write_scene(tmp_path / "filled.tif", values)
+        results = run("detect_rx", INPUT=str(tmp_path / "filled.tif"), OUTPUT=str(tmp_path / "a.tif"))
+        assert "5 values beyond ±1e18 or infinite are taken for nodata" in results.log
+        assert np.argwhere(np.isnan(read(results.OUTPUT))).tolist() == [[3, 4]]
+
+    def test_a_scene_without_crs_gives_a_map_without(self, run, tmp_path):
+        from scoread_qgis.scenes.writer import write_scene
+
+        write_scene(tmp_path / "plain.tif", np.random.default_rng(0).random((20, 20, 5)).astype(np.float32))
+        result = gdal.Open(run("detect_rx", INPUT=str(tmp_path / "plain.tif"), OUTPUT=str(tmp_path / "a.tif")).OUTPUT)
+        assert result.GetProjection() == ""
+        assert result.GetGeoTransform(can_return_null=True) is None
+
     def test_a_mask_that_misses_the_scene(self, fails, sample, tmp_path):
         from osgeo import osr
 
@@ -369,6 +469,16 @@ class TestErrors:
         reference.ImportFromEPSG(32631)
         write_scene(tmp_path / "mask.tif", np.ones((5, 5), np.uint8), (700000, 10, 0, 5800000, 0, -10), reference.ExportToWkt())
         fails("detect_rx", "The mask mask does not touch scene", INPUT=sample.path, MASK=str(tmp_path / "mask.tif"))
+
+
+def test_progress_moves_and_says_what_happens(provider, sample, tmp_path):
+    import processing
+
+    feedback = LogFeedback()
+    processing.run("scoread:train_sgm", {"INPUT": sample.path, "MODE": 1, "EPOCHS": 10, "MODEL": str(tmp_path / "m.pt")}, feedback=feedback)
+    assert feedback.fractions == sorted(feedback.fractions)
+    assert feedback.fractions[-1] == 100
+    assert any(re.search(r"training, step \d+ of \d+, loss [\d.]+, about \d+ s left", text) for text in feedback.texts), feedback.texts
 
 
 @pytest.mark.parametrize("name", ["train_sgm", "detect_anomalies", "detect_rx"])

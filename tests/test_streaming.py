@@ -49,7 +49,7 @@ def reference(files):
     return model, {"sgm": detect(model, open_cube(files[0], 70)), "rx": detect(GlobalRX(), open_cube(files[0], 70))}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows_per_block=st.integers(1, 80), tiling=st.integers(0, 2), threads=st.sampled_from([1, 2]))
 def test_no_seams(files, reference, rows_per_block, tiling, threads):
     model, expected = reference

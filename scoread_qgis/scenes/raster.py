@@ -87,7 +87,7 @@ class RasterFile:
 
     def read_bands(self, first, last, numbers):
         """Rows first..last-1 of the bands `numbers` (from 1): values (bands, rows, columns) float32 and where each holds a value, bool."""
-        rows = last - first
+        first, rows = int(first), int(last - first)  # GDAL does not take numpy's integers
         gdal.ErrorReset()
         cache = gdal.GetCacheMax()
         gdal.SetCacheMax(min(cache, _CACHE))
