@@ -121,7 +121,9 @@ def worker(name, data, out, seeds, paper_epochs):
         for seed in range(1 if name in SEEDLESS else seeds):
             scores, train, found = run_one(name, path, seed, paper_epochs)
             runs.append({"detector": name, "scene": scene, "seed": seed, "train": train, "detect": found, **measure(truth, scores)})
-            print(f"{name:28s} {scene:16s} seed {seed}: AUC {runs[-1]['auc']:.4f}, {train:.2f} + {found:.2f} s", file=sys.stderr, flush=True)
+            print(
+                f"{name:28s} {scene:16s} seed {seed}: AUC {runs[-1]['auc']:.4f}, {train:.2f} + {found:.2f} s", file=sys.stderr, flush=True
+            )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"runs": runs, "peak": peak, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}))
 
@@ -151,7 +153,13 @@ def tables(results, note):
         cells += [f"{worst:+.4f}", cell(seeds_of(name, "train"), 2), cell(seeds_of(name, "detect"), 2)]
         cells += [f"{seeds_of(name, 'detect').mean() / rx:.1f}", f"{results[name]['peak']:.0f}"]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", "AUC-ROC by scene, mean over the seeds:", "", "| detector | " + " | ".join(scenes) + " |", "|---" * (len(scenes) + 1) + "|"]
+    lines += [
+        "",
+        "AUC-ROC by scene, mean over the seeds:",
+        "",
+        "| detector | " + " | ".join(scenes) + " |",
+        "|---" * (len(scenes) + 1) + "|",
+    ]
     for name in names:
         lines.append(f"| {name} | " + " | ".join(cell(seeds_of(name, "auc", scene), 4) for scene in scenes) + " |")
     return "\n".join(lines) + "\n"

@@ -70,8 +70,12 @@ def main(path):
     print(f"| default mode, train | {train:.2f} | |")
     print(f"| default mode, detect | {found:.3f} | {found / rx:.1f} times global RX |")
     print(f"| published training, from {STEPS} steps | {paper_train:.0f} | |")
-    print(f"| published readout, from {PASSES} of {K} passes | {paper_readout:.0f} | {paper_readout / found:.0f} times the default's detection |")
-    print(f"| paper mode of this project, readout, from 10 rows | {chunked:.0f} | {paper_readout / chunked:.1f} times faster than as published |")
+    print(
+        f"| published readout, from {PASSES} of {K} passes | {paper_readout:.0f} | {paper_readout / found:.0f} times the default's detection |"
+    )
+    print(
+        f"| paper mode of this project, readout, from 10 rows | {chunked:.0f} | {paper_readout / chunked:.1f} times faster than as published |"
+    )
     total = (paper_train + paper_readout) / (train + found)
     print(f"| published, train + detect | {paper_train + paper_readout:.0f} | {total:.0f} times the default's train + detect |")
 

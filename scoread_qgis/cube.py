@@ -95,9 +95,9 @@ class Cube:
         """
         keys, positions, kept = np.empty(0), None, None
         for block in self.blocks(halo, progress, message):
-            block_keys = np.stack([
-                np.random.Generator(np.random.Philox(key=[seed, block.row + r])).random(self.columns) for r in range(block.rows)
-            ])
+            block_keys = np.stack(
+                [np.random.Generator(np.random.Philox(key=[seed, block.row + r])).random(self.columns) for r in range(block.rows)]
+            )
             limit = _nth_smallest(keys, count)
             chosen = block.valid[block.inner] & (block_keys < limit)
             chosen &= block_keys <= _nth_smallest(block_keys[chosen], count)

@@ -29,6 +29,6 @@ def missing_packages(needed):
     python = sys.executable if "python" in os.path.basename(sys.executable).lower() else "python3"
     return (
         f"This algorithm needs {' and '.join('PyTorch' if name == 'torch' else 'SciPy' for name in missing)}, which QGIS' Python does not have. "
-        f'Install with this command in a terminal (on Windows, the OSGeo4W shell), then start QGIS again:\n\n{python} -m pip install '
+        f"Install with this command in a terminal (on Windows, the OSGeo4W shell), then start QGIS again:\n\n{python} -m pip install "
         f'--target "{package_folder()}" {" ".join(missing)} numpy=={numpy.__version__}\n'
     )

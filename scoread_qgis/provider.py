@@ -10,7 +10,6 @@ from .algorithms.detect_anomalies import DetectAnomalies
 from .algorithms.detect_rx import DetectRX
 from .algorithms.import_matlab import ImportMatlab
 from .algorithms.sample_scene import SampleScene
-
 from .algorithms.train_fers import TrainFERS
 from .algorithms.train_sgm import TrainSGM
 from .settings import MEMORY_SETTING

@@ -30,7 +30,9 @@ def main(folder):
 
     truth = read(files["truth.tif"]).ravel()
     auc = {name: roc_auc_score(truth, read(files[name]).ravel()) for name in ("anomalies.tif", "rx.tif")}
-    say(f"\nDone in {time.monotonic() - start:.0f} s. AUC against the truth of the sample: {auc['anomalies.tif']:.4f} (RX: {auc['rx.tif']:.4f})")
+    say(
+        f"\nDone in {time.monotonic() - start:.0f} s. AUC against the truth of the sample: {auc['anomalies.tif']:.4f} (RX: {auc['rx.tif']:.4f})"
+    )
     for name in ("scene.tif", "truth.tif", "model.pt", "anomalies.tif", "anomalies.png"):
         say(f"  {folder / name}")
 
@@ -57,7 +59,9 @@ def draw(scene, anomalies, picture):
     wavelengths = [float(dataset.GetRasterBand(b).GetMetadataItem("wavelength")) for b in range(1, dataset.RasterCount + 1)]
     bands = [int(np.abs(np.array(wavelengths) - wanted).argmin()) + 1 for wanted in (640, 550, 460)]
     renderer = QgsMultiBandColorRenderer(composite.dataProvider(), *bands)
-    for band, setter in zip(bands, (renderer.setRedContrastEnhancement, renderer.setGreenContrastEnhancement, renderer.setBlueContrastEnhancement)):
+    for band, setter in zip(
+        bands, (renderer.setRedContrastEnhancement, renderer.setGreenContrastEnhancement, renderer.setBlueContrastEnhancement)
+    ):
         low, high = np.percentile(dataset.GetRasterBand(band).ReadAsArray(), (1, 99)) * dataset.GetRasterBand(band).GetScale()
         stretch = QgsContrastEnhancement(composite.dataProvider().dataType(band))
         stretch.setContrastEnhancementAlgorithm(QgsContrastEnhancement.StretchToMinimumMaximum)

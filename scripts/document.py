@@ -13,7 +13,16 @@ def page(algorithms):
 
     lines = ["# Algorithms", "", "Made from the algorithms by `make docs`. Ids and parameter names are permanent.", ""]
     for algorithm in algorithms:
-        lines += [f"## {algorithm.displayName()}", "", f"`{algorithm.id()}`", "", algorithm.HELP, "", "| parameter | what it is | default |", "|---|---|---|"]
+        lines += [
+            f"## {algorithm.displayName()}",
+            "",
+            f"`{algorithm.id()}`",
+            "",
+            algorithm.HELP,
+            "",
+            "| parameter | what it is | default |",
+            "|---|---|---|",
+        ]
         advanced = QgsProcessingParameterDefinition.Flag.FlagAdvanced
         for parameter in sorted(algorithm.parameterDefinitions(), key=lambda p: bool(p.flags() & advanced)):
             default = "" if parameter.defaultValue() is None else f"`{parameter.defaultValue()}`"

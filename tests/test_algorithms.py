@@ -60,7 +60,11 @@ class TestMetadata:
         from document import PAGE, documented, page
 
         assert PAGE.read_text(encoding="utf-8") == page(documented(provider)), "run `make docs`"
-        headings = {line[3:].lower().replace(" ", "-").replace("(", "").replace(")", "") for line in PAGE.read_text().splitlines() if line[:3] == "## "}
+        headings = {
+            line[3:].lower().replace(" ", "-").replace("(", "").replace(")", "")
+            for line in PAGE.read_text().splitlines()
+            if line[:3] == "## "
+        }
         assert {a.helpUrl().split("#")[1] for a in documented(provider)} == headings
 
     def test_group_ids_are_lower_case(self, provider):
@@ -69,7 +73,9 @@ class TestMetadata:
 
 class TestSampleScene:
     def test_scene_and_truth(self, run, tmp_path):
-        results = run("sample_scene", ROWS=40, COLUMNS=50, BAND_COUNT=20, SEED=3, OUTPUT=str(tmp_path / "s.tif"), TRUTH=str(tmp_path / "t.tif"))
+        results = run(
+            "sample_scene", ROWS=40, COLUMNS=50, BAND_COUNT=20, SEED=3, OUTPUT=str(tmp_path / "s.tif"), TRUTH=str(tmp_path / "t.tif")
+        )
         dataset = gdal.Open(results.OUTPUT)
         assert (dataset.RasterXSize, dataset.RasterYSize, dataset.RasterCount) == (50, 40, 20)
         assert dataset.GetSpatialRef().GetAuthorityCode(None) == "32631"
@@ -131,7 +137,9 @@ class TestTrainAndDetect:
         maps = []
         for index, seed in enumerate((4, 4, 5)):
             model = run("train_sgm", INPUT=sample.path, SEED=seed, MODEL=str(tmp_path / f"{index}.pt")).MODEL
-            maps.append(read(run("detect_anomalies", INPUT=sample.path, MODEL=model, SEED=seed, OUTPUT=str(tmp_path / f"{index}.tif")).OUTPUT))
+            maps.append(
+                read(run("detect_anomalies", INPUT=sample.path, MODEL=model, SEED=seed, OUTPUT=str(tmp_path / f"{index}.tif")).OUTPUT)
+            )
         np.testing.assert_array_equal(maps[0], maps[1])
         assert not np.array_equal(maps[0], maps[2])
 
@@ -186,10 +194,20 @@ class TestTrainAndDetect:
 
         other = simulate_scene(36, 44, 30, seed=9)
         order = np.random.default_rng(0).permutation(30)
-        write_scene(tmp_path / "next.tif", other.cube[..., order], wavelengths=other.wavelengths[order], good=other.good[order], scale=other.scale)
+        write_scene(
+            tmp_path / "next.tif", other.cube[..., order], wavelengths=other.wavelengths[order], good=other.good[order], scale=other.scale
+        )
         write_scene(tmp_path / "plain.tif", other.cube, wavelengths=other.wavelengths, good=other.good, scale=other.scale)
         maps = [
-            read(run("detect_anomalies", INPUT=str(tmp_path / f"{n}.tif"), MODEL=fast_model, PERTURBATIONS=2, OUTPUT=str(tmp_path / f"{n}_a.tif")).OUTPUT)
+            read(
+                run(
+                    "detect_anomalies",
+                    INPUT=str(tmp_path / f"{n}.tif"),
+                    MODEL=fast_model,
+                    PERTURBATIONS=2,
+                    OUTPUT=str(tmp_path / f"{n}_a.tif"),
+                ).OUTPUT
+            )
             for n in ("next", "plain")
         ]
         np.testing.assert_allclose(maps[0], maps[1], rtol=1e-5)
@@ -217,7 +235,13 @@ class TestFERS:
         folder = tmp_path_factory.mktemp("fers")
         other = simulate_scene(40, 48, 30, seed=5)
         write_scene(folder / "other.tif", other.cube, wavelengths=other.wavelengths, good=other.good, scale=other.scale)
-        parameters = {"INPUTS": [sample.path, str(folder / "other.tif")], "PATCH": 16, "EPOCHS": 1, "BATCH": 4, "MODEL": str(folder / "f.pt")}
+        parameters = {
+            "INPUTS": [sample.path, str(folder / "other.tif")],
+            "PATCH": 16,
+            "EPOCHS": 1,
+            "BATCH": 4,
+            "MODEL": str(folder / "f.pt"),
+        }
         results = processing.run("scoread:train_fers", parameters)
         assert np.isfinite(results["LOSS"])
         return results["MODEL"]
@@ -351,7 +375,9 @@ class TestErrors:
         from qgis.core import QgsProcessingException
 
         def fails(name, message, **parameters):
-            parameters.setdefault("MODEL" if name == "train_sgm" else "OUTPUT", str(tmp_path / ("out.pt" if name == "train_sgm" else "out.tif")))
+            parameters.setdefault(
+                "MODEL" if name == "train_sgm" else "OUTPUT", str(tmp_path / ("out.pt" if name == "train_sgm" else "out.tif"))
+            )
             before = set(tmp_path.rglob("*"))
             with pytest.raises(QgsProcessingException, match=message):
                 run(name, **parameters)

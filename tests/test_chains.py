@@ -70,7 +70,9 @@ class TestModelDesigner:
         from qgis.core import QgsProject, QgsSingleBandPseudoColorRenderer
 
         for _ in range(2):
-            processing.runAndLoadResults(chain, {"SCENE": sample.path, "detect1:map 1": "TEMPORARY_OUTPUT", "detect2:map 2": "TEMPORARY_OUTPUT"})
+            processing.runAndLoadResults(
+                chain, {"SCENE": sample.path, "detect1:map 1": "TEMPORARY_OUTPUT", "detect2:map 2": "TEMPORARY_OUTPUT"}
+            )
         layers = QgsProject.instance().mapLayers().values()
         assert len(layers) == 4
         assert all(isinstance(layer.renderer(), QgsSingleBandPseudoColorRenderer) for layer in layers)
@@ -93,7 +95,11 @@ def test_batch_over_three_real_scenes(provider, data, tmp_path):
     for name in ("hydice", "abu-urban-3", "sandiego"):
         imported = processing.run(
             "scoread:import_matlab",
-            {"FILE": str(data / "scenes" / f"{name}.mat"), "OUTPUT": str(tmp_path / f"{name}.tif"), "TRUTH": str(tmp_path / f"{name}_t.tif")},
+            {
+                "FILE": str(data / "scenes" / f"{name}.mat"),
+                "OUTPUT": str(tmp_path / f"{name}.tif"),
+                "TRUTH": str(tmp_path / f"{name}_t.tif"),
+            },
             context=context,
         )
         model = processing.run("scoread:train_sgm", {"INPUT": imported["OUTPUT"], "MODEL": str(tmp_path / f"{name}.pt")}, context=context)

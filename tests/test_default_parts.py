@@ -39,8 +39,9 @@ def test_shrinkage_equals_scikit_learn(n):
     vectors = mixed(n, 80, 9).astype(float)
     vectors -= vectors.mean(0)
     # scikit-learn leaves out the terms 2 / size of the paper.
-    np.testing.assert_allclose(shrunk(torch.from_numpy(vectors.T @ vectors / n), n).numpy(), oas(vectors, assume_centered=True)[0],
-                               atol=0.01 * vectors.var())
+    np.testing.assert_allclose(
+        shrunk(torch.from_numpy(vectors.T @ vectors / n), n).numpy(), oas(vectors, assume_centered=True)[0], atol=0.01 * vectors.var()
+    )
 
 
 def test_trimming_keeps_anomalies_from_shaping_the_background():
@@ -85,8 +86,9 @@ def test_neighbours_equal_a_full_table_of_distances():
     model.references = model.references[:500]
     values, vectors = np.linalg.eigh(np.cov((spectra * weights).astype(float).T))
     projection = weights[:, None] * vectors[:, -COMPONENTS:] / values[-COMPONENTS:] ** 0.25
-    expected = numpy_neighbour_distance(spectra.astype(float), spectra[:500].astype(float), positions, positions[:500], projection,
-                                        spectra.astype(float).mean(0))
+    expected = numpy_neighbour_distance(
+        spectra.astype(float), spectra[:500].astype(float), positions, positions[:500], projection, spectra.astype(float).mean(0)
+    )
     found = model.distance(torch.from_numpy(spectra), torch.from_numpy(positions), torch.from_numpy(positions[:500]))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3)
 
@@ -95,7 +97,7 @@ def test_a_patch_of_alike_anomalies_counts_only_because_its_neighbourhood_is_lef
     generator = np.random.default_rng(4)
     spectra = generator.normal(size=(900, 8)).astype(np.float32)
     positions = np.stack(np.divmod(np.arange(900), 30), 1).astype(np.float32)
-    patch = (np.abs(positions - [15, 15]).max(1) <= 1.5)
+    patch = np.abs(positions - [15, 15]).max(1) <= 1.5
     spectra[patch] = 12 + 0.01 * generator.normal(size=(patch.sum(), 8))
     model = NeighbourDistance.fit(torch.from_numpy(spectra), torch.ones(8), positions)
     near = model.distance(torch.from_numpy(spectra), torch.from_numpy(positions), torch.from_numpy(positions))
@@ -134,7 +136,7 @@ def test_network_features_of_rows_equal_loops_over_pixels():
                 r, c = row + down, column + right
                 there = 0 <= r < 6 and 0 <= c < 5 and valid[r, c]
                 spectrum = spectra[r, c] if there else spectra[row, column]
-                total = total + weights["spatial"][number] * units(spectrum @ weights["spectral"] )
+                total = total + weights["spatial"][number] * units(spectrum @ weights["spectral"])
             expected.append(units(total @ weights["mixing"]))
     with torch.inference_mode():
         found = network.features_of_rows(torch.from_numpy(spectra), torch.from_numpy(valid), 1, 5)
@@ -148,8 +150,7 @@ def test_network_forward_puts_the_pixel_among_its_neighbours():
     patches = torch.randn(3, 9, 5, generator=torch.Generator().manual_seed(0))
     context = torch.cat([patches[:, :4], patches[:, 5:]], dim=1)
     with torch.no_grad():
-        torch.testing.assert_close(network(patches[:, 4], torch.zeros(3), context),
-                                   network.features_of_patches(patches) @ network.score)
+        torch.testing.assert_close(network(patches[:, 4], torch.zeros(3), context), network.features_of_patches(patches) @ network.score)
 
 
 def test_tail_probability_is_that_of_the_training_pixels_and_follows_a_pareto_tail():
@@ -176,9 +177,12 @@ def numpy_clutter(values):
     medians = np.full_like(values, np.nan)
     for row in range(rows):
         for column in range(columns):
-            window = [values[r, c] for r in range(row - REACH, row + REACH + 1, STRIDE)
-                      for c in range(column - REACH, column + REACH + 1, STRIDE) if 0 <= r < rows and 0 <= c < columns
-                      and not np.isnan(values[r, c])]
+            window = [
+                values[r, c]
+                for r in range(row - REACH, row + REACH + 1, STRIDE)
+                for c in range(column - REACH, column + REACH + 1, STRIDE)
+                if 0 <= r < rows and 0 <= c < columns and not np.isnan(values[r, c])
+            ]
             if window:
                 medians[row, column] = sorted(window)[(len(window) - 1) // 2]
     return medians
@@ -192,7 +196,7 @@ def test_clutter_equals_loops_and_does_not_depend_on_the_blocks(shape):
     np.testing.assert_array_equal(window_median(values, 0, shape[0]), numpy_clutter(values))
     expected = values - np.float32(SHARE) * numpy_clutter(values)
     for size in (1, 2, 7, 100):
-        stream = ((row, values[row:row + size]) for row in range(0, shape[0], size))
+        stream = ((row, values[row : row + size]) for row in range(0, shape[0], size))
         pieces = list(subtract_clutter(stream, shape[0]))
         assert [row for row, _ in pieces] == list(np.cumsum([0] + [len(piece) for _, piece in pieces[:-1]]))
         np.testing.assert_array_equal(np.concatenate([piece for _, piece in pieces]), expected)

@@ -232,8 +232,13 @@ def test_published_backbones_have_the_layout_of_torchvision(name, network):
 
 def weight_file(path, name, **changes):
     generator = torch.Generator().manual_seed(0)
-    state = {key: torch.randn(shape, generator=generator) / np.sqrt(np.prod(shape[1:])) if len(shape) == 4 else
-             torch.rand(shape, generator=generator) + 0.5 for key, shape in torchvision_layout(name).items() if shape}
+    state = {
+        key: torch.randn(shape, generator=generator) / np.sqrt(np.prod(shape[1:]))
+        if len(shape) == 4
+        else torch.rand(shape, generator=generator) + 0.5
+        for key, shape in torchvision_layout(name).items()
+        if shape
+    }
     state["fc.weight"] = torch.zeros(1000, 8)
     state.update(changes)
     torch.save({key: value for key, value in state.items() if value is not None}, path)
@@ -271,6 +276,7 @@ def test_published_size_trains_from_a_weight_file_and_detects(tmp_path):
 def test_cost_of_detection_is_bounded_by_that_of_rx():
     """Ten times a global RX at most, in the same run; the best of three each."""
     from time import perf_counter
+
     cube = ArrayCube(scene(100, 100, 188))
     model = train([cube], epochs=0)
 

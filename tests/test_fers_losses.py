@@ -27,7 +27,7 @@ def test_distillation_loss():
     student[0][:, :, 0, 0] = torch.tensor([[0.0, 2.0], [3.0, 4.0]])  # cosines 0 and 1: loss 1/2
     teacher[1][:, 0, 0] = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     student[1][:, 0, 0] = torch.tensor([[1.0, 1.0], [-5.0, 0.0]])  # cosines 1 / sqrt 2 and -1
-    assert losses.distillation_loss(teacher, student).item() == pytest.approx(0.5 + (1 - 0.5 ** 0.5 + 2) / 2)
+    assert losses.distillation_loss(teacher, student).item() == pytest.approx(0.5 + (1 - 0.5**0.5 + 2) / 2)
 
 
 def test_spectral_loss():
@@ -44,14 +44,14 @@ def test_cross_covariance_loss():
     first, second = random(50, 3) * 7 + 2, random(50, 4, seed=1)
     second[:, 0] = first[:, 0] * 3 - 5
     expected = np.corrcoef(first.numpy(), second.numpy(), rowvar=False)[:3, 3:]
-    assert losses.cross_covariance_loss(first, second).item() == pytest.approx((expected ** 2).sum(), rel=1e-5)
+    assert losses.cross_covariance_loss(first, second).item() == pytest.approx((expected**2).sum(), rel=1e-5)
     # a channel that does not vary has no covariance, and no infinite one
     assert torch.isfinite(losses.cross_covariance_loss(first, torch.ones(50, 2, dtype=torch.float64)))
 
 
 def test_cosine_loss():
     first, second = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]), torch.tensor([[3.0, 0.0], [0.0, -1.0], [1.0, 0.0]])
-    assert losses.cosine_loss(first, second).item() == pytest.approx(1 + (1 - 1 + 0.5 ** 0.5) / 3)
+    assert losses.cosine_loss(first, second).item() == pytest.approx(1 + (1 - 1 + 0.5**0.5) / 3)
     assert losses.cosine_loss(first, -first).item() == pytest.approx(0, abs=1e-6)
 
 
@@ -67,7 +67,7 @@ def test_structural_similarity_against_plain_loops():
         for band in range(3):
             for row in range(5):
                 for column in range(4):
-                    a, b = (x[image, band, row:row + 5, column:column + 5].numpy().ravel() for x in (first, second))
+                    a, b = (x[image, band, row : row + 5, column : column + 5].numpy().ravel() for x in (first, second))
                     covariance = np.cov(a, b, bias=True)
                     c1, c2 = (0.01 * 0.2) ** 2, (0.03 * 0.2) ** 2
                     luminance = (2 * a.mean() * b.mean() + c1) / (a.mean() ** 2 + b.mean() ** 2 + c1)
@@ -128,8 +128,11 @@ def test_each_stage_trains_its_student_only():
 def test_the_student_rebels_on_real_patches():
     """Stage 2 lowers the cross covariance and improves the restoration; f_spa says less of f_spe than that of an untrained branch."""
     from scipy.io import loadmat
-    cubes = [ArrayCube(loadmat(DATA / "scenes" / f"{name}.mat")["data"][..., 4:188:12].astype(np.float32))
-             for name in ("abu-airport-1", "sandiego")]
+
+    cubes = [
+        ArrayCube(loadmat(DATA / "scenes" / f"{name}.mat")["data"][..., 4:188:12].astype(np.float32))
+        for name in ("abu-airport-1", "sandiego")
+    ]
     training = training_on(cubes)
     training.spectral_stage(10, 5e-3, Progress())
     images, valid = training.patches.batch(slice(None))

@@ -78,7 +78,9 @@ def test_a_mask_elsewhere_is_an_error(scene, tmp_path):
 
 
 def test_rotated_scene(tmp_path):
-    write_scene(tmp_path / "scene.tif", np.random.default_rng(0).random((20, 30, 2)).astype(np.float32), (0, 1, 0.5, 0, 0.5, -1), wkt(32633))
+    write_scene(
+        tmp_path / "scene.tif", np.random.default_rng(0).random((20, 30, 2)).astype(np.float32), (0, 1, 0.5, 0, 0.5, -1), wkt(32633)
+    )
     scene = RasterFile(str(tmp_path / "scene.tif"))
     cube = RasterCube(scene, [1, 2])
     centres = cube.map_positions(np.argwhere(np.ones((20, 30)))).reshape(20, 30, 2)

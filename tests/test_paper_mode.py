@@ -49,6 +49,7 @@ def detect(model, cube, **settings):
 
 # Parity with the authors.
 
+
 @pytest.fixture(scope="module")
 def authors():
     """The authors' weights in our network, and their scene."""
@@ -84,9 +85,10 @@ def test_authors_weights_give_the_authors_map(authors):
 
 # Ring context.
 
+
 @pytest.mark.parametrize("outer, inner, neighbours", [(5, 3, 16), (7, 5, 24), (3, 1, 8), (11, 7, 72)])
 def test_ring_has_the_pixels_between_the_windows(outer, inner, neighbours):
-    assert len(ring_offsets(outer, inner)) == outer ** 2 - inner ** 2 == neighbours
+    assert len(ring_offsets(outer, inner)) == outer**2 - inner**2 == neighbours
 
 
 @pytest.mark.parametrize("outer, inner", [(4, 3), (5, 2), (3, 3), (3, 5), (3, -1)])
@@ -141,6 +143,7 @@ def test_ring_of_a_scene_smaller_than_the_window_is_mirrored_as_numpy_pads():
 
 # Readout.
 
+
 def test_anomaly_value_is_the_length_of_the_sum_of_unit_scores():
     scores = np.random.default_rng(0).standard_normal((4, 7, 5))
     expected = [np.linalg.norm(sum(score / np.linalg.norm(score) for score in of_pixel)) for of_pixel in scores]
@@ -169,7 +172,7 @@ def test_detection_is_the_published_readout_pixel_by_pixel():
     model = small_model(cube, conditional=True)
     scores = detect(model, cube, t=0.1, perturbations=4, seed=9)
     scaled = ((values - values.min()) / (values.max() - values.min())).astype(np.float64)
-    std = np.sqrt((5 ** 0.2 - 1) / (2 * np.log(5)))
+    std = np.sqrt((5**0.2 - 1) / (2 * np.log(5)))
     for row in (0, 3, 5):
         noise = PixelNoise(9, row).draw(5, 4, 10).numpy()
         for column in range(5):
@@ -228,6 +231,7 @@ def test_anomalies_of_a_simple_scene_are_found(conditional):
 
 # Settings, state, errors.
 
+
 def test_training_scales_by_the_range_of_the_valid_values_of_all_scenes():
     values, _ = scene()
     values[0, 0] = [np.nan] + [1e9] * 9
@@ -252,11 +256,14 @@ def test_unconditional_network_has_no_film_weights():
     assert {name for name in ScoreUNet(5, 16, conditional=True).state_dict() if "film" in name} == {"film1.weight", "film1.bias"}
 
 
-@pytest.mark.parametrize("cubes, message", [
-    ([ArrayCube(np.ones((4, 4, 3)))], "nothing to learn"),
-    ([ArrayCube(np.full((4, 4, 3), np.nan))], "no valid pixel"),
-    ([ArrayCube(scene(bands=4)[0]), ArrayCube(scene(bands=5)[0])], "same number of bands"),
-])
+@pytest.mark.parametrize(
+    "cubes, message",
+    [
+        ([ArrayCube(np.ones((4, 4, 3)))], "nothing to learn"),
+        ([ArrayCube(np.full((4, 4, 3), np.nan))], "no valid pixel"),
+        ([ArrayCube(scene(bands=4)[0]), ArrayCube(scene(bands=5)[0])], "same number of bands"),
+    ],
+)
 def test_scenes_that_cannot_be_trained_on_are_refused(cubes, message):
     with pytest.raises(ValueError, match=message):
         PaperSGM.train(cubes, epochs=1)

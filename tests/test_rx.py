@@ -37,6 +37,7 @@ def test_global_equals_spectral_python():
 @pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
 def test_global_equals_spectral_python_on_a_real_scene():
     from scipy.io import loadmat
+
     values = loadmat(DATA / "scenes" / "abu-airport-1.mat")["data"].astype(np.float32)
     np.testing.assert_allclose(detect(GlobalRX(), values), spectral.rx(values.astype(np.float64)), rtol=1e-5)
 
@@ -54,7 +55,7 @@ def ring(values, valid, row, column, inner, outer):
     used = np.zeros_like(valid)
     for width, inside in [(outer, True), (inner, False)]:
         top, left = (min(max(x - width // 2, 0), size - width) for x, size in zip((row, column), valid.shape))
-        used[top:top + width, left:left + width] = inside
+        used[top : top + width, left : left + width] = inside
     return values[used & valid].astype(np.float64)
 
 
@@ -116,7 +117,7 @@ def test_global_with_constant_band_and_fewer_pixels_than_bands():
     np.testing.assert_allclose(detect(GlobalRX(), with_constant), detect(GlobalRX(), values), rtol=1e-5)
     few = detect(GlobalRX(), scene(4, 5, 40))
     # n points in general position lie at the same distance from their mean: (n - 1)^2 / n
-    np.testing.assert_allclose(few, 19 ** 2 / 20, rtol=1e-4)
+    np.testing.assert_allclose(few, 19**2 / 20, rtol=1e-4)
 
 
 def test_statistics_keep_their_digits_beside_a_large_offset():

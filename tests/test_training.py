@@ -52,7 +52,7 @@ def gaussian_background(bands, pixels=4000, seed=0):
 def gaussian_scaled_score(x, t, mean, covariance):
     """std(t) times -(Sigma + std(t)^2 I)^-1 (x - mu), in float64."""
     std = SDE.std(torch.tensor(t, dtype=torch.float64)).item()
-    return -std * np.linalg.solve(covariance + std ** 2 * np.eye(len(mean)), (x - mean).T).T
+    return -std * np.linalg.solve(covariance + std**2 * np.eye(len(mean)), (x - mean).T).T
 
 
 def test_linear_network_learns_the_score_of_a_gaussian_and_its_loss_is_the_theoretical_one():
@@ -73,8 +73,19 @@ def test_linear_network_learns_the_score_of_a_gaussian_and_its_loss_is_the_theor
 def test_unet_approaches_the_score_of_a_gaussian_over_a_range_of_times():
     spectra, mean, covariance = gaussian_background(8)
     network = seeded_weights(lambda: ScoreUNet(8, hidden=64), 0)
-    train_score_network(network, spectra, SDE, steps=400, batch_size=64, learning_rate=3e-3, times=(0.02, 0.3), one_cycle=True,
-                        ema_decay=0.98, antithetic=True, seed=1)
+    train_score_network(
+        network,
+        spectra,
+        SDE,
+        steps=400,
+        batch_size=64,
+        learning_rate=3e-3,
+        times=(0.02, 0.3),
+        one_cycle=True,
+        ema_decay=0.98,
+        antithetic=True,
+        seed=1,
+    )
     for t in (0.05, 0.25):
         noised = SDE.perturb(spectra, torch.tensor(t), torch.randn(spectra.shape, generator=torch.Generator().manual_seed(2)))
         expected = gaussian_scaled_score(noised.double().numpy(), t, mean, covariance)
@@ -89,8 +100,11 @@ def train_twice(seed_a, seed_b, **settings):
     networks, curves = [], []
     for seed in (seed_a, seed_b):
         networks.append(seeded_weights(lambda: ScoreUNet(8, hidden=16), seed))
-        curves.append(train_score_network(networks[-1], spectra, SDE, steps=20, batch_size=16, learning_rate=1e-3, times=(1e-5, 1),
-                                          seed=seed, **settings))
+        curves.append(
+            train_score_network(
+                networks[-1], spectra, SDE, steps=20, batch_size=16, learning_rate=1e-3, times=(1e-5, 1), seed=seed, **settings
+            )
+        )
     return networks, curves
 
 
@@ -147,8 +161,9 @@ def test_one_cycle_starts_and_ends_with_small_steps():
         weights.append(network.linear.weight.detach().clone())
 
     network = seeded_weights(lambda: LinearScore(4), 0)
-    train_score_network(network, spectra, SDE, steps=50, batch_size=50, learning_rate=0.05, times=(0.1, 0.2), one_cycle=True,
-                        context=record)
+    train_score_network(
+        network, spectra, SDE, steps=50, batch_size=50, learning_rate=0.05, times=(0.1, 0.2), one_cycle=True, context=record
+    )
     moves = [float((b - a).abs().mean()) for a, b in zip(weights, weights[1:])]
     assert np.mean(moves[:2]) < 0.3 * max(moves) and moves[-1] < 0.05 * max(moves)
 
@@ -172,8 +187,16 @@ def test_every_epoch_uses_each_spectrum_once_and_context_gets_the_noised_batch()
 def test_loss_curve_is_short_and_progress_reaches_the_end(steps, points):
     spectra, _, _ = gaussian_background(4, pixels=50)
     reports = []
-    curve = train_score_network(LinearScore(4), spectra, SDE, steps=steps, batch_size=10, learning_rate=1e-3, times=(0.1, 0.2),
-                                progress=Progress(lambda fraction, message: reports.append((fraction, message))))
+    curve = train_score_network(
+        LinearScore(4),
+        spectra,
+        SDE,
+        steps=steps,
+        batch_size=10,
+        learning_rate=1e-3,
+        times=(0.1, 0.2),
+        progress=Progress(lambda fraction, message: reports.append((fraction, message))),
+    )
     assert len(curve) == points and np.isfinite(curve).all()
     assert reports[-1][0] == 1 and reports[-1][1].startswith(f"training, step {steps} of {steps}, loss ")
 
@@ -193,6 +216,7 @@ def test_cancel_stops_at_once():
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        train_score_network(ScoreUNet(8), spectra, SDE, steps=10 ** 6, batch_size=16, learning_rate=1e-4, times=(1e-5, 1),
-                            progress=Progress(report))
+        train_score_network(
+            ScoreUNet(8), spectra, SDE, steps=10**6, batch_size=16, learning_rate=1e-4, times=(1e-5, 1), progress=Progress(report)
+        )
     assert time.monotonic() - start < 1.5

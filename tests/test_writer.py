@@ -16,11 +16,15 @@ from scoread_qgis.scenes.writer import MapWriter, write_scene
 @pytest.fixture
 def scene(tmp_path):
     (tmp_path / "in").mkdir()
-    write_scene(tmp_path / "in" / "scene.tif", np.random.default_rng(0).random((700, 300, 2)).astype(np.float32), (10, 2, 0.1, 20, 0.2, -2), WGS84)
+    write_scene(
+        tmp_path / "in" / "scene.tif", np.random.default_rng(0).random((700, 300, 2)).astype(np.float32), (10, 2, 0.1, 20, 0.2, -2), WGS84
+    )
     return RasterFile(str(tmp_path / "in" / "scene.tif"))
 
 
-WGS84 = 'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]]'
+WGS84 = (
+    'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]]'
+)
 
 
 def write(path, scene, scores, rows_per_write=100):

@@ -122,7 +122,9 @@ def good_cubes(sources, bands, mask, log, progress):
         share = progress.part(index / len(rasters), (index + 1) / len(rasters))
         choices.append(choose_bands(raster, bands, memory, share))
         if raster.absurd_values:
-            log(f"{raster.name}: {raster.absurd_values} values beyond ±1e18 or infinite are taken for nodata. Set the file's nodata value if they are fill values.")
+            log(
+                f"{raster.name}: {raster.absurd_values} values beyond ±1e18 or infinite are taken for nodata. Set the file's nodata value if they are fill values."
+            )
         for reason, numbers in choices[-1].left_out.items():
             log(f"{raster.name}: left out {len(numbers)} of {raster.count} bands, {reason}: {list_bands(numbers)}.")
     numbers = common_bands(rasters, choices, by_number=bool(bands))

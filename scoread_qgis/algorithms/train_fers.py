@@ -40,7 +40,11 @@ class TrainFERS(Algorithm):
     )
 
     def declare(self):
-        number, integer, real = QgsProcessingParameterNumber, QgsProcessingParameterNumber.Type.Integer, QgsProcessingParameterNumber.Type.Double
+        number, integer, real = (
+            QgsProcessingParameterNumber,
+            QgsProcessingParameterNumber.Type.Integer,
+            QgsProcessingParameterNumber.Type.Double,
+        )
         self.add(
             QgsProcessingParameterMultipleLayers(INPUTS, "Background scenes", QgsProcessing.SourceType.TypeRaster),
             "Hyperspectral scenes of ordinary background, with the same bands or known wavelengths.",
@@ -56,9 +60,19 @@ class TrainFERS(Algorithm):
             "Width in pixels, a multiple of 16, of the patches that training cuts from the scenes. Published: 64.",
             advanced=True,
         )
-        self.add(number(EPOCHS, "Epochs", integer, defaultValue=60, minValue=1), "How often each of the two stages goes through the patches. Published: 60.", advanced=True)
-        self.add(number(BATCH, "Batch size", integer, defaultValue=16, minValue=1), "Patches in a training step. Published: 16.", advanced=True)
-        self.add(number(LEARNING_RATE, "Learning rate", real, defaultValue=5e-3, minValue=1e-9), "Size of the training steps. Published: 0.005.", advanced=True)
+        self.add(
+            number(EPOCHS, "Epochs", integer, defaultValue=60, minValue=1),
+            "How often each of the two stages goes through the patches. Published: 60.",
+            advanced=True,
+        )
+        self.add(
+            number(BATCH, "Batch size", integer, defaultValue=16, minValue=1), "Patches in a training step. Published: 16.", advanced=True
+        )
+        self.add(
+            number(LEARNING_RATE, "Learning rate", real, defaultValue=5e-3, minValue=1e-9),
+            "Size of the training steps. Published: 0.005.",
+            advanced=True,
+        )
         self.add(
             QgsProcessingParameterEnum(BACKBONE, "Backbone", ["Compact", "As published"], defaultValue=0),
             "Compact: small networks for a processor. As published: Wide-ResNet-101-2 and ResNet34, for a GPU.",

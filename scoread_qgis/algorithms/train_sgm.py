@@ -46,10 +46,16 @@ class TrainSGM(Algorithm):
     )
 
     def declare(self):
-        number, integer, real = QgsProcessingParameterNumber, QgsProcessingParameterNumber.Type.Integer, QgsProcessingParameterNumber.Type.Double
+        number, integer, real = (
+            QgsProcessingParameterNumber,
+            QgsProcessingParameterNumber.Type.Integer,
+            QgsProcessingParameterNumber.Type.Double,
+        )
         self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with many spectral bands.")
         self.add(bands_parameter(INPUT), "Bands to use. Unset: all good bands, which the log names.")
-        self.add(mask_parameter(), "Polygons or raster (not 0) that say which pixels to train on, where clean background is known. Unset: all.")
+        self.add(
+            mask_parameter(), "Polygons or raster (not 0) that say which pixels to train on, where clean background is known. Unset: all."
+        )
         self.add(
             QgsProcessingParameterEnum(MODE, "Mode", ["Default", "Paper"], defaultValue=0),
             "Default: seconds, and one setting for all scenes. Paper: ScoreAD as published (arXiv 2601.12379), minutes.",
@@ -57,7 +63,9 @@ class TrainSGM(Algorithm):
         self.add(seed_parameter(), SEED_HELP)
         self.add(device_parameter(), DEVICE_HELP)
         self.add(
-            QgsProcessingParameterMultipleLayers(MORE_INPUTS, "Further scenes of the sensor", QgsProcessing.SourceType.TypeRaster, optional=True),
+            QgsProcessingParameterMultipleLayers(
+                MORE_INPUTS, "Further scenes of the sensor", QgsProcessing.SourceType.TypeRaster, optional=True
+            ),
             "Scenes that the model learns too. The mask does not apply to them.",
             advanced=True,
         )

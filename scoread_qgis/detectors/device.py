@@ -16,13 +16,19 @@ def pick_device(name="auto"):
         if torch.cuda.is_available():
             return torch.device("cuda")
         if torch.version.cuda is None and torch.version.hip is None:
-            raise ValueError(f"device cuda: this PyTorch ({torch.__version__}) is built without CUDA. "
-                             "Install a CUDA build of PyTorch from https://pytorch.org, or choose the device auto or cpu.")
-        raise ValueError("device cuda: PyTorch finds no NVIDIA GPU. Check that the GPU and its driver work (nvidia-smi), "
-                         "or choose the device auto or cpu.")
+            raise ValueError(
+                f"device cuda: this PyTorch ({torch.__version__}) is built without CUDA. "
+                "Install a CUDA build of PyTorch from https://pytorch.org, or choose the device auto or cpu."
+            )
+        raise ValueError(
+            "device cuda: PyTorch finds no NVIDIA GPU. Check that the GPU and its driver work (nvidia-smi), "
+            "or choose the device auto or cpu."
+        )
     if name == "mps":
         if torch.backends.mps.is_available():
             return torch.device("mps")
-        raise ValueError("device mps: Metal is not available; it needs an Apple GPU, macOS 12.3 or later, and a PyTorch built with MPS. "
-                         "Choose the device auto or cpu.")
+        raise ValueError(
+            "device mps: Metal is not available; it needs an Apple GPU, macOS 12.3 or later, and a PyTorch built with MPS. "
+            "Choose the device auto or cpu."
+        )
     raise ValueError(f"there is no device {name!r}; choose auto, cpu, cuda or mps")

@@ -69,6 +69,6 @@ def shrunk(covariance, n):
     """Covariance (size, size) of n vectors, shrunk towards its mean variance times the identity by oracle approximating shrinkage (OAS)."""
     size = len(covariance)
     trace, squares = covariance.trace(), covariance.square().sum()
-    spread = (n + 1 - 2 / size) * (squares - trace ** 2 / size)
-    share = (((1 - 2 / size) * squares + trace ** 2) / spread).clamp(max=1) if spread > 0 else torch.ones_like(trace)
+    spread = (n + 1 - 2 / size) * (squares - trace**2 / size)
+    share = (((1 - 2 / size) * squares + trace**2) / spread).clamp(max=1) if spread > 0 else torch.ones_like(trace)
     return (1 - share) * covariance + share * trace / size * torch.eye(size, dtype=covariance.dtype)

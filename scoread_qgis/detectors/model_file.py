@@ -60,7 +60,9 @@ class Model:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # what a foreign file makes torch raise is anything
-            raise ValueError(f"{path} is not a model of this plugin, or is damaged. Choose a file made by Train SGM or Train FERS.") from error
+            raise ValueError(
+                f"{path} is not a model of this plugin, or is damaged. Choose a file made by Train SGM or Train FERS."
+            ) from error
         if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
             raise ValueError(f"{path} is not a model of this plugin. Choose a file made by Train SGM or Train FERS.")
         if content.pop("version") > _VERSION or content["kind"] not in _KINDS:

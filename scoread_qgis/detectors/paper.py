@@ -36,8 +36,22 @@ class PaperSGM:
         self.loss_curve = loss_curve
 
     @classmethod
-    def train(cls, cubes, epochs=100, batch_size=16, learning_rate=3e-5, sigma=5.0, hidden=256, conditional=False, outer_window=5,
-              inner_window=3, samples=30_000, seed=0, device="cpu", progress=None):
+    def train(
+        cls,
+        cubes,
+        epochs=100,
+        batch_size=16,
+        learning_rate=3e-5,
+        sigma=5.0,
+        hidden=256,
+        conditional=False,
+        outer_window=5,
+        inner_window=3,
+        samples=30_000,
+        seed=0,
+        device="cpu",
+        progress=None,
+    ):
         """Train on the spectra of `cubes`, scenes of the same bands, with the authors' settings by default.
 
         epochs, batch_size, learning_rate: AdamW passes over the training spectra, spectra in a step, step size. t is uniform in 1e-5..1.
@@ -66,9 +80,18 @@ class PaperSGM:
             return nearest_in_ring(x_t[:, None], spectra[ring], valid[ring])[:, 0]
 
         steps = epochs * math.ceil(len(pixels) / batch_size)
-        loss_curve = train_score_network(network, spectra[pixels[:, 0].to(device)], sde, steps, batch_size, learning_rate,
-                                         times=(1e-5, 1.0), context=context if conditional else None, seed=seed,
-                                         progress=progress.part(0.03, 1))
+        loss_curve = train_score_network(
+            network,
+            spectra[pixels[:, 0].to(device)],
+            sde,
+            steps,
+            batch_size,
+            learning_rate,
+            times=(1e-5, 1.0),
+            context=context if conditional else None,
+            seed=seed,
+            progress=progress.part(0.03, 1),
+        )
         return cls(network, sigma, minimum, maximum, outer_window, inner_window, loss_curve)
 
     def detect(self, cube, t=0.05, perturbations=100, seed=0, progress=None):
@@ -96,7 +119,7 @@ class PaperSGM:
                     if time.monotonic() - last_report > REPORT_SECONDS:
                         progress((row + first / len(columns)) / cube.rows, f"detection, row {row + 1} of {cube.rows}")
                         last_report = time.monotonic()
-                    chosen = columns[first:first + pixels_in_pass]
+                    chosen = columns[first : first + pixels_in_pass]
                     context = None
                     if conditional:
                         near_rows, near_columns = ring_positions(np.full(len(chosen), row), chosen, offsets, cube.rows, cube.columns)
@@ -117,25 +140,40 @@ class PaperSGM:
         t = torch.tensor([t], device=device)
         if context is not None:
             context = torch.as_tensor(context, dtype=torch.float32, device=device)
-        parts = [self.network(part, t, None if context is None else context[first:first + len(part)]) / self.sde.std(t)
-                 for first, part in _parts(self._scaled(spectra, device), pass_rows(device))]
+        parts = [
+            self.network(part, t, None if context is None else context[first : first + len(part)]) / self.sde.std(t)
+            for first, part in _parts(self._scaled(spectra, device), pass_rows(device))
+        ]
         return torch.cat(parts).cpu().numpy()
 
     def state(self):
         """Everything that `from_state` needs, as torch.load(weights_only=True) accepts it."""
         return {
-            "bands": self.network.bands, "hidden": self.network.hidden, "conditional": self.network.conditional,
+            "bands": self.network.bands,
+            "hidden": self.network.hidden,
+            "conditional": self.network.conditional,
             "weights": {name: weight.cpu() for name, weight in self.network.state_dict().items()},
-            "sigma": self.sde.sigma, "minimum": self.minimum, "maximum": self.maximum,
-            "outer_window": self.outer_window, "inner_window": self.inner_window, "loss_curve": self.loss_curve,
+            "sigma": self.sde.sigma,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "outer_window": self.outer_window,
+            "inner_window": self.inner_window,
+            "loss_curve": self.loss_curve,
         }
 
     @classmethod
     def from_state(cls, state, device="cpu"):
         network = ScoreUNet(state["bands"], state["hidden"], state["conditional"])
         network.load_state_dict(state["weights"])
-        return cls(network.to(device), state["sigma"], state["minimum"], state["maximum"], state["outer_window"], state["inner_window"],
-                   state["loss_curve"])
+        return cls(
+            network.to(device),
+            state["sigma"],
+            state["minimum"],
+            state["maximum"],
+            state["outer_window"],
+            state["inner_window"],
+            state["loss_curve"],
+        )
 
     def _scaled(self, spectra, device):
         spectra = torch.as_tensor(spectra, dtype=torch.float32, device=device)
@@ -147,7 +185,7 @@ class PaperSGM:
 
 
 def _parts(spectra, size):
-    return ((first, spectra[first:first + size]) for first in range(0, len(spectra), size))
+    return ((first, spectra[first : first + size]) for first in range(0, len(spectra), size))
 
 
 def _value_range(spectra):

@@ -12,7 +12,7 @@ def ring_offsets(outer_window, inner_window):
     if outer_window % 2 == 0 or inner_window % 2 == 0 or not 0 < inner_window < outer_window:
         raise ValueError(f"windows must be odd and the outer one larger than the inner one; they are {outer_window} and {inner_window}")
     reach = outer_window // 2
-    offsets = np.stack(np.mgrid[-reach:reach + 1, -reach:reach + 1], axis=-1).reshape(-1, 2)
+    offsets = np.stack(np.mgrid[-reach : reach + 1, -reach : reach + 1], axis=-1).reshape(-1, 2)
     return offsets[np.abs(offsets).max(axis=1) > inner_window // 2]
 
 

@@ -10,7 +10,7 @@ import torch
 from ..progress import Progress
 
 CHUNK = 8192  # pixels that are worked on at a time: some 10 MB in double precision
-WINDOW_CHUNK = 2 ** 20  # numbers in the windows that are worked on at a time
+WINDOW_CHUNK = 2**20  # numbers in the windows that are worked on at a time
 
 
 class GaussianStatistics:
@@ -137,7 +137,7 @@ class LocalRX:
         outer, bands = self.outer, cube.bands
         if outer > min(cube.rows, cube.columns):
             raise ValueError(f"the outer window of {outer} pixels is larger than the scene of {cube.rows} rows and {cube.columns} columns")
-        pixels = outer ** 2 - self.inner ** 2
+        pixels = outer**2 - self.inner**2
         if self.shrinkage == 0 and pixels <= bands:
             raise ValueError(f"the windows hold {pixels} pixels for {bands} bands: local RX needs shrinkage here, or a larger outer window")
         at_a_time = max(1, WINDOW_CHUNK // (pixels * bands))
@@ -146,13 +146,15 @@ class LocalRX:
             scores = torch.full((block.rows, cube.columns), torch.nan)
             rows, columns = np.nonzero(block.valid[block.inner])
             for start in range(0, len(rows), at_a_time):
-                r, c = rows[start:start + at_a_time], columns[start:start + at_a_time]
+                r, c = rows[start : start + at_a_time], columns[start : start + at_a_time]
                 progress((block.row + r[0]) / cube.rows, f"local RX, row {block.row + r[0] + 1} of {cube.rows}")
                 window_rows, inner_rows = self._window(block.row + r, cube.rows)
                 window_columns, inner_columns = self._window(c, cube.columns)
                 window, i, j = np.nonzero(~(inner_rows[:, :, None] & inner_columns[:, None, :]))
-                place = (torch.from_numpy(window_rows[window, i] - block.row + block.above).view(len(r), pixels),
-                         torch.from_numpy(window_columns[window, j]).view(len(r), pixels))
+                place = (
+                    torch.from_numpy(window_rows[window, i] - block.row + block.above).view(len(r), pixels),
+                    torch.from_numpy(window_columns[window, j]).view(len(r), pixels),
+                )
                 background, used = values[place].double(), valid[place]
                 spectra = values[torch.from_numpy(r + block.above), torch.from_numpy(c)].double()
                 scores[torch.from_numpy(r), torch.from_numpy(c)] = local_distance(spectra, background, used, self.shrinkage).float()
@@ -206,7 +208,7 @@ def ledoit_wolf_shrinkage(centred, products, count):
     products: (n, size, size) or (n, m, m), the sums of products between the components or between the vectors.
     """
     norms = centred.square().sum(2)
-    square = products.square().sum((1, 2)) / count ** 2
+    square = products.square().sum((1, 2)) / count**2
     noise = (norms.square().sum(1) / count - square) / count
     distance = square - (norms.sum(1) / count) ** 2 / centred.shape[2]
     return torch.where(distance > 0, (noise / distance).clamp(0, 1), torch.ones_like(distance))

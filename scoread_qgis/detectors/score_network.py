@@ -53,9 +53,12 @@ class ScoreNetwork(nn.Module):
             top, bottom = max(first, -down), min(last, rows - down)
             left, end = max(0, -right), min(columns, columns - right)
             missing[..., number] = 1
-            missing[top - first:bottom - first, left:end, number] = (~valid[top + down:bottom + down, left + right:end + right]).float()
-            total[top - first:bottom - first, left:end].addcmul_(units[top + down:bottom + down, left + right:end + right],
-                                                                 self.spatial[number])
+            missing[top - first : bottom - first, left:end, number] = (
+                ~valid[top + down : bottom + down, left + right : end + right]
+            ).float()
+            total[top - first : bottom - first, left:end].addcmul_(
+                units[top + down : bottom + down, left + right : end + right], self.spatial[number]
+            )
         lonely = missing.any(2)
         total[lonely] += centre[lonely] * (missing[lonely] @ self.spatial)
         return self._mix(total[valid[first:last]])

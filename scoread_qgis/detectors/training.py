@@ -14,8 +14,21 @@ CURVE_POINTS = 100
 REPORT_SECONDS = 0.2
 
 
-def train_score_network(network, spectra, sde, steps, batch_size, learning_rate, times, one_cycle=False, ema_decay=0.0, antithetic=False,
-                        context=None, seed=0, progress=None):
+def train_score_network(
+    network,
+    spectra,
+    sde,
+    steps,
+    batch_size,
+    learning_rate,
+    times,
+    one_cycle=False,
+    ema_decay=0.0,
+    antithetic=False,
+    context=None,
+    seed=0,
+    progress=None,
+):
     """Train `network` in place, on the device of `spectra`, and return the loss curve: at most 100 mean losses of equal parts.
 
     network: module with network(x_t, t, context) -> (n, bands), the scaled score std(t) * S(x_t, t), whose best value is minus the
@@ -97,6 +110,6 @@ def _batches(pixels, batch_size, steps, generator):
 @torch.no_grad()
 def _update_average(average, weights, decay, step):
     """Exponential moving average without a start value: the mean of the weights after each step so far, with weights decay^age."""
-    share = (1 - decay) / (1 - decay ** step)
+    share = (1 - decay) / (1 - decay**step)
     for mean, weight in zip(average, weights):
         mean.lerp_(weight, share)

@@ -23,7 +23,7 @@ def subtract_clutter(rows_of_values, scene_rows):
         last = scene_rows if end == scene_rows else end - REACH
         if last <= next_row:
             continue
-        block = held[next_row - first_held:last - first_held]
+        block = held[next_row - first_held : last - first_held]
         yield next_row, block - np.float32(SHARE) * window_median(held, next_row - first_held, last - first_held)
         next_row = last
         drop = max(0, next_row - REACH - first_held)
@@ -35,10 +35,10 @@ def window_median(values, first, last):
     rows, columns = values.shape
     padded = np.full((last - first + 2 * REACH, columns + 2 * REACH), np.nan, dtype=np.float32)
     top, bottom = max(0, first - REACH), min(rows, last + REACH)
-    padded[top - first + REACH:bottom - first + REACH, REACH:REACH + columns] = values[top:bottom]
+    padded[top - first + REACH : bottom - first + REACH, REACH : REACH + columns] = values[top:bottom]
     padded = torch.from_numpy(padded)
     medians = np.empty((last - first, columns), dtype=np.float32)
     for row in range(last - first):
-        window = padded[row:row + 2 * REACH + 1:STRIDE].unfold(1, 2 * REACH + 1, 1)[..., ::STRIDE]
+        window = padded[row : row + 2 * REACH + 1 : STRIDE].unfold(1, 2 * REACH + 1, 1)[..., ::STRIDE]
         medians[row] = window.permute(1, 0, 2).flatten(1).nanmedian(1).values.numpy()
     return medians

@@ -66,7 +66,9 @@ class Mask:
     def _checked(self, raster, name):
         self._dataset.FlushCache()
         if not any(self.read(row, row + 1).any() for row in range(raster.rows)):
-            raise ValueError(f"The mask {name} does not touch {raster.name}. Check that both lie in the same place and that the mask's CRS is right.")
+            raise ValueError(
+                f"The mask {name} does not touch {raster.name}. Check that both lie in the same place and that the mask's CRS is right."
+            )
         return self
 
     def read(self, first, last):

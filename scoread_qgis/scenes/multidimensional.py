@@ -66,7 +66,9 @@ def _spectral_vectors(root, variable_name):
     vectors = {"wavelengths": [], "fwhm": [], "good": []}
     for path, owner in _arrays(root):
         name = path.rsplit("/", 1)[-1].lower()
-        kind = {"wavelength": "wavelengths", "wavelengths": "wavelengths", "fwhm": "fwhm", "good_wavelengths": "good", "bbl": "good"}.get(name)
+        kind = {"wavelength": "wavelengths", "wavelengths": "wavelengths", "fwhm": "fwhm", "good_wavelengths": "good", "bbl": "good"}.get(
+            name
+        )
         if kind:
             array = owner.OpenMDArray(path.rsplit("/", 1)[-1])
             if array.GetDimensionCount() == 1:

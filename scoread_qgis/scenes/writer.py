@@ -50,7 +50,9 @@ class _GeoTiff:
                 self._close()
                 os.replace(self._part, self.path)
         except OSError as problem:
-            raise ValueError(f"{self.path} cannot be replaced: {problem}. Remove its layer from the project, or choose another name.") from problem
+            raise ValueError(
+                f"{self.path} cannot be replaced: {problem}. Remove its layer from the project, or choose another name."
+            ) from problem
         finally:
             self.dataset = None
             if os.path.exists(self._part):
@@ -121,11 +123,15 @@ class MapWriter(_GeoTiff):
 
     def _finish(self):
         if self._count == 0:
-            raise ValueError("No pixel of the scene could be scored: each has nodata or no finite value in one of the bands used, or lies outside of the mask.")
+            raise ValueError(
+                "No pixel of the scene could be scored: each has nodata or no finite value in one of the bands used, or lies outside of the mask."
+            )
         mean = self._sum / self._count
         deviation = max(self._squares / self._count - mean**2, 0.0) ** 0.5
         self._band.SetStatistics(float(self._lowest), float(self._highest), mean, deviation)
-        self._band.SetMetadataItem("STATISTICS_VALID_PERCENT", f"{100 * self._count / (self.dataset.RasterXSize * self.dataset.RasterYSize):.4g}")
+        self._band.SetMetadataItem(
+            "STATISTICS_VALID_PERCENT", f"{100 * self._count / (self.dataset.RasterXSize * self.dataset.RasterYSize):.4g}"
+        )
         with self._checked():
             self.dataset.FlushCache()
         self._write_overviews()
@@ -156,8 +162,19 @@ def _largest_of_four(values, rows, columns):
     return np.fmax(np.fmax(padded[::2, ::2], padded[1::2, ::2]), np.fmax(padded[::2, 1::2], padded[1::2, 1::2]))
 
 
-def write_scene(path, values, geotransform=None, crs="", wavelengths=None, fwhm=None, good=None, scale=None, nodata=None, descriptions=None,
-                progress=None):
+def write_scene(
+    path,
+    values,
+    geotransform=None,
+    crs="",
+    wavelengths=None,
+    fwhm=None,
+    good=None,
+    scale=None,
+    nodata=None,
+    descriptions=None,
+    progress=None,
+):
     """Write a cube in memory, (rows, columns, bands) or one band (rows, columns), as a GeoTIFF with what is known of its bands.
 
     wavelengths, fwhm: (bands,) nm; good: (bands,) flags, written as `bbl`; scale: factor from stored to physical values.
@@ -165,7 +182,17 @@ def write_scene(path, values, geotransform=None, crs="", wavelengths=None, fwhm=
     progress = progress or Progress()
     cube = values[..., None] if values.ndim == 2 else values
     rows, columns, bands = cube.shape
-    codes = {dtype: code for code, dtype in ((gdal.GDT_Byte, "u1"), (gdal.GDT_UInt16, "u2"), (gdal.GDT_Int16, "i2"), (gdal.GDT_UInt32, "u4"), (gdal.GDT_Int32, "i4"), (gdal.GDT_Float32, "f4"))}
+    codes = {
+        dtype: code
+        for code, dtype in (
+            (gdal.GDT_Byte, "u1"),
+            (gdal.GDT_UInt16, "u2"),
+            (gdal.GDT_Int16, "i2"),
+            (gdal.GDT_UInt32, "u4"),
+            (gdal.GDT_Int32, "i4"),
+            (gdal.GDT_Float32, "f4"),
+        )
+    }
     code = codes.get(cube.dtype.str[1:], gdal.GDT_Float64)
     with _GeoTiff(path, rows, columns, bands, code, geotransform, crs, ["INTERLEAVE=BAND"]) as file:
         for index in range(bands):

@@ -79,7 +79,7 @@ class ResNet(nn.Module):
         convolutions = 2 if block is BasicBlock else 1
         self.reach = 5 if stem else 0
         for i in range(3):
-            step = (4 if stem else 1) * 2 ** i
+            step = (4 if stem else 1) * 2**i
             self.reach += convolutions * blocks[i] * step - (step // 2 if i > 0 else 0)
 
     def train(self, mode=True):
@@ -157,6 +157,8 @@ def load_weights(networks, path):
             problems.append(f"{name}: {len(missing)} of {len(wanted)} weights are missing, such as {missing[0]}")
         else:
             key = wrong[0]
-            problems.append(f"{name}: {len(wrong)} weights have another shape, such as {key} {tuple(state[key].shape)} "
-                            f"instead of {tuple(wanted[key].shape)}")
+            problems.append(
+                f"{name}: {len(wrong)} weights have another shape, such as {key} {tuple(state[key].shape)} "
+                f"instead of {tuple(wanted[key].shape)}"
+            )
     raise ValueError(f"the weights in {path} fit neither network. " + ". ".join(problems))

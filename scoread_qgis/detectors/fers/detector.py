@@ -103,8 +103,13 @@ class FERS:
             yield slice(start, stop), valid, *(features if chosen.all() else [f[chosen] for f in features])
 
     def state(self):
-        return {"bands": self.bands, "backbone": self.backbone, "losses": self.losses,
-                "spectral": self.spectral.state_dict(), "spatial": self.spatial.state_dict()}
+        return {
+            "bands": self.bands,
+            "backbone": self.backbone,
+            "losses": self.losses,
+            "spectral": self.spectral.state_dict(),
+            "spatial": self.spatial.state_dict(),
+        }
 
     @classmethod
     def from_state(cls, state, device="cpu"):
@@ -143,12 +148,12 @@ class FERS:
                 more, more_valid = next(false_rgb)
                 image = more if image is None else torch.cat([image, more], 2)
                 valid = more_valid if valid is None else torch.cat([valid, more_valid], 2)
-            image, valid, buffered = image[:, :, above - buffered:], valid[:, :, above - buffered:], above
+            image, valid, buffered = image[:, :, above - buffered :], valid[:, :, above - buffered :], above
             inner = slice((first - above) // stride, -(-(last - above) // stride))
-            features = backbone(image[:, :, :end - above])[2][:, :, inner].double()
-            share = avg_pool2d(valid[:, :, :end - above], stride, ceil_mode=True)[:, :, inner].double()
+            features = backbone(image[:, :, : end - above])[2][:, :, inner].double()
+            share = avg_pool2d(valid[:, :, : end - above], stride, ceil_mode=True)[:, :, inner].double()
             for i, size in enumerate(GRIDS):
-                by_row = bin_members(cells[0], size, features)[:, first // stride:first // stride + features.shape[2]]
+                by_row = bin_members(cells[0], size, features)[:, first // stride : first // stride + features.shape[2]]
                 by_column = bin_members(cells[1], size, features).T
                 sums[i] = sums[i] + by_row @ (features * share) @ by_column
                 weights[i] = weights[i] + by_row @ share @ by_column
@@ -162,7 +167,7 @@ class FERS:
             for start in range(0, block.rows, at_a_time):
                 row = block.row + start
                 progress(row / cube.rows, f"FERS, pyramid, row {row + 1} of {cube.rows}")
-                values, valid = (array[block.inner][start:start + at_a_time] for array in (block.values, block.valid))
+                values, valid = (array[block.inner][start : start + at_a_time] for array in (block.values, block.valid))
                 with torch.no_grad():
                     image = self.spatial.rgb(self._images(scaling(values, valid)))
                 yield image, torch.from_numpy(valid).to(image)[None, None]

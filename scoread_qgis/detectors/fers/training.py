@@ -17,8 +17,19 @@ from .spectral import PADDING, ReverseDistillation
 MOST_PATCHES = 128  # kept in memory: 400 MB at 64 x 64 pixels and 188 bands
 
 
-def train(cubes, patch=64, epochs=60, batch=16, learning_rate=5e-3, backbone=0, backbone_weights=(), seed=0, device="cpu", progress=None,
-          on_checkpoint=None):
+def train(
+    cubes,
+    patch=64,
+    epochs=60,
+    batch=16,
+    learning_rate=5e-3,
+    backbone=0,
+    backbone_weights=(),
+    seed=0,
+    device="cpu",
+    progress=None,
+    on_checkpoint=None,
+):
     """Train FERS on scenes of background and return the detector.
 
     cubes: sequence of Cube with the same bands. patch: width of the training patches in pixels, a multiple of 16. epochs: of each stage.
@@ -56,7 +67,7 @@ class Patches:
     """Training patches, scaled scene by scene: spectra (n, width, width, bands) float32, valid (n, width, width) bool."""
 
     def __init__(self, cubes, width, seed, progress, device):
-        wanted = [max(1, round(cube.rows * cube.columns / width ** 2)) for cube in cubes]
+        wanted = [max(1, round(cube.rows * cube.columns / width**2)) for cube in cubes]
         if sum(wanted) > MOST_PATCHES:
             wanted = [max(1, count * MOST_PATCHES // sum(wanted)) for count in wanted]
         spectra, valid = [], []
@@ -200,7 +211,7 @@ class Training:
                 shown = f", loss {self.losses[-1]['loss']:.3g}" if epoch else ""
                 message = f"{stage}, step {done + 1} of {epochs * steps}{shown}"
                 progress(done / (epochs * steps), message)
-                parts = loss_parts(*self.patches.batch(order[step * self.batch:(step + 1) * self.batch]))
+                parts = loss_parts(*self.patches.batch(order[step * self.batch : (step + 1) * self.batch]))
                 loss = sum(parts.values())
                 progress((done + 0.4) / (epochs * steps), message)
                 optimiser.zero_grad()
