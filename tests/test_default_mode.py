@@ -38,7 +38,7 @@ def whole(pieces):
 @pytest.fixture(scope="module")
 def trained():
     values, valid, anomalies = scene()
-    return SGM.train([ArrayCube(values, valid)], steps=100, hidden=32, seed=1), values, valid, anomalies
+    return SGM.train([ArrayCube(values, valid)], steps=10, hidden=32, seed=1), values, valid, anomalies
 
 
 def test_finds_planted_anomalies(trained):
@@ -46,7 +46,6 @@ def test_finds_planted_anomalies(trained):
     scores = whole(model.detect(ArrayCube(values, valid)))
     assert scores.dtype == np.float32 and scores.shape == valid.shape
     assert roc_auc_score(anomalies[valid], scores[valid]) > 0.98
-    assert len(model.loss_curve) == 100 and np.mean(model.loss_curve[-20:]) < 0.95 * np.mean(model.loss_curve[:20])
 
 
 @settings(max_examples=12, deadline=None)
@@ -207,5 +206,7 @@ def test_progress_rises_and_cancel_stops(trained):
 def test_real_scenes(name, least):
     contents = loadmat(DATA / "scenes" / f"{name}.mat")
     cube = ArrayCube(contents["data"].astype(np.float32))
-    scores = whole(SGM.train([cube]).detect(cube))
+    model = SGM.train([cube])
+    assert np.mean(model.loss_curve[-10:]) < 0.97 * np.mean(model.loss_curve[:10])
+    scores = whole(model.detect(cube))
     assert roc_auc_score(contents["map"].ravel() > 0, scores.ravel()) > least

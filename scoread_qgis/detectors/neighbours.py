@@ -51,7 +51,8 @@ class NeighbourDistance:
 
         rows, reference_rows = positions[:, 0], reference_positions[:, 0]
         near = torch.nonzero((reference_rows >= rows.min() - LEFT_OUT) & (reference_rows <= rows.max() + LEFT_OUT))[:, 0]
-        left_out = (positions[:, None] - reference_positions[near]).abs().amax(2) <= LEFT_OUT
+        row_apart, column_apart = (positions[:, None, axis] - reference_positions[near, axis] for axis in (0, 1))
+        left_out = (row_apart.abs_() <= LEFT_OUT).logical_and_(column_apart.abs_() <= LEFT_OUT)
         distances[:, near] = distances[:, near].masked_fill(left_out, torch.inf)
 
         neighbour = min(NEIGHBOUR, len(self.references))

@@ -17,7 +17,7 @@ from .windows import subtract_clutter
 TIMES = (0.001, 0.08)  # perturbation kernel of 3 to 30 % of a band's standard deviation
 EMA_DECAY = 0.9
 FEWEST_PIXELS = 20
-PASS_PIXELS = 4096  # pixels that are worked on at a time in detection
+PASS_PIXELS = 2048  # pixels that are worked on at a time in detection
 PASS_PATCHES = 1024  # the same in training, where each is 3 x 3 pixels
 
 
