@@ -82,7 +82,7 @@ def draw(scene, anomalies, picture):
     ):
         painter.drawImage(left, 40, render(layers, side, QColor(background)))
         painter.drawText(QRect(left, 8, side, 28), Qt.AlignLeft | Qt.AlignVCenter, title)
-    entries = styled.legendSymbologyItems()
+    entries = styled.renderer().legendSymbologyItems()
     for place, (label, color) in enumerate(reversed(entries)):
         top = 40 + place * 28
         opaque = QColor(color)

@@ -223,6 +223,21 @@ class TestTrainAndDetect:
         assert scored_auc(sample.truth, read(results.OUTPUT)) > 0.9
 
 
+def test_memory_is_a_setting(run, sample, tmp_path):
+    from processing.core.ProcessingConfig import ProcessingConfig
+
+    from scoread_qgis.settings import MEMORY_SETTING, memory_limit
+
+    automatic = memory_limit()
+    assert 2**24 < automatic < 2**42
+    ProcessingConfig.setSettingValue(MEMORY_SETTING, 48)
+    try:
+        assert memory_limit() == 48 * 2**20
+        assert "Memory: up to 48 MB" in run("detect_rx", INPUT=sample.path, OUTPUT=str(tmp_path / "a.tif")).log
+    finally:
+        ProcessingConfig.setSettingValue(MEMORY_SETTING, 0)
+
+
 class TestFERS:
     @pytest.fixture(scope="class")
     def fers_model(self, provider, sample, tmp_path_factory):
