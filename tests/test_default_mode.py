@@ -64,8 +64,10 @@ def test_the_map_does_not_depend_on_blocks_and_threads(trained, rows_per_block, 
 
 def test_training_does_not_depend_on_blocks(trained):
     _, values, valid, _ = trained
-    maps = [whole(SGM.train([ArrayCube(values, valid, rows_per_block=size)], steps=5, hidden=32).detect(ArrayCube(values, valid)))
-            for size in (3, 32)]
+    maps = [
+        whole(SGM.train([ArrayCube(values, valid, rows_per_block=size)], steps=5, hidden=32).detect(ArrayCube(values, valid)))
+        for size in (3, 32)
+    ]
     np.testing.assert_array_equal(*maps)
 
 
@@ -129,8 +131,10 @@ def test_narrow_scenes(shape):
 def test_the_unit_of_the_scene_does_not_matter_and_bands_of_wildly_different_scale_do_no_harm(trained):
     _, values, valid, anomalies = trained
     factors = (10.0 ** np.linspace(-4, 4, values.shape[2])).astype(np.float32)
-    first, second, wild = (whole(SGM.train([cube], steps=5, hidden=32).detect(cube))[valid] for cube in (
-        ArrayCube(values, valid), ArrayCube(values * np.float32(1e-4), valid), ArrayCube(values * factors, valid)))
+    first, second, wild = (
+        whole(SGM.train([cube], steps=5, hidden=32).detect(cube))[valid]
+        for cube in (ArrayCube(values, valid), ArrayCube(values * np.float32(1e-4), valid), ArrayCube(values * factors, valid))
+    )
     np.testing.assert_allclose(second, first, atol=0.02)
     assert roc_auc_score(anomalies[valid], wild) > 0.98
 

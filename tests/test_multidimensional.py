@@ -79,3 +79,16 @@ def test_a_container_lists_its_rasters(tmp_path, cube):
         file.create_dataset("HDFEOS/SWATHS/PRS_L2D_HCO/Data Fields/SWIR_Cube", data=cube)
     with pytest.raises(ValueError, match=r"container of several rasters. Choose one of: .*VNIR_Cube"):
         RasterFile(str(tmp_path / "prisma.he5"))
+
+
+def test_emit_layout_through_the_algorithms(run, tmp_path):
+    from conftest import read
+
+    scene = np.random.default_rng(0).normal(5, 1, (30, 40, 5)).astype(np.float32)
+    scene[12, 17] = [9, 1, 9, 1, 9]
+    emit(tmp_path / "emit.nc", scene)
+    results = run("detect_rx", INPUT=f'NETCDF:"{tmp_path / "emit.nc"}":reflectance', OUTPUT=str(tmp_path / "a.tif"))
+    scores = read(results.OUTPUT)
+    assert scores.shape == (30, 40)
+    assert np.unravel_index(scores.argmax(), scores.shape) == (12, 17)
+    assert "flagged bad in the file: 4" in results.log

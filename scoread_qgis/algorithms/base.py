@@ -5,7 +5,7 @@ import inspect
 import time
 from pathlib import Path
 
-from qgis.core import QgsProcessingAlgorithm, QgsProcessingException, QgsProcessingParameterDefinition
+from qgis.core import QgsProcessingAlgorithm, QgsProcessingException, QgsProcessingParameterDefinition, QgsRasterLayer
 from qgis.PyQt.QtGui import QIcon
 
 from ..dependencies import missing_packages
@@ -59,6 +59,16 @@ class Algorithm(QgsProcessingAlgorithm):
 
     def initAlgorithm(self, configuration=None):
         self.declare()
+
+    def checkParameterValues(self, parameters, context):
+        # QGIS finds subdatasets of HDF5 and netCDF files only among the layers that are loaded already.
+        for value in parameters.values():
+            for source in value if isinstance(value, list) else [value]:
+                if isinstance(source, str) and source.upper().startswith(("NETCDF:", "HDF5:")):
+                    layer = QgsRasterLayer(source, source.rpartition(":")[2].strip("/"), "gdal")
+                    if layer.isValid():
+                        context.temporaryLayerStore().addMapLayer(layer)
+        return super().checkParameterValues(parameters, context)
 
     def prepareAlgorithm(self, parameters, context, feedback):
         ready, message = self.canExecute()  # qgis_process does not ask

@@ -1,0 +1,78 @@
+"""The layers: what may import what, and that nothing heavy is loaded before an algorithm runs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLUGIN = Path(__file__).resolve().parents[1] / "scoread_qgis"
+FILES = sorted(PLUGIN.rglob("*.py"))
+
+
+def imports(path):
+    """Top-level packages that a file imports anywhere, and the names of the plugin's own parts."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module.split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            base = path.parents[node.level - 1].relative_to(PLUGIN)
+            found.add("." + "/".join([*base.parts, *(node.module or "").split(".")][:1]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [
+        ("detectors", {"qgis", "osgeo", "processing", ".algorithms", ".scenes"}),
+        ("scenes", {"qgis", "torch", "processing", ".algorithms", ".detectors"}),
+    ],
+)
+def test_dependencies_point_one_way(folder, forbidden):
+    for path in (PLUGIN / folder).rglob("*.py"):
+        assert not imports(path) & forbidden, path
+
+
+def test_the_bottom_needs_numpy_alone():
+    for name in ("cube.py", "progress.py"):
+        assert imports(PLUGIN / name) <= {"numpy", "dataclasses", ".progress"}
+
+
+def test_only_what_qgis_has_or_the_plugin_asks_for():
+    known = {"numpy", "scipy", "torch", "osgeo", "qgis", "processing", "h5py", "psutil"}
+    for path in FILES:
+        foreign = {name for name in imports(path) if not name.startswith(".")} - known - set(sys.stdlib_module_names)
+        assert not foreign, path
+
+
+def test_every_file_parses_on_the_oldest_python():
+    """QGIS 3.22 on Windows has Python 3.9."""
+    for path in FILES:
+        ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+
+
+def test_loading_the_provider_loads_neither_torch_nor_scipy():
+    code = """
+import sys
+sys.path[:0] = [{built!r}, "/usr/share/qgis/python/plugins"]
+from qgis.core import QgsApplication
+application = QgsApplication([], False)
+application.initQgis()
+import scoread_qgis
+plugin = scoread_qgis.classFactory(None)
+before = set(sys.modules)
+plugin.initProcessing()
+assert plugin.provider.algorithm("train_sgm") is not None
+loaded = {{name.split(".")[0] for name in set(sys.modules) - before}}
+print("heavy:", sorted(loaded & {{"torch", "scipy", "sklearn"}}))
+plugin.unload()
+assert QgsApplication.processingRegistry().providerById("scoread") is None
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(built=str(PLUGIN.parent / "build"))], capture_output=True, text=True, check=False
+    )
+    assert "heavy: []" in done.stdout, done.stderr
