@@ -1,8 +1,9 @@
 """What makes the default mode what it is: `PYTHONPATH=. python benchmarks/research.py <folder of .mat scenes> [--seeds 3] [group ...]`.
 
-Prints Markdown tables of AUC-ROC for docs/research.md. Groups: `scenes` (the default, its parts, the untrained start and global RX on every scene),
-`ablation` (each part left out), `training` (other ways to train), `constants` (every constant halved and doubled) and `scene-changes` (the
-default on scenes that were transposed, cropped, thinned out in bands, or noised). Truth maps are read after detection, to measure it.
+Prints Markdown tables of AUC-ROC for docs/research.md. Groups: `scenes` (the default, its parts, the untrained start and global RX on every
+scene), `ablation` (each part left out), `training` (other ways to train), `constants` (every constant halved and doubled) and
+`scene-changes` (the default on scenes that were transposed, thinned out in bands, noised or resized). Truth maps are read after detection,
+to measure it.
 """
 
 import argparse
@@ -66,6 +67,14 @@ class TrainedMixing(TrainedLayers):
     """Only the second hidden layer is trained beside the last."""
 
     trained = ("mixing",)
+
+
+class RandomScore(ScoreNetwork):
+    """The last layer is random. Trained at a vanishing learning rate, it shows what the readout of the score owes to training."""
+
+    def __init__(self, bands, hidden=256):
+        super().__init__(bands, hidden)
+        torch.nn.init.normal_(self.score)
 
 
 class SingleKind(ScoreNetwork):
@@ -141,6 +150,7 @@ def group_ablation(scenes, seeds):
 def group_training(scenes, seeds):
     for label, network, settings, constants in [
         ("default", ScoreNetwork, {}, {}), ("untrained", ScoreNetwork, {"steps": 0}, {}),
+        ("random last layer", RandomScore, {"learning_rate": 1e-12}, {}),
         ("last layer, 1000 steps", ScoreNetwork, {"steps": 1000}, {}),
         ("second and last layer, 50 steps", TrainedMixing, {"learning_rate": 1e-3, "steps": 50}, {}),
         ("all layers, 50 steps", TrainedLayers, {"learning_rate": 1e-3, "steps": 50}, {}),
