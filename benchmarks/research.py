@@ -131,10 +131,13 @@ def group_scenes(scenes, seeds):
     def measure(cube, truth, seed):
         model, untrained = SGM.train([cube], seed=seed), SGM.train([cube], seed=seed, steps=0)
         parts = model.parts(cube)
-        return {"global RX": auc(truth, whole(GlobalRX().detect(cube))), "default": auc(truth, whole(model.detect(cube))),
-                "untrained": auc(truth, whole(untrained.detect(cube))),
-                "default before clutter is subtracted": auc(truth, sgm.fuse([torch.from_numpy(part) for part in parts.values()]).numpy()),
-                **{f"part: {name}": auc(truth, part) for name, part in parts.items()}}
+        return {
+            "global RX": auc(truth, whole(GlobalRX().detect(cube))),
+            "default": auc(truth, whole(model.detect(cube))),
+            "untrained": auc(truth, whole(untrained.detect(cube))),
+            "default before clutter is subtracted": auc(truth, sgm.fuse([torch.from_numpy(part) for part in parts.values()]).numpy()),
+            **{f"part: {name}": auc(truth, part) for name, part in parts.items()},
+        }
 
     print_table(scenes, over(scenes, seeds, measure), spread=seeds > 1)
 
@@ -159,10 +162,14 @@ def group_training(scenes, seeds):
         ("tanh units only", Tanh, {}, {}), ("tanh units only, all layers 50 steps", TanhTrained, {"learning_rate": 1e-3, "steps": 50}, {}),
         ("leaky rectifiers only", LeakyRectifier, {}, {}),
     ]:  # fmt: skip
+
         def measure(cube, truth, seed, label=label, settings=settings):
             parts = SGM.train([cube], seed=seed, **settings).parts(cube)
-            return {f"{label}: {name}": auc(truth, fused(parts) if name == "fused" else parts[name])
-                    for name in ("fused", "features", "score") if name == "fused" or name in parts}
+            return {
+                f"{label}: {name}": auc(truth, fused(parts) if name == "fused" else parts[name])
+                for name in ("fused", "features", "score")
+                if name == "fused" or name in parts
+            }
 
         with changed({(sgm, "ScoreNetwork"): network, **constants}):
             print_table(scenes, over(scenes, seeds, measure))
@@ -216,8 +223,13 @@ def group_scene_changes(scenes, seeds):
 
 
 def main():
-    groups = {"scenes": group_scenes, "ablation": group_ablation, "training": group_training, "constants": group_constants,
-              "scene-changes": group_scene_changes}
+    groups = {
+        "scenes": group_scenes,
+        "ablation": group_ablation,
+        "training": group_training,
+        "constants": group_constants,
+        "scene-changes": group_scene_changes,
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder of .mat scenes with a truth map")
     parser.add_argument("groups", nargs="*", help=f"of {', '.join(groups)}; all by default")

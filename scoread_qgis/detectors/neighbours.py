@@ -36,8 +36,9 @@ class NeighbourDistance:
         kept = kept[variances[kept] > variances[-1].clamp(min=0) * 1e-12]
         projection = (weights[:, None] * components[:, kept] / variances[kept] ** 0.25).float()
         mean = mean.float()
-        return cls(mean, projection, (spectra[:REFERENCES] - mean) @ projection,
-                   torch.as_tensor(coordinates[:REFERENCES], dtype=torch.float64))
+        return cls(
+            mean, projection, (spectra[:REFERENCES] - mean) @ projection, torch.as_tensor(coordinates[:REFERENCES], dtype=torch.float64)
+        )
 
     def distance(self, spectra, positions, reference_positions):
         """Distances (n,) of spectra (n, bands).
@@ -65,8 +66,12 @@ class NeighbourDistance:
         return NeighbourDistance(self.mean.to(device), self.projection.to(device), self.references.to(device), self.coordinates)
 
     def state(self):
-        return {"mean": self.mean.cpu(), "projection": self.projection.cpu(), "references": self.references.cpu(),
-                "coordinates": self.coordinates}
+        return {
+            "mean": self.mean.cpu(),
+            "projection": self.projection.cpu(),
+            "references": self.references.cpu(),
+            "coordinates": self.coordinates,
+        }
 
     @classmethod
     def from_state(cls, state):

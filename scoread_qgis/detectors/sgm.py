@@ -73,22 +73,42 @@ class SGM:
         spectra = patches[:, CENTRE].contiguous()
         gaussian, background = TrimmedGaussian.fit(spectra)
         neighbours = NeighbourDistance.fit(spectra, scale.sqrt(), coordinates)
-        references = positions[:len(neighbours.references)]
-        near = _in_passes(lambda part: neighbours.distance(spectra[part], positions[part], references), len(spectra),
-                          progress.part(0.25, 0.4), "distances to neighbours")
+        references = positions[: len(neighbours.references)]
+        near = _in_passes(
+            lambda part: neighbours.distance(spectra[part], positions[part], references),
+            len(spectra),
+            progress.part(0.25, 0.4),
+            "distances to neighbours",
+        )
 
         network = seeded_weights(lambda: ScoreNetwork(bands, hidden), seed).to(device)
         loss_curve = []
         if steps:
             # It learns from the bulk of the spectra only, so that it does not learn the anomalies as well.
             bulk = patches[background].to(device)
-            surroundings = torch.cat([bulk[:, :CENTRE], bulk[:, CENTRE + 1:]], dim=1)
+            surroundings = torch.cat([bulk[:, :CENTRE], bulk[:, CENTRE + 1 :]], dim=1)
             loss_curve = train_score_network(
-                network, bulk[:, CENTRE], VESDE(), steps, batch_size, learning_rate, TIMES, one_cycle=True, ema_decay=EMA_DECAY,
-                antithetic=True, context=lambda indices, x_t: surroundings[indices], seed=seed, progress=progress.part(0.4, 0.85))
+                network,
+                bulk[:, CENTRE],
+                VESDE(),
+                steps,
+                batch_size,
+                learning_rate,
+                TIMES,
+                one_cycle=True,
+                ema_decay=EMA_DECAY,
+                antithetic=True,
+                context=lambda indices, x_t: surroundings[indices],
+                seed=seed,
+                progress=progress.part(0.4, 0.85),
+            )
         network.requires_grad_(False)
-        features = _in_passes(lambda part: network.features_of_patches(patches[part].to(device)).cpu(), len(patches),
-                              progress.part(0.85, 0.95), "features of the training pixels")
+        features = _in_passes(
+            lambda part: network.features_of_patches(patches[part].to(device)).cpu(),
+            len(patches),
+            progress.part(0.85, 0.95),
+            "features of the training pixels",
+        )
         progress(0.95, "background statistics of the features")
         distances = {"gaussian": gaussian, "features": TrimmedGaussian.fit(features)[0]}
         values = {"gaussian": gaussian.distance(spectra), "neighbours": near, "features": distances["features"].distance(features)}
@@ -135,29 +155,36 @@ class SGM:
         device = self.centre.device
         top, bottom = max(0, first - 1), min(len(block.values), last + 1)
         valid = torch.from_numpy(block.valid[top:bottom]).to(device)
-        chosen = valid[first - top:last - top]
+        chosen = valid[first - top : last - top]
         tails = {name: torch.full(chosen.shape, torch.nan, device=device) for name in self.tails}
         if not chosen.any():
             return tails
         spectra = torch.from_numpy(block.values[top:bottom]).to(device).sub(self.centre).div_(self.scale)
-        own = spectra[first - top:last - top][chosen]
+        own = spectra[first - top : last - top][chosen]
         positions = chosen.nonzero().float()
         positions[:, 0] += block.row + first - block.above
         features = self.network.features_of_rows(spectra, valid, first - top, last - top)
         vectors = {"gaussian": own, "features": features, "score": features @ self.network.score}
         for name, tail in tails.items():
-            value = (self.neighbours.distance(own, positions, reference_positions) if name == "neighbours"
-                     else self.distances[name].distance(vectors[name]))
+            value = (
+                self.neighbours.distance(own, positions, reference_positions)
+                if name == "neighbours"
+                else self.distances[name].distance(vectors[name])
+            )
             tail[chosen] = self.tails[name](value)
         return tails
 
     def state(self):
         """Everything that `from_state` needs, as torch.load(weights_only=True) accepts it."""
         return {
-            "centre": self.centre.cpu(), "scale": self.scale.cpu(), "hidden": self.network.hidden,
+            "centre": self.centre.cpu(),
+            "scale": self.scale.cpu(),
+            "hidden": self.network.hidden,
             "weights": {name: weight.cpu() for name, weight in self.network.state_dict().items()},
-            "distances": {name: distance.state() for name, distance in self.distances.items()}, "neighbours": self.neighbours.state(),
-            "tails": {name: tail.state() for name, tail in self.tails.items()}, "loss_curve": self.loss_curve,
+            "distances": {name: distance.state() for name, distance in self.distances.items()},
+            "neighbours": self.neighbours.state(),
+            "tails": {name: tail.state() for name, tail in self.tails.items()},
+            "loss_curve": self.loss_curve,
         }
 
     @classmethod
@@ -165,10 +192,15 @@ class SGM:
         network = ScoreNetwork(len(state["centre"]), state["hidden"])
         network.load_state_dict(state["weights"])
         network.requires_grad_(False)
-        return cls(state["centre"], state["scale"], network,
-                   {name: TrimmedGaussian.from_state(distance) for name, distance in state["distances"].items()},
-                   NeighbourDistance.from_state(state["neighbours"]),
-                   {name: TailProbability.from_state(tail) for name, tail in state["tails"].items()}, state["loss_curve"])._to(device)
+        return cls(
+            state["centre"],
+            state["scale"],
+            network,
+            {name: TrimmedGaussian.from_state(distance) for name, distance in state["distances"].items()},
+            NeighbourDistance.from_state(state["neighbours"]),
+            {name: TailProbability.from_state(tail) for name, tail in state["tails"].items()},
+            state["loss_curve"],
+        )._to(device)
 
     def _to(self, device):
         self.centre, self.scale, self.network = self.centre.to(device), self.scale.to(device), self.network.to(device).eval()
