@@ -71,7 +71,7 @@ class TrainSGM(Algorithm):
         )
         for name, label, kind, least, text in (
             (SAMPLES, "Training pixels", integer, 100, "How many pixels, drawn from all over the scenes, are trained on at most."),
-            (STEPS, "Steps", integer, 0, "Default mode: training steps of each network; 0 leaves them as they start."),
+            (STEPS, "Steps", integer, 1, "Default mode: how many training steps."),
             (EPOCHS, "Epochs", integer, 1, "Paper mode: how often training goes through the pixels. Published: 100."),
             (BATCH_SIZE, "Batch size", integer, 1, "Spectra in a training step. Published: 16."),
             (LEARNING_RATE, "Learning rate", real, 1e-9, "Size of the training steps. Published: 0.00003."),
