@@ -213,13 +213,17 @@ def main():
         results[name] = json.loads(done.stdout)
         results[name]["epochs"] = options.paper_epochs
         kept.write_text(json.dumps(results, indent=1))
+    if "RX" not in results:
+        print("The tables compare with RX: run it too, with --only RX.")
+        return
     any_result = next(iter(results.values()))
     note = (
         f"Measured on {date.today()}: {platform.machine()}, {any_result['threads']} threads, no GPU, Python {platform.python_version()}, "
         f"torch {any_result['torch']}."
     )
     if "Paper mode" in results:
-        note += f" Paper mode with {results['Paper mode']['epochs']} epochs (published: 100)."
+        seeds = len({run["seed"] for run in results["Paper mode"]["runs"]})
+        note += f" Paper mode: {results['Paper mode']['epochs']} epochs (published: 100), seeds: {seeds}."
     text = tables(results, note)
     (options.out / "detectors.md").write_text(text, encoding="utf-8")
     figure(results, options.out / "detectors.png")
