@@ -55,7 +55,7 @@ def timed(work, *arguments, **settings):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, help="folder of .mat scenes with truth maps")
     parser.add_argument("--backbone", type=int, default=0)
     parser.add_argument("--weights", nargs="*", default=())
     parser.add_argument("--device", default="cpu")
@@ -67,7 +67,7 @@ def main():
 
     cubes, truths = {}, {}
     for name in SCENES:
-        scene = loadmat(arguments.data / "scenes" / f"{name}.mat")
+        scene = loadmat(arguments.data / f"{name}.mat")
         cubes[name], truths[name] = ArrayCube(scene["data"][..., :BANDS].astype(np.float32)), scene["map"]
     columns = ["raw RX", "untrained, mean (sd)", "spectral branch", "FERS", "autoencoder"]
     print("| scene | " + " | ".join(columns) + " | training s | RX s | detection s | ratio |", flush=True)
