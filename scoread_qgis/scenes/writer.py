@@ -116,11 +116,6 @@ class MapWriter(_GeoTiff):
             self._squares += np.square(scored).sum()
             self._lowest, self._highest = min(self._lowest, scored.min()), max(self._highest, scored.max())
 
-    @property
-    def scored(self):
-        """Number of pixels with a score so far."""
-        return self._count
-
     def _finish(self):
         if self._count == 0:
             raise ValueError(
