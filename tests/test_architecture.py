@@ -28,8 +28,9 @@ def imports(path):
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("detectors", {"qgis", "osgeo", "processing", ".algorithms", ".scenes"}),
-        ("scenes", {"qgis", "torch", "processing", ".algorithms", ".detectors"}),
+        ("detectors", {"qgis", "osgeo", "processing", ".algorithms", ".workflows", ".scenes"}),
+        ("scenes", {"qgis", "torch", "processing", ".algorithms", ".workflows", ".detectors"}),
+        ("workflows", {"qgis", "processing", ".algorithms"}),
     ],
 )
 def test_dependencies_point_one_way(folder, forbidden):

@@ -1,15 +1,16 @@
 """What all algorithms of the provider share: names, help made from the parameters, progress, cancellation and errors."""
 
 import html
-import inspect
 import time
 from pathlib import Path
 
-from qgis.core import QgsProcessingAlgorithm, QgsProcessingException, QgsProcessingParameterDefinition, QgsRasterLayer
+from qgis.core import Qgis, QgsProcessingAlgorithm, QgsProcessingException, QgsProcessingParameterDefinition, QgsRasterLayer
 from qgis.PyQt.QtGui import QIcon
 
 from ..dependencies import missing_packages
 from ..progress import Cancelled, Progress
+from ..settings import memory_limit
+from ..workflows.run import Run
 
 _ICONS = Path(__file__).parents[1] / "resources" / "icons"
 _HELP_URL = "https://github.com/scoread-qgis/scoread_qgis/blob/main/docs/algorithms.md#"
@@ -34,22 +35,15 @@ class Algorithm(QgsProcessingAlgorithm):
         """Read layers and values into attributes. Runs on the main thread, so it must be quick."""
         raise NotImplementedError
 
-    def work(self, progress, log):
-        """Do the work on the background thread and return the outputs. Raise ValueError with a remedy for what the user can mend.
+    def work(self, run):
+        """Do the work on the background thread, as a `workflows.run.Run`, and return the outputs.
 
-        progress: `Progress`. log(text): a line for the log of the run.
+        Raise ValueError with a remedy for what the user can mend.
         """
         raise NotImplementedError
 
     def finish(self, context):
         """What is left to do with outputs that are there, such as styling them. Not called after a cancel."""
-
-    def supported(self, function, options, log):
-        """The `options` that `function` takes; the log tells of the others."""
-        known = inspect.signature(function).parameters
-        for name in sorted(set(options) - set(known) - {"seed"}):
-            log(f"{name.upper()} does not matter here and is passed over.")
-        return {name: value for name, value in options.items() if name in known}
 
     def add(self, definition, help_text, advanced=False):
         definition.setHelp(help_text)
@@ -80,7 +74,7 @@ class Algorithm(QgsProcessingAlgorithm):
     def processAlgorithm(self, parameters, context, feedback):
         self._done = False
         try:
-            results = self.work(Progress(_Report(feedback)), feedback.pushInfo)
+            results = self.work(Run(memory_limit(), Progress(_Report(feedback)), feedback.pushInfo, {"qgis": Qgis.version()}))
             self._done = True
             return results
         except Cancelled:
@@ -157,22 +151,6 @@ def _duration(seconds):
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def check_writable(path, suffix):
-    """Raise ValueError if a file cannot be made at `path`, or it does not end in `suffix`: better known before the work than after."""
-    path = Path(path)
-    if path.suffix.lower() != suffix:
-        raise ValueError(f"{path}: give the file a name that ends in {suffix}.")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder. Give the name of a file.")
-    trial = path.with_name(f".{path.name}.trial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error.strerror}. Choose a folder that you may write to.") from error
 
 
 def optional_values(algorithm, parameters, context, integers=(), reals=(), flags=(), texts=()):

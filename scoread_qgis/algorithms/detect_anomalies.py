@@ -19,13 +19,12 @@ from .inputs import (
     SEED_HELP,
     bands_parameter,
     device_parameter,
-    fitting_cube,
     mask_parameter,
     mask_source,
     raster_source,
     seed_parameter,
 )
-from .maps import style_map, write_map
+from .maps import style_map
 
 MODEL, T, PERTURBATIONS, READOUT, OUTPUT = "MODEL", "T", "PERTURBATIONS", "READOUT", "OUTPUT"
 READOUTS = ["sum", "product", "autoencoder"]
@@ -79,17 +78,10 @@ class DetectAnomalies(Algorithm):
         self.options = optional_values(self, parameters, context, integers=(SEED, PERTURBATIONS), reals=(T,), texts=(READOUT,))
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
 
-    def work(self, progress, log):
-        from ..detectors.device import pick_device
-        from ..detectors.model_file import Model
+    def work(self, run):
+        from ..workflows.detect import detect_anomalies
 
-        device = pick_device(self.device)
-        log(f"Device: {device}.")
-        progress(0.0, "reading the model")
-        model = Model.load(self.model, device)
-        cube = fitting_cube(self.scene, model, self.bands, self.mask, log, progress.part(0.0, 0.1))
-        options = self.supported(model.detector.detect, self.options, log)
-        write_map(self.output, cube.raster, "Anomaly score", model.detector.detect(cube, progress=progress.part(0.1, 1.0), **options))
+        detect_anomalies(self.scene, self.model, self.output, run, self.bands, self.mask, self.options, self.device)
         return {OUTPUT: self.output}
 
     def finish(self, context):

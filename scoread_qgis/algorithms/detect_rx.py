@@ -8,8 +8,8 @@ from qgis.core import (
 )
 
 from .base import Algorithm
-from .inputs import BANDS, INPUT, MASK, bands_parameter, good_cubes, mask_parameter, mask_source, raster_source
-from .maps import style_map, write_map
+from .inputs import BANDS, INPUT, MASK, bands_parameter, mask_parameter, mask_source, raster_source
+from .maps import style_map
 
 MODE, INNER_WINDOW, OUTER_WINDOW, SHRINKAGE, OUTPUT = "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT"
 
@@ -64,12 +64,10 @@ class DetectRX(Algorithm):
         self.shrinkage = None if parameters.get(SHRINKAGE) is None else self.parameterAsDouble(parameters, SHRINKAGE, context)
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
 
-    def work(self, progress, log):
-        from ..detectors.rx import GlobalRX, LocalRX
+    def work(self, run):
+        from ..workflows.detect import detect_rx
 
-        detector = LocalRX(*self.windows, self.shrinkage) if self.local else GlobalRX()
-        (cube,), _ = good_cubes([self.scene], self.bands, self.mask, log, progress.part(0.0, 0.3))
-        write_map(self.output, cube.raster, "RX anomaly score", detector.detect(cube, progress.part(0.3, 1.0)))
+        detect_rx(self.scene, self.output, run, self.bands, self.mask, self.local, *self.windows, self.shrinkage)
         return {OUTPUT: self.output}
 
     def finish(self, context):

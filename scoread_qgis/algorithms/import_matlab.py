@@ -51,20 +51,22 @@ class ImportMatlab(Algorithm):
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
         self.truth = self.parameterAsOutputLayer(parameters, TRUTH, context)
 
-    def work(self, progress, log):
+    def work(self, run):
         from ..scenes.matlab import read_matlab
         from ..scenes.writer import write_scene
 
         if not Path(self.file).is_file():
             raise ValueError(f"There is no file {self.file}.")
-        progress(0.0, f"reading {Path(self.file).name}")
+        run.progress(0.0, f"reading {Path(self.file).name}")
         scene = read_matlab(self.file, self.cube_name, self.map_name)
-        log("Found " + ", ".join(f"{use}: {name}" for use, name in scene.names.items()) + f"; {' × '.join(map(str, scene.cube.shape))}.")
-        write_scene(self.output, scene.cube, wavelengths=scene.wavelengths, progress=progress.part(0.3, 1.0))
+        run.log(
+            "Found " + ", ".join(f"{use}: {name}" for use, name in scene.names.items()) + f"; {' × '.join(map(str, scene.cube.shape))}."
+        )
+        write_scene(self.output, scene.cube, wavelengths=scene.wavelengths, progress=run.progress.part(0.3, 1.0))
         results = {OUTPUT: self.output}
         self.has_truth = scene.truth is not None
         if self.truth and not self.has_truth:
-            log("The file has no truth map; none is written.")
+            run.log("The file has no truth map; none is written.")
         elif self.truth:
             write_scene(self.truth, scene.truth, descriptions=["truth"])
             results[TRUTH] = self.truth

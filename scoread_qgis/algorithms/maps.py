@@ -1,4 +1,4 @@
-"""The anomaly map as a result: written by rows, styled, and its style kept beside it."""
+"""The anomaly map as a result: styled, and its style kept beside it."""
 
 from qgis.core import QgsProcessingLayerPostProcessorInterface
 
@@ -6,15 +6,6 @@ from ..styles import save_anomaly_style
 
 # A post-processor belongs to the context once it is set, but Python must keep its side of it alive until it has run.
 _waiting = {}
-
-
-def write_map(path, raster, description, scores):
-    """Write `scores`, pairs of first row and (rows, columns) array, as the anomaly map of a `RasterFile`."""
-    from ..scenes.writer import MapWriter
-
-    with MapWriter(path, raster, description) as writer:
-        for row, rows in scores:
-            writer.write(row, rows)
 
 
 def style_map(path, context):

@@ -43,13 +43,13 @@ class SampleScene(Algorithm):
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
         self.truth = self.parameterAsOutputLayer(parameters, TRUTH, context)
 
-    def work(self, progress, log):
+    def work(self, run):
         from osgeo import osr
 
         from ..scenes.simulated import simulate_scene
         from ..scenes.writer import write_scene
 
-        progress(0.0, "simulating the scene")
+        run.progress(0.0, "simulating the scene")
         scene = simulate_scene(*self.shape, seed=self.seed)
         reference = osr.SpatialReference()
         reference.ImportFromEPSG(scene.epsg)
@@ -59,9 +59,9 @@ class SampleScene(Algorithm):
         }
         write_scene(
             self.output, scene.cube, wavelengths=scene.wavelengths, fwhm=scene.fwhm, good=scene.good, scale=scene.scale,
-            progress=progress.part(0.5, 1.0), **grid,
+            progress=run.progress.part(0.5, 1.0), **grid,
         )  # fmt: skip
-        log(f"{int(scene.truth.sum())} of {scene.truth.size} pixels are anomalous; {int((~scene.good).sum())} bands are flagged bad.")
+        run.log(f"{int(scene.truth.sum())} of {scene.truth.size} pixels are anomalous; {int((~scene.good).sum())} bands are flagged bad.")
         results = {OUTPUT: self.output}
         if self.truth:
             write_scene(self.truth, scene.truth, descriptions=["truth"], **grid)

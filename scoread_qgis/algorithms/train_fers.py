@@ -11,7 +11,7 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from .base import Algorithm, check_writable
+from .base import Algorithm
 from .inputs import (
     BANDS,
     DEVICE,
@@ -19,9 +19,7 @@ from .inputs import (
     SEED,
     SEED_HELP,
     device_parameter,
-    good_cubes,
     raster_source,
-    save_model,
     seed_parameter,
 )
 
@@ -107,24 +105,11 @@ class TrainFERS(Algorithm):
         self.keep = self.parameterAsBoolean(parameters, KEEP_ON_CANCEL, context)
         self.model = self.parameterAsFileOutput(parameters, MODEL, context)
 
-    def work(self, progress, log):
-        check_writable(self.model, ".pt")
-        from ..detectors import fers
-        from ..detectors.device import pick_device
+    def work(self, run):
+        from ..workflows.train import train_fers
 
-        device = pick_device(self.device)
-        log(f"Device: {device}.")
-        cubes, numbers = good_cubes(self.scenes, self.bands, None, log, progress.part(0.0, 0.1))
-
-        def save(detector):
-            save_model(self.model, detector, cubes[0], numbers, self.settings, self.seed, log)
-
-        detector = fers.train(
-            cubes, **self.settings, backbone_weights=self.weights, seed=self.seed, device=device, progress=progress.part(0.1, 1.0),
-            on_checkpoint=save if self.keep else None,
-        )  # fmt: skip
-        save(detector)
-        return {MODEL: self.model, LOSS: detector.loss_curve[-1]}
+        loss = train_fers(self.scenes, self.model, run, self.bands, self.settings, self.weights, self.keep, self.seed, self.device)
+        return {MODEL: self.model, LOSS: loss}
 
 
 def band_numbers(text):

@@ -11,7 +11,7 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
 )
 
-from .base import Algorithm, check_writable, optional_values
+from .base import Algorithm, optional_values
 from .inputs import (
     BANDS,
     DEVICE,
@@ -22,11 +22,9 @@ from .inputs import (
     SEED_HELP,
     bands_parameter,
     device_parameter,
-    good_cubes,
     mask_parameter,
     mask_source,
     raster_source,
-    save_model,
     seed_parameter,
 )
 
@@ -107,18 +105,8 @@ class TrainSGM(Algorithm):
         )  # fmt: skip
         self.model = self.parameterAsFileOutput(parameters, MODEL, context)
 
-    def work(self, progress, log):
-        check_writable(self.model, ".pt")
-        from ..detectors.device import pick_device
+    def work(self, run):
+        from ..workflows.train import train_sgm
 
-        if self.paper:
-            from ..detectors.paper import PaperSGM as detector_class
-        else:
-            from ..detectors.sgm import SGM as detector_class
-        device = pick_device(self.device)
-        log(f"Device: {device}.")
-        cubes, band_numbers = good_cubes(self.scenes, self.bands, self.mask, log, progress.part(0.0, 0.1))
-        settings = self.supported(detector_class.train, self.settings, log)
-        detector = detector_class.train(cubes, **settings, seed=self.seed, device=device, progress=progress.part(0.1, 1.0))
-        save_model(self.model, detector, cubes[0], band_numbers, settings, self.seed, log)
-        return {MODEL: self.model, LOSS: detector.loss_curve[-1]}
+        loss = train_sgm(self.scenes, self.model, run, self.paper, self.bands, self.mask, self.settings, self.seed, self.device)
+        return {MODEL: self.model, LOSS: loss}

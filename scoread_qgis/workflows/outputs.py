@@ -1,0 +1,38 @@
+"""Files that workflows write, and what can be known about them before the work."""
+
+from pathlib import Path
+
+from ..scenes.writer import MapWriter
+
+
+def check_writable(path, suffix):
+    """Raise ValueError if a file cannot be made at `path`, or it does not end in `suffix`: better known before the work than after."""
+    path = Path(path)
+    if path.suffix.lower() != suffix:
+        raise ValueError(f"{path}: give the file a name that ends in {suffix}.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder. Give the name of a file.")
+    trial = path.with_name(f".{path.name}.trial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}. Choose a folder that you may write to.") from error
+
+
+def write_map(path, raster, description, scores):
+    """Write `scores`, pairs of first row and (rows, columns) array, as the anomaly map of a `RasterFile`."""
+    with MapWriter(path, raster, description) as writer:
+        for row, rows in scores:
+            writer.write(row, rows)
+
+
+def save_model(path, detector, cube, band_numbers, settings, seed, run):
+    """Write a trained detector as a model file, with what is known of its bands and its training; the log tells the loss."""
+    from ..detectors.model_file import Model
+
+    wavelengths = None if cube.wavelengths is None else [float(w) for w in cube.wavelengths]
+    loss_curve = detector.loss_curve
+    Model(detector, cube.bands, wavelengths, band_numbers, settings, seed, run.versions(), loss_curve).save(path)
+    run.log(f"Loss: {loss_curve[0]:.4g} at the start, {loss_curve[-1]:.4g} at the end.")

@@ -1,0 +1,50 @@
+"""What every workflow is told about the run it is part of, by QGIS or by whoever else starts it."""
+
+import configparser
+import inspect
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..progress import Progress
+
+# A plugin carries its metadata with it; in a source checkout they lie one folder up.
+_METADATA = [folder / "metadata.txt" for folder in Path(__file__).parents[1:3]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a workflow.
+
+    memory: bytes that reading and detecting may take. progress: `Progress`. log(text): a line for the log of the run.
+    host: versions of the software that started it, by name, for model files and reports.
+    """
+
+    memory: int
+    progress: Progress = field(default_factory=Progress)
+    log: callable = print
+    host: dict = field(default_factory=dict)
+
+    def part(self, start, end):
+        """The same run, for a phase of the work that takes the share from `start` to `end` (0..1)."""
+        return replace(self, progress=self.progress.part(start, end))
+
+    def supported(self, function, options):
+        """The `options` that `function` takes; the log tells of the others."""
+        known = inspect.signature(function).parameters
+        for name in sorted(set(options) - set(known) - {"seed"}):
+            self.log(f"{name.upper()} does not matter here and is passed over.")
+        return {name: value for name, value in options.items() if name in known}
+
+    def versions(self):
+        """Versions of the plugin, of what it computes with, and of its host."""
+        import numpy
+        import torch
+
+        return {"scoread_qgis": plugin_version(), "torch": str(torch.__version__), "numpy": numpy.__version__, **self.host}
+
+
+def plugin_version():
+    """Version of the plugin, from its metadata."""
+    metadata = configparser.ConfigParser()
+    metadata.read([str(path) for path in reversed(_METADATA)], encoding="utf-8")
+    return metadata.get("general", "version")

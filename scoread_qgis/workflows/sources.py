@@ -1,0 +1,86 @@
+"""From files to cubes: which rasters, which of their bands, which of their pixels."""
+
+from dataclasses import dataclass
+
+from ..scenes.bands import list_bands
+from ..scenes.mask import Mask
+from ..scenes.raster import RasterCube, RasterFile, choose_bands, common_bands, match_bands
+from ..scenes.resampling import ResampledCube
+
+
+@dataclass(frozen=True)
+class RasterSource:
+    """A raster: path or GDAL connection string, name for messages, CRS as WKT that overrides the file's ("" = the file's)."""
+
+    source: str
+    name: str = None
+    crs: str = ""
+
+    def open(self):
+        return RasterFile(self.source, self.name, self.crs)
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """A mask: a raster, or polygons as WKB; `crs` as WKT, "" where unknown."""
+
+    name: str
+    crs: str = ""
+    source: str = None
+    polygons: tuple = ()
+
+    def on(self, raster):
+        """The mask on the grid of a `RasterFile`."""
+        if self.source is not None:
+            return Mask.from_raster(raster, self.source, self.crs, self.name)
+        return Mask.from_polygons(raster, self.polygons, self.crs, self.name)
+
+
+def good_cubes(sources, bands, mask, run):
+    """Cubes of the good bands that all scenes share, and the band numbers of the first: ([Cube], {"numbers": ..., "of": ...}).
+
+    sources: `RasterSource`s. bands: numbers the user asked for, or []. mask: `MaskSource` or None, for the first scene; the others are used whole.
+    The log says which bands are left out and why.
+    """
+    _tell_memory(run)
+    rasters = [source.open() for source in sources]
+    masks = [mask.on(raster) if mask and index == 0 else None for index, raster in enumerate(rasters)]
+    choices = []
+    for index, raster in enumerate(rasters):
+        share = run.progress.part(index / len(rasters), (index + 1) / len(rasters))
+        choices.append(choose_bands(raster, bands, run.memory, share))
+        if raster.absurd_values:
+            run.log(
+                f"{raster.name}: {raster.absurd_values} values beyond ±1e18 or infinite are taken for nodata. Set the file's nodata value if they are fill values."
+            )
+        for reason, numbers in choices[-1].left_out.items():
+            run.log(f"{raster.name}: left out {len(numbers)} of {raster.count} bands, {reason}: {list_bands(numbers)}.")
+    numbers = common_bands(rasters, choices, by_number=bool(bands))
+    for choice, kept, raster in zip(choices, numbers, rasters):
+        dropped = set(choice.numbers) - set(kept)
+        if dropped:
+            run.log(f"{raster.name}: left out {len(dropped)} of {raster.count} bands, which another scene lacks: {list_bands(dropped)}.")
+        run.log(f"{raster.name}: {raster.rows} rows, {raster.columns} columns, {len(kept)} bands used.")
+    cubes = [RasterCube(raster, kept, raster_mask, run.memory) for raster, kept, raster_mask in zip(rasters, numbers, masks)]
+    return cubes, {"numbers": numbers[0], "of": rasters[0].count}
+
+
+def fitting_cube(source, model, bands, mask, run):
+    """Cube of the bands of a scene that a `Model` was trained on; resampled to its wavelengths where the detector is made for that.
+
+    source: `RasterSource`. bands: numbers the user asked for, or []. mask: `MaskSource` or None.
+    """
+    if model.across_sensors and model.wavelengths is not None:
+        (cube,), _ = good_cubes([source], bands, mask, run)
+        if cube.wavelengths is not None:
+            run.log(f"{cube.raster.name}: resampled from {cube.bands} to the model's {model.bands} bands.")
+            return ResampledCube(cube, model.wavelengths)
+    raster = source.open()
+    numbers = match_bands(raster, bands, model.wavelengths, model.bands, model.band_numbers)
+    run.log(f"{raster.name}: {raster.rows} rows, {raster.columns} columns; bands {list_bands(numbers)} fit the model.")
+    _tell_memory(run)
+    return RasterCube(raster, numbers, mask.on(raster) if mask else None, run.memory)
+
+
+def _tell_memory(run):
+    run.log(f"Memory: up to {run.memory / 2**20:.0f} MB.")

@@ -1,0 +1,48 @@
+"""Training: from scenes to a model file."""
+
+from ..detectors import fers
+from ..detectors.device import pick_device
+from ..detectors.paper import PaperSGM
+from ..detectors.sgm import SGM
+from .outputs import check_writable, save_model
+from .sources import good_cubes
+
+
+def train_sgm(scenes, model, run, paper=False, bands=(), mask=None, settings=None, seed=0, device="auto"):
+    """Train a score-based generative model on scenes and keep it in the file `model` (.pt). Returns the loss at the end.
+
+    scenes: `RasterSource`s of one sensor. paper: as published, instead of the default mode. bands: numbers from 1, or all good ones.
+    mask: `MaskSource` or None, for the first scene. settings: of `SGM.train` or `PaperSGM.train`, name -> value. device: auto, cpu, cuda or mps.
+    Raises ValueError with the remedy for what does not fit.
+    """
+    check_writable(model, ".pt")
+    detector_class = PaperSGM if paper else SGM
+    device = pick_device(device)
+    run.log(f"Device: {device}.")
+    cubes, numbers = good_cubes(scenes, bands, mask, run.part(0.0, 0.1))
+    settings = run.supported(detector_class.train, settings or {})
+    detector = detector_class.train(cubes, **settings, seed=seed, device=device, progress=run.progress.part(0.1, 1.0))
+    save_model(model, detector, cubes[0], numbers, settings, seed, run)
+    return detector.loss_curve[-1]
+
+
+def train_fers(scenes, model, run, bands=(), settings=None, backbone_weights=(), keep_on_cancel=False, seed=0, device="auto"):
+    """Train FERS on background scenes and keep it in the file `model` (.pt). Returns the loss at the end.
+
+    scenes, bands, seed, device: as for `train_sgm`. settings: of `fers.train`. backbone_weights: files, for the published backbone.
+    keep_on_cancel: write what has been learnt so far when the run is cancelled.
+    """
+    check_writable(model, ".pt")
+    device, settings = pick_device(device), settings or {}
+    run.log(f"Device: {device}.")
+    cubes, numbers = good_cubes(scenes, bands, None, run.part(0.0, 0.1))
+
+    def save(detector):
+        save_model(model, detector, cubes[0], numbers, settings, seed, run)
+
+    detector = fers.train(
+        cubes, **settings, backbone_weights=backbone_weights, seed=seed, device=device, progress=run.progress.part(0.1, 1.0),
+        on_checkpoint=save if keep_on_cancel else None,
+    )  # fmt: skip
+    save(detector)
+    return detector.loss_curve[-1]
