@@ -1,0 +1,28 @@
+"""Figures of reports, by matplotlib where there is one. QGIS' installers bring it; without it reports have their tables only."""
+
+import importlib.util
+import io
+
+# Colours that colour-blind readers tell apart (Okabe and Ito, 2008).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+BACKGROUND, ANOMALY = COLOURS[0], COLOURS[1]
+
+
+def draw(plot, width=8.0, height=3.2):
+    """The figure that `plot(figure)` draws on a `matplotlib.figure.Figure` of width × height inches, as SVG (bytes); None without matplotlib.
+
+    It uses no pyplot, hence no window and no state of its own, so that it may run on any thread.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        return None
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    plot(figure)
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()

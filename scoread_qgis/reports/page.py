@@ -1,0 +1,92 @@
+"""A report as one HTML file that opens anywhere: no network, no scripts, figures inside."""
+
+import base64
+import html
+import os
+from pathlib import Path
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin-bottom: 0.2rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
+h3 { font-size: 1rem; margin: 1.6rem 0 0.4rem; }
+table { border-collapse: collapse; margin: 0.6rem 0; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }
+th, td { text-align: left; padding: 0.2rem 0.8rem 0.2rem 0; border-bottom: 1px solid #eee; vertical-align: top; }
+th { font-weight: 600; border-bottom: 1px solid #999; } td.number, th.number { text-align: right; }
+figure { margin: 0.8rem 0; } figure img { max-width: 100%; height: auto; } figcaption { color: #555; font-size: 0.9rem; }
+.note { background: #fff6dd; border-left: 4px solid #e0a800; padding: 0.4rem 0.8rem; } pre { white-space: pre-wrap; font-size: 0.85rem; }
+@media print { body { margin: 0; max-width: none; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
+"""
+
+
+class Page:
+    """A report that grows from top to bottom. All text is plain and is escaped here."""
+
+    def __init__(self, title, subtitle=""):
+        self._title = title
+        self._parts = [f"<h1>{html.escape(title)}</h1>"]
+        if subtitle:
+            self.paragraph(subtitle)
+        self._figures_missing = False
+
+    def heading(self, text, level=2):
+        self._parts.append(f"<h{level}>{html.escape(text)}</h{level}>")
+
+    def paragraph(self, text):
+        self._parts.append(f"<p>{html.escape(text)}</p>")
+
+    def note(self, text):
+        """A paragraph that must not be overlooked."""
+        self._parts.append(f'<p class="note">{html.escape(text)}</p>')
+
+    def lines(self, lines):
+        """Lines as they are, such as a log."""
+        self._parts.append(f"<pre>{html.escape(chr(10).join(lines))}</pre>")
+
+    def table(self, rows, header=None):
+        """Rows of cells; numbers are written with four significant digits, to the right."""
+        cells = [f"<tr>{''.join(_cell('th', cell, column) for cell, column in zip(header, zip(*rows)))}</tr>"] if header and rows else []
+        cells += [f"<tr>{''.join(_cell('td', cell, [cell]) for cell in row)}</tr>" for row in rows]
+        self._parts.append(f"<table>{''.join(cells)}</table>")
+
+    def figure(self, svg, caption):
+        """A figure as `figures.draw` returns it; where that is None, matplotlib is missing, and the report says so once."""
+        if svg is None:
+            if not self._figures_missing:
+                self.note("Figures are left out: they need matplotlib, which this Python does not have. The tables hold the same numbers.")
+            self._figures_missing = True
+            return
+        data, caption = base64.b64encode(svg).decode("ascii"), html.escape(caption)
+        self._parts.append(
+            f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+        )
+
+    def write(self, path):
+        """Write the page, whole or not at all. Raises ValueError where `path` cannot be written."""
+        part = Path(f"{path}.{os.getpid()}.part")
+        text = (
+            f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(self._title)}</title>'
+            f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n{chr(10).join(self._parts)}\n</body></html>\n'
+        )
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, path)
+        except OSError as error:
+            raise ValueError(f"The report cannot be written to {path}: {error}. Choose a folder that you may write to.") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _cell(tag, cell, column):
+    numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in column)
+    kind = ' class="number"' if numeric else ""
+    return f"<{tag}{kind}>{html.escape(readable(cell))}</{tag}>"
+
+
+def readable(value):
+    """A value as text: numbers with four significant digits, None as nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
