@@ -227,7 +227,7 @@ class TestAlgorithm:
             assert row["band_1"].endswith(" nm")
         page = (tmp_path / "why.html").read_text(encoding="utf-8")
         assert page.count("data:image/svg+xml") == 3  # the map, and the spectra of two regions
-        assert "more regions are not explained" in page
+        assert "Not explained here" in page
         assert 'src="http' not in page and "<script" not in page and "url(" not in page.replace("data:image", "")
         assert "; the first 2 are explained" in done.log
 

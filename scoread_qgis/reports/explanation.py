@@ -49,7 +49,7 @@ def explanation_page(scene, model, reasons, left_out, names, wavelengths, pictur
     """
     page = Page(f"Anomalies of {scene}, explained", f"By the model {model}. Regions are in the order of their rank.")
     if left_out:
-        page.note(f"{left_out} more regions are not explained here: they rank lower or hold no valid pixel.")
+        page.note(f"Not explained here, since they rank lower or hold no valid pixel: {left_out} more of the regions.")
     if not reasons:
         page.note("There was no region to explain.")
         return page

@@ -43,9 +43,10 @@ class Page:
         self._parts.append(f"<pre>{html.escape(chr(10).join(lines))}</pre>")
 
     def table(self, rows, header=None):
-        """Rows of cells; numbers are written with four significant digits, to the right."""
-        cells = [f"<tr>{''.join(_cell('th', cell, column) for cell, column in zip(header, zip(*rows)))}</tr>"] if header and rows else []
-        cells += [f"<tr>{''.join(_cell('td', cell, [cell]) for cell in row)}</tr>" for row in rows]
+        """Rows of cells; numbers are written with four significant digits."""
+        columns = list(zip(*rows)) if header else [[]] * max(map(len, rows), default=0)  # numbers stand to the right under a header only
+        cells = [f"<tr>{''.join(_cell('th', cell, column) for cell, column in zip(header, columns))}</tr>"] if header and rows else []
+        cells += [f"<tr>{''.join(_cell('td', cell, column) for cell, column in zip(row, columns))}</tr>" for row in rows]
         self._parts.append(f"<table>{''.join(cells)}</table>")
 
     def versions(self, versions):
@@ -75,7 +76,7 @@ class Page:
 
 
 def _cell(tag, cell, column):
-    numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in column)
+    numeric = bool(column) and all(isinstance(value, (int, float)) for value in column)
     kind = ' class="number"' if numeric else ""
     return f"<{tag}{kind}>{html.escape(readable(cell))}</{tag}>"
 
