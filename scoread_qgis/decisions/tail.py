@@ -163,8 +163,9 @@ def _fit_with_anomalies(exceedances):
 
     excess, unit = _thinned(exceedances)
     count = excess.size
+
     best, best_loss = None, -_fit_pareto(exceedances)[2] - (2 * np.log(count) + _VERY_STRONG) / 2  # two more parameters
-    for rank in np.unique(np.geomspace(5, 0.8 * count, 24).astype(int)):
+    for rank in np.unique(np.geomspace(5, 0.8 * count, 64).astype(int)):  # the likelihood has many narrow peaks along the onset
         onset = excess[-rank]
         if excess[-1] <= onset:
             continue
