@@ -8,6 +8,7 @@ from qgis.PyQt.QtGui import QIcon
 
 from .algorithms.detect_anomalies import DetectAnomalies
 from .algorithms.detect_rx import DetectRX
+from .algorithms.evaluate_anomalies import EvaluateAnomalies
 from .algorithms.import_matlab import ImportMatlab
 from .algorithms.sample_scene import SampleScene
 from .algorithms.train_fers import TrainFERS
@@ -47,7 +48,7 @@ class ScoreadProvider(QgsProcessingProvider):
         ProcessingConfig.removeSetting(MEMORY_SETTING)
 
     def loadAlgorithms(self):
-        for algorithm in (TrainSGM, DetectAnomalies, DetectRX, TrainFERS, ImportMatlab, SampleScene):
+        for algorithm in (TrainSGM, DetectAnomalies, DetectRX, TrainFERS, EvaluateAnomalies, ImportMatlab, SampleScene):
             self.addAlgorithm(algorithm())
         for path in sorted((PLUGIN_FOLDER / "resources" / "models").glob("*.model3")):
             model = DesignerModel()

@@ -12,7 +12,7 @@ FALSE_ALARM_RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 MEASURES = {
     "auc": "AUC-ROC, AUC(D,F)",
     "average_precision": "Average precision",
-    **{f"pd_at_{rate:g}": f"Detection rate at a false-alarm rate of {rate:g}" for rate in FALSE_ALARM_RATES},
+    **{f"pd_at_{rate:g}": f"Pd at {rate:.0e}".replace("e-0", "e-") for rate in FALSE_ALARM_RATES},
     "auc_d_tau": "AUC(D,τ)",
     "auc_f_tau": "AUC(F,τ)",
     "td": "AUC-TD",

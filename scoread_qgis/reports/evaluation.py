@@ -13,7 +13,7 @@ _POINTS = 1500  # of an ROC curve in the figure
 _STRETCH = (0.5, 0.9, 0.97, 0.99, 0.997, 0.999, 1.0)
 _MEANINGS = (
     "Detection rate and false-alarm rate: the shares of the anomalous and of the background pixels that score the threshold or more. The detection "
-    "rate at a false-alarm rate is that of the lowest threshold which keeps to the rate.",
+    "rate at a false-alarm rate, Pd, is that of the lowest threshold which keeps to the rate; below one pixel of the background, that is no false alarm.",
     "AUC-ROC, also AUC(D,F): area under the detection rate over the false-alarm rate. 0.5 is chance, 1 is best. Average precision: mean, over the "
     "anomalous pixels, of the share of anomalies among all that score as much; chance is their share of the scene.",
     "The 3-D ROC family looks at the threshold τ too, with scores scaled to 0..1 over the map. AUC(D,τ) and AUC(F,τ): area under the detection and "
@@ -55,7 +55,7 @@ def write_report(path, names, truth, evaluations, survey, seed, versions):
     if len(names) > 1 and evaluations[0].intervals:
         page.heading(f"Differences from {names[0]}", 3)
         page.paragraph(
-            "Both maps are resampled alike, so that these intervals tell more than two that overlap. Without 0 in it, the difference is real."
+            "Both maps are resampled alike, so that these intervals tell more than whether two others overlap. One without 0 in it is a difference beyond chance."
         )
         page.table(
             [[name, *(_difference(each, evaluations[0], measure) for measure in ("auc", "average_precision"))] for name, each in zip(names[1:], evaluations[1:])],
@@ -81,7 +81,7 @@ def write_report(path, names, truth, evaluations, survey, seed, versions):
         "reach to the lowest and highest score. The less the boxes of a map overlap, the better it separates.",
     )
     page.heading("Maps")
-    across = min(len(names) + 1, 3)
+    across = min(len(names) + 1, 4)
     down = -(-(len(names) + 1) // across)
     _, rows, columns = survey.thumbnails.shape
     size = "" if survey.shrunk == 1 else f" One pixel here is the largest of {survey.shrunk} × {survey.shrunk}."
@@ -92,10 +92,10 @@ def write_report(path, names, truth, evaluations, survey, seed, versions):
     page.heading("What was evaluated")
     page.table(
         [
-            ["Anomalous pixels", survey.anomalies],
-            ["Objects that they form", "not counted" if survey.objects is None else survey.objects],
-            ["Background pixels", survey.background],
-            ["Random seed", seed],
+            ["Anomalous pixels", str(survey.anomalies)],
+            ["Objects that they form", "not counted" if survey.objects is None else str(survey.objects)],
+            ["Background pixels", str(survey.background)],
+            ["Random seed", str(seed)],
             *([name, version] for name, version in versions.items()),
         ]
     )
@@ -116,7 +116,7 @@ def _difference(evaluation, reference, measure):
 
 def _bounded(value, bounds, sign=""):
     digits = f"{sign}.4f" if abs(value) < 10 else f"{sign}.1f"
-    return f"{value:{digits}}" + (f" [{bounds[0]:{digits}}, {bounds[1]:{digits}}]" if bounds else "")
+    return f"{value:{digits}}" + (f" [{bounds[0]:{digits}},\u00a0{bounds[1]:{digits}}]" if bounds else "")
 
 
 def _label(name):
@@ -174,6 +174,6 @@ def _plot_maps(figure, names, truth, thumbnails, across):
             levels = np.quantile(values[np.isfinite(values)], _STRETCH)
             values = np.where(np.isfinite(values), np.interp(values, levels, np.linspace(0, 1, len(_STRETCH))), np.nan)
         axes.imshow(np.ma.masked_invalid(values), cmap="inferno", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(_label(name if index < len(names) else f"truth: {truth}"), fontsize=9)
+        axes.set_title(_label(name if index < len(names) else f"truth: {truth}"), fontsize=8)
         axes.set_xticks([])
         axes.set_yticks([])
