@@ -43,7 +43,7 @@ def raster_source(layer, label):
     from ..workflows.sources import RasterSource
 
     if not isinstance(layer, QgsRasterLayer) or not layer.isValid():
-        raise QgsProcessingException(f"{label} is not a raster layer that can be read. Choose a raster with many spectral bands.")
+        raise QgsProcessingException(f"{label} is not a raster layer that can be read. Choose a raster file.")
     if layer.providerType() != "gdal":
         raise QgsProcessingException(
             f"{layer.name()} comes from the provider {layer.providerType()}, which has pictures but no spectra. Save it as a GeoTIFF, or choose a raster file."
@@ -51,7 +51,7 @@ def raster_source(layer, label):
     return RasterSource(layer.source().split("|")[0], layer.name(), layer.crs().toWkt() if layer.crs().isValid() else "")
 
 
-def mask_source(layer):
+def mask_source(layer, label="The mask"):
     """`workflows.sources.MaskSource` of a polygon or raster layer; None for None."""
     from ..workflows.sources import MaskSource
 
@@ -60,7 +60,7 @@ def mask_source(layer):
     if isinstance(layer, QgsVectorLayer):
         polygons = tuple(bytes(feature.geometry().asWkb()) for feature in layer.getFeatures() if not feature.geometry().isNull())
         return MaskSource(layer.name(), layer.crs().toWkt() if layer.crs().isValid() else "", polygons=polygons)
-    raster = raster_source(layer, "The mask")
+    raster = raster_source(layer, label)
     return MaskSource(raster.name, raster.crs, source=raster.source)
 
 

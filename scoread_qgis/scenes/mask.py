@@ -13,6 +13,9 @@ class Mask:
     raster: the scene (`RasterFile`) that gives the grid. Fill it with `from_polygons` or `from_raster`.
     """
 
+    kind = "mask"  # what messages call it
+    _elsewhere = 0  # value where a raster has no data
+
     def __init__(self, raster):
         self._folder = tempfile.TemporaryDirectory(prefix="scoread_mask_")
         self._path = os.path.join(self._folder.name, "mask.tif")
@@ -37,13 +40,17 @@ class Mask:
         mask = cls(raster)
         other = gdal.OpenEx(str(source), gdal.OF_RASTER | gdal.OF_READONLY)
         if other is None:
-            raise ValueError(f"The mask {name} cannot be opened: {gdal.GetLastErrorMsg()}")
+            raise ValueError(f"The {cls.kind} {name} cannot be opened: {gdal.GetLastErrorMsg()}")
         georeferenced = bool(raster.crs and (crs or other.GetProjection()))
         if not georeferenced and (other.RasterXSize, other.RasterYSize) == (raster.columns, raster.rows):
             # Without a CRS, rasters of one size lie on each other.
+            band, nodata = other.GetRasterBand(1), other.GetRasterBand(1).GetNoDataValue()
             for row in range(raster.rows):
-                mask._dataset.GetRasterBand(1).WriteArray(other.GetRasterBand(1).ReadAsArray(0, row, raster.columns, 1), 0, row)
+                values = band.ReadAsArray(0, row, raster.columns, 1)
+                known = np.isfinite(values) if nodata is None or np.isnan(nodata) else values != np.array(nodata).astype(values.dtype)
+                mask._dataset.GetRasterBand(1).WriteArray(np.where(known, values, cls._elsewhere).astype(np.float32), 0, row)
         else:
+            mask._dataset.GetRasterBand(1).Fill(cls._elsewhere)
             if not georeferenced:
                 mask._dataset.SetProjection("")
             first_band = gdal.Translate("", other, format="VRT", bandList=[1], outputSRS=(crs or None) if georeferenced else "")
@@ -74,7 +81,7 @@ class Mask:
         self._dataset.FlushCache()
         if not any(self.read(row, row + 1).any() for row in range(raster.rows)):
             raise ValueError(
-                f"The mask {name} does not touch {raster.name}. Check that both lie in the same place and that the mask's CRS is right."
+                f"The {self.kind} {name} does not touch {raster.name}. Check that both lie in the same place and that the {self.kind}'s CRS is right."
             )
         return self
 

@@ -2,6 +2,7 @@
 
 import configparser
 import inspect
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,10 +38,8 @@ class Run:
 
     def versions(self):
         """Versions of the plugin, of what it computes with, and of its host."""
-        import numpy
-        import torch
-
-        return {"scoread_qgis": plugin_version(), "torch": str(torch.__version__), "numpy": numpy.__version__, **self.host}
+        used = {name: str(sys.modules[name].__version__) for name in ("torch", "numpy") if name in sys.modules}
+        return {"scoread_qgis": plugin_version(), **used, **self.host}
 
 
 def plugin_version():

@@ -30,11 +30,11 @@ class MaskSource:
     source: str = None
     polygons: tuple = ()
 
-    def on(self, raster):
-        """The mask on the grid of a `RasterFile`."""
+    def on(self, raster, kind=Mask):
+        """The mask, or what else `kind` makes of it, on the grid of a `RasterFile` or `ScoreMap`."""
         if self.source is not None:
-            return Mask.from_raster(raster, self.source, self.crs, self.name)
-        return Mask.from_polygons(raster, self.polygons, self.crs, self.name)
+            return kind.from_raster(raster, self.source, self.crs, self.name)
+        return kind.from_polygons(raster, self.polygons, self.crs, self.name)
 
 
 @dataclass(frozen=True)

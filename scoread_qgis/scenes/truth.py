@@ -1,0 +1,23 @@
+"""The truth of a scene on the grid of its anomaly maps: where anomalies are, and where that is known. For evaluation, nothing else."""
+
+import numpy as np
+
+from .mask import Mask
+
+
+class Truth(Mask):
+    """Anomalous pixels, read by rows. Polygons mark anomalies and leave the rest background; a raster marks them by any value but 0.
+
+    Where a raster has nodata or does not reach, nothing is known.
+    """
+
+    kind = "truth"
+    _elsewhere = np.nan
+
+    def known(self, first, last):
+        """Where rows first..last-1 are known to be anomalous or not, (rows, columns) bool."""
+        return np.isfinite(self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first))
+
+    def _checked(self, raster, name):
+        self._dataset.FlushCache()
+        return self  # what it marks matters only where there are scores

@@ -1,0 +1,234 @@
+"""Evaluation: from anomaly maps and a truth to numbers and a report."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from osgeo import osr
+
+from ..cube import Cube
+from ..decisions.evaluation import MEASURES, evaluate, objects, tiles
+from ..scenes.score_map import ScoreMap
+from ..scenes.truth import Truth
+from .outputs import check_writable, write_table
+
+# Pixels of each class that are kept in memory; of more, a sample of that many.
+LIMIT = 2_000_000
+_THUMBNAIL = 300  # pixels along the longer side
+
+
+def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
+    """Judge anomaly maps by a truth; returns [`Evaluation`], in the order of the maps.
+
+    maps: `RasterSource`s on one grid. truth: `MaskSource`, polygons around anomalies or a raster with anything but 0 on them, brought to the grid
+    by nearest neighbour; where a raster has no data, nothing is evaluated. report: file (.html) or None. table: file (.csv) or None, one row a map.
+    All maps are evaluated over the same pixels: those that all of them score and the truth knows. seed: of the sample, where there are more than
+    `LIMIT` pixels of a class, and of the bootstrap. Raises ValueError with the remedy for what does not fit.
+    """
+    for path, suffix in ((report, ".html"), (table, ".csv")):
+        if path:
+            check_writable(path, suffix)
+    run.progress(0.0, "opening the maps")
+    opened = [ScoreMap(each.source, each.name, each.crs, run.memory // len(maps)) for each in maps]
+    for other in opened[1:]:
+        if difference := _difference(opened[0], other):
+            raise ValueError(
+                f"{other.name} does not lie on the grid of {opened[0].name}: {difference}. Bring it to that grid first (Raster > Projections > "
+                "Warp), or evaluate it in a run of its own."
+            )
+    cube = _Evaluated(opened, _aligned_truth(truth, opened[0], run))
+    survey = _Survey.of(cube, run.progress.part(0.0, 0.3))
+    _check(survey, cube, truth, run)
+    drawn = []
+    for index, (kind, label) in enumerate(((True, "anomalies"), (False, "background"))):
+        cube.kind = kind
+        positions, (values,) = cube.sample(
+            LIMIT, seed, lambda block, rows, columns: (block.values[rows, columns],), progress=run.progress.part(0.3 + 0.2 * index, 0.5 + 0.2 * index),
+            message=f"reading the {label}",
+        )  # fmt: skip
+        drawn.append((positions, values))
+    (anomalies, _), (background, _) = drawn
+    whole_objects = len(anomalies) == survey.anomalies
+    groups = [
+        objects(anomalies, cube.columns) if whole_objects else tiles(anomalies, cube.rows, cube.columns),
+        tiles(background, cube.rows, cube.columns),
+    ]
+    survey.objects = int(groups[0].max()) + 1 if whole_objects else None
+    survey.drawn = (len(anomalies), len(background))
+    _tell(survey, run)
+    of_class = np.repeat([True, False], survey.drawn)
+    weights = np.where(of_class, survey.anomalies / len(anomalies), survey.background / len(background))
+    values, groups = np.concatenate([values for _, values in drawn]), np.concatenate(groups)
+    evaluations = []
+    for index, each in enumerate(opened):
+        share = run.progress.part(0.7 + 0.28 * index / len(maps), 0.7 + 0.28 * (index + 1) / len(maps))
+        scale = (float(survey.lowest[index]), float(survey.highest[index]))
+        evaluations.append(evaluate(of_class, values[:, index], weights, groups, scale, seed, share))
+        run.log(f"{each.name}: AUC {_with_interval(evaluations[-1], 'auc')}, AP {_with_interval(evaluations[-1], 'average_precision')}.")
+    names = _distinct([each.name for each in opened])
+    if table:
+        write_table(table, *_table(names, evaluations, survey))
+    if report:
+        from ..reports.evaluation import write_report
+
+        write_report(report, names, truth.name, evaluations, survey, seed, run.versions())
+    run.progress(1.0, "done")
+    return evaluations
+
+
+class _Evaluated(Cube):
+    """The maps and their truth as one cube: a band for each map, and last the truth, 0 or 1. Valid are the pixels that can be evaluated.
+
+    kind: True for anomalies alone, False for background alone, None for both.
+    """
+
+    kind = None
+
+    def __init__(self, maps, truth):
+        self.maps, self.truth = maps, truth
+        self.rows, self.columns, self.bands = maps[0].rows, maps[0].columns, len(maps) + 1
+        self.rows_per_block = min(each.rows_per_block for each in maps)
+
+    def read(self, first, last):
+        read = [each.read(first, last) for each in self.maps]
+        anomalous, valid = self.truth.read(first, last), self.truth.known(first, last)
+        for _, scored in read:
+            valid = valid & scored
+        if self.kind is not None:
+            valid &= anomalous == self.kind
+        return np.concatenate([values for values, _ in read] + [anomalous[..., None].astype(np.float32)], axis=2), valid
+
+
+@dataclass
+class _Survey:
+    """What one reading of all maps tells.
+
+    anomalies, background: evaluated pixels of each kind. lowest, highest: (maps,) scores over them. thumbnails: (maps + 1, rows, columns), the
+    largest of the pixels that come to lie on one, NaN where none is evaluated; the last is the truth. shrunk: pixels along the side of one.
+    objects: how many the anomalies form; None where they were sampled. drawn: pixels of each kind that are evaluated.
+    """
+
+    anomalies: int
+    background: int
+    lowest: np.ndarray
+    highest: np.ndarray
+    thumbnails: np.ndarray
+    shrunk: int
+    objects: int = None
+    drawn: tuple = field(default=())
+
+    @classmethod
+    def of(cls, cube, progress):
+        shrunk = -(-max(cube.rows, cube.columns) // _THUMBNAIL)
+        thumbnails = np.full((cube.bands, -(-cube.rows // shrunk), -(-cube.columns // shrunk)), -np.inf, np.float32)
+        lowest, highest = np.full(cube.bands, np.inf), np.full(cube.bands, -np.inf)
+        pixels = anomalies = 0
+        for block in cube.blocks(progress=progress, message="reading the maps"):
+            pixels += np.count_nonzero(block.valid)
+            anomalies += np.count_nonzero(block.values[..., -1][block.valid])
+            within = np.where(block.valid[..., None], block.values, -np.inf)
+            highest = np.maximum(highest, within.max(axis=(0, 1)))
+            lowest = np.minimum(lowest, np.where(block.valid[..., None], block.values, np.inf).min(axis=(0, 1)))
+            across = np.maximum.reduceat(within, np.arange(0, cube.columns, shrunk), axis=1)
+            for row, line in enumerate(across, block.row):
+                thumbnails[:, row // shrunk] = np.maximum(thumbnails[:, row // shrunk], line.T)
+        thumbnails[np.isneginf(thumbnails)] = np.nan
+        return cls(anomalies, pixels - anomalies, lowest[:-1], highest[:-1], thumbnails, shrunk)
+
+
+def _difference(grid, other):
+    """What tells the grid of one raster from that of another, in words; "" for the same."""
+    if (grid.rows, grid.columns) != (other.rows, other.columns):
+        return f"it has {other.rows} rows × {other.columns} columns instead of {grid.rows} × {grid.columns}"
+    if grid.crs and other.crs and not osr.SpatialReference(grid.crs).IsSame(osr.SpatialReference(other.crs)):
+        return f"its CRS is {_crs_name(other.crs)} instead of {_crs_name(grid.crs)}"
+    if grid.geotransform and other.geotransform:
+        # A hundredth of a pixel at the far corner: what writing coordinates as text may cost.
+        corners = [
+            [g[0] + c * g[1] + r * g[2], g[3] + c * g[4] + r * g[5]]
+            for g in (grid.geotransform, other.geotransform)
+            for r, c in ((0, 0), (0, grid.columns), (grid.rows, 0))
+        ]
+        shift = np.abs(np.array(corners[:3]) - corners[3:]).max()
+        pixel = max(abs(value) for value in (grid.geotransform[1], grid.geotransform[2], grid.geotransform[4], grid.geotransform[5]))
+        if shift > 0.01 * pixel:
+            return f"its corners lie {shift / pixel:.3g} pixels beside"
+    return ""
+
+
+def _crs_name(wkt):
+    reference = osr.SpatialReference(wkt)
+    code = reference.GetAuthorityCode(None)
+    return f"{reference.GetAuthorityName(None)}:{code}" if code else reference.GetName()
+
+
+def _aligned_truth(source, grid, run):
+    """The truth on the grid of the maps; the log tells what was done to it, ValueError that it cannot be done."""
+    if source.source is not None:
+        raster = ScoreMap(source.source, source.name, source.crs)
+        if difference := _difference(grid, raster):
+            if not (grid.geotransform and raster.geotransform) and (grid.rows, grid.columns) != (raster.rows, raster.columns):
+                nowhere = raster.name if grid.geotransform else grid.name
+                raise ValueError(
+                    f"The truth {source.name} does not fit {grid.name}: {difference}, and nothing tells where {nowhere} lies. Georeference it, or "
+                    "choose a truth of the same size."
+                )
+            run.log(f"Truth {source.name}: {difference}; aligned to {grid.name} by nearest neighbour.")
+    return source.on(grid, Truth)
+
+
+def _check(survey, cube, truth, run):
+    """Raise ValueError if nothing can be evaluated, with the reason."""
+    pixels = survey.anomalies + survey.background
+    if not pixels:
+        for each in cube.maps:
+            if not any(block.valid.any() for block in each.blocks(progress=run.progress.part(0.3, 0.4))):
+                raise ValueError(f"{each.name} has no scores: all pixels are nodata. Choose an anomaly map.")
+        raise ValueError(
+            f"There is no pixel that {' and '.join(each.name for each in cube.maps)} score and that the truth {truth.name} covers. Check that they "
+            "lie in the same place and that their CRSs are right."
+        )
+    if not survey.anomalies:
+        raise ValueError(
+            f"The truth {truth.name} marks no anomaly among the {pixels} pixels that can be evaluated. Check that it lies on the maps, that its CRS "
+            "is right and, for a raster, that anomalies are not 0."
+        )
+    if not survey.background:
+        raise ValueError(
+            f"The truth {truth.name} marks all of the {pixels} pixels that can be evaluated as anomalies, so that there is no background to tell "
+            "them from. In a raster, background is 0; if 0 is its nodata value, unset that (Raster > Conversion > Translate)."
+        )
+    for each, low, high in zip(cube.maps, survey.lowest, survey.highest):
+        if low == high:
+            raise ValueError(f"{each.name} has the score {low:g} at every evaluated pixel. Choose an anomaly map.")
+
+
+def _tell(survey, run):
+    formed = "" if survey.objects is None else f" in {survey.objects} objects"
+    run.log(f"Evaluated: {survey.anomalies} anomalous pixels{formed}, {survey.background} of the background.")
+    for kind, all_pixels, drawn in zip(("anomalies", "background"), (survey.anomalies, survey.background), survey.drawn):
+        if drawn < all_pixels:
+            run.log(f"Of the {kind}, {drawn} pixels drawn at random stand for all {all_pixels}.")
+    if survey.objects == 1:
+        run.log("The truth has one object: there are no intervals, since nothing tells how the maps would do on another.")
+    elif survey.objects is not None and survey.objects < 10:
+        run.log(f"The truth has {survey.objects} objects: intervals are rough below ten.")
+
+
+def _with_interval(evaluation, measure):
+    bounds = evaluation.intervals.get(measure)
+    return f"{evaluation.values[measure]:.4f}" + (f" (95 %: {bounds[0]:.4f} to {bounds[1]:.4f})" if bounds else "")
+
+
+def _distinct(names):
+    """The names, numbered where one occurs again."""
+    return [f"{name} ({names[:index].count(name) + 1})" if names[:index].count(name) else name for index, name in enumerate(names)]
+
+
+def _table(names, evaluations, survey):
+    """Header and one row a map: map, pixels, and each measure with the bounds of its interval, empty where there is none."""
+    header = [column for measure in MEASURES for column in (measure, f"{measure}_low", f"{measure}_high")]
+    rows = []
+    for name, evaluation in zip(names, evaluations):
+        cells = [cell for measure in MEASURES for cell in (evaluation.values[measure], *evaluation.intervals.get(measure, ("", "")))]
+        rows.append([name, survey.anomalies, survey.background, survey.objects, *cells])
+    return ["map", "anomalies", "background", "objects", *header], rows
