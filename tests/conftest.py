@@ -1,5 +1,6 @@
 """Scenes and a Processing provider for all tests. They run the plugin as it was built (`make build`)."""
 
+import gc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,6 +41,7 @@ def provider(qgis_app, qgis_processing):
     plugin.initProcessing()
     yield QgsApplication.processingRegistry().providerById("scoread")
     plugin.unload()
+    gc.collect()  # contexts that only cycles keep alive hold layers, which must go before QGIS does
 
 
 @pytest.fixture

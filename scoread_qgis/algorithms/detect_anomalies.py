@@ -15,6 +15,8 @@ from .inputs import (
     DEVICE_HELP,
     INPUT,
     MASK,
+    REPORT,
+    REPORT_HELP,
     SEED,
     SEED_HELP,
     bands_parameter,
@@ -22,6 +24,7 @@ from .inputs import (
     mask_parameter,
     mask_source,
     raster_source,
+    report_parameter,
     seed_parameter,
 )
 from .maps import style_map
@@ -68,6 +71,7 @@ class DetectAnomalies(Algorithm):
             QgsProcessingParameterRasterDestination(OUTPUT, "Anomaly map"),
             "Anomaly score, Float32, on the grid and CRS of the scene; nodata where a band has no data. Larger is more anomalous.",
         )
+        self.add(report_parameter(), REPORT_HELP)
 
     def read(self, parameters, context):
         self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
@@ -77,12 +81,13 @@ class DetectAnomalies(Algorithm):
         self.device = self.parameterAsEnumString(parameters, DEVICE, context)
         self.options = optional_values(self, parameters, context, integers=(SEED, PERTURBATIONS), reals=(T,), texts=(READOUT,))
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
+        self.report = self.parameterAsFileOutput(parameters, REPORT, context)
 
     def work(self, run):
         from ..workflows.detect import detect_anomalies
 
-        detect_anomalies(self.scene, self.model, self.output, run, self.bands, self.mask, self.options, self.device)
-        return {OUTPUT: self.output}
+        detect_anomalies(self.scene, self.model, self.output, run, self.bands, self.mask, self.options, self.device, self.report)
+        return {OUTPUT: self.output, **({REPORT: self.report} if self.report else {})}
 
     def finish(self, context):
         style_map(self.output, context)

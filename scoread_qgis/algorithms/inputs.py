@@ -5,13 +5,14 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingParameterBand,
     QgsProcessingParameterEnum,
+    QgsProcessingParameterFileDestination,
     QgsProcessingParameterMapLayer,
     QgsProcessingParameterNumber,
     QgsRasterLayer,
     QgsVectorLayer,
 )
 
-INPUT, BANDS, MASK, SEED, DEVICE = "INPUT", "BANDS", "MASK", "SEED", "DEVICE"
+INPUT, BANDS, MASK, SEED, DEVICE, REPORT = "INPUT", "BANDS", "MASK", "SEED", "DEVICE", "REPORT"
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 
 
@@ -36,6 +37,15 @@ def device_parameter():
 
 
 DEVICE_HELP = "Where to compute. auto takes a GPU where PyTorch finds one, else the processor; cuda is a GPU of NVIDIA, mps one of Apple."
+
+
+def report_parameter():
+    return QgsProcessingParameterFileDestination(REPORT, "Report", "HTML files (*.html)", optional=True, createByDefault=False)
+
+
+REPORT_HELP = (
+    "A page with all that it takes to judge the run and to repeat it: settings, bands, loss curve, spectra sampled from the model, log."
+)
 
 
 def raster_source(layer, label):

@@ -18,6 +18,8 @@ from .inputs import (
     DEVICE_HELP,
     INPUT,
     MASK,
+    REPORT,
+    REPORT_HELP,
     SEED,
     SEED_HELP,
     bands_parameter,
@@ -25,6 +27,7 @@ from .inputs import (
     mask_parameter,
     mask_source,
     raster_source,
+    report_parameter,
     seed_parameter,
 )
 
@@ -88,6 +91,7 @@ class TrainSGM(Algorithm):
             QgsProcessingParameterFileDestination(MODEL, "Model", "Models (*.pt)"),
             "File for the model: weights, scaling, wavelengths, settings, loss curve. Detect anomalies takes it.",
         )
+        self.add(report_parameter(), REPORT_HELP)
         self.addOutput(QgsProcessingOutputNumber(LOSS, "Training loss at the end"))
 
     def read(self, parameters, context):
@@ -104,9 +108,12 @@ class TrainSGM(Algorithm):
             integers=(SAMPLES, STEPS, EPOCHS, BATCH_SIZE, HIDDEN, OUTER_WINDOW, INNER_WINDOW), reals=(LEARNING_RATE, SIGMA), flags=(CONDITIONAL,),
         )  # fmt: skip
         self.model = self.parameterAsFileOutput(parameters, MODEL, context)
+        self.report = self.parameterAsFileOutput(parameters, REPORT, context)
 
     def work(self, run):
         from ..workflows.train import train_sgm
 
-        loss = train_sgm(self.scenes, self.model, run, self.paper, self.bands, self.mask, self.settings, self.seed, self.device)
-        return {MODEL: self.model, LOSS: loss}
+        loss = train_sgm(
+            self.scenes, self.model, run, self.paper, self.bands, self.mask, self.settings, self.seed, self.device, self.report
+        )  # fmt: skip
+        return {MODEL: self.model, LOSS: loss, **({REPORT: self.report} if self.report else {})}

@@ -31,6 +31,7 @@ class PaperSGM:
     """
 
     kind = "sgm-paper"
+    SAMPLED = "its network"
 
     def __init__(self, network, sigma, minimum, maximum, outer_window, inner_window, loss_curve):
         self.network = network.eval()

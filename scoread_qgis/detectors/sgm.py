@@ -40,6 +40,7 @@ class SGM:
     """
 
     kind = "sgm"
+    SAMPLED = "its trimmed Gaussian, in closed form; the network of the default mode is trained too shortly to be sampled"
 
     def __init__(self, centre, scale, network, distances, neighbours, tails, loss_curve):
         self.centre, self.scale, self.network = centre, scale, network

@@ -3,14 +3,12 @@
 import numpy as np
 
 from ..decisions.evaluation import MEASURES, SHARES, interval
-from .figures import ANOMALY, BACKGROUND, COLOURS, draw
+from .figures import ANOMALY, BACKGROUND, COLOURS, draw, show_map
 from .page import Page
 
 _LINES = ("-", "--", ":", "-.")
 _BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False, "fontsize": 9}  # where a legend goes
 _POINTS = 1500  # of an ROC curve in the figure
-# Shares of the pixels of a map between which its colours go evenly: half of a scene is background, anomalies are the last per cent and less.
-_STRETCH = (0.5, 0.9, 0.97, 0.99, 0.997, 0.999, 1.0)
 _MEANINGS = (
     "Detection rate and false-alarm rate: the shares of the anomalous and of the background pixels that score the threshold or more. The detection "
     "rate at a false-alarm rate, Pd, is that of the lowest threshold which keeps to the rate; below one pixel of the background, that is no false alarm.",
@@ -169,11 +167,5 @@ def _plot_separability(figure, names, evaluations):
 def _plot_maps(figure, names, truth, thumbnails, across):
     for index, (name, values) in enumerate(zip([*names, truth], thumbnails)):
         axes = figure.add_subplot(-(-len(thumbnails) // across), across, index + 1)
-        axes.set_facecolor("#bbbbbb")
-        if index < len(names):
-            levels = np.quantile(values[np.isfinite(values)], _STRETCH)
-            values = np.where(np.isfinite(values), np.interp(values, levels, np.linspace(0, 1, len(_STRETCH))), np.nan)
-        axes.imshow(np.ma.masked_invalid(values), cmap="inferno", vmin=0, vmax=1, interpolation="nearest")
+        show_map(axes, values, stretched=index < len(names))
         axes.set_title(_label(name if index < len(names) else f"truth: {truth}"), fontsize=8)
-        axes.set_xticks([])
-        axes.set_yticks([])

@@ -3,9 +3,24 @@
 import importlib.util
 import io
 
+import numpy as np
+
 # Colours that colour-blind readers tell apart (Okabe and Ito, 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 BACKGROUND, ANOMALY = COLOURS[0], COLOURS[1]
+# Shares of the pixels of a map between which its colours go evenly: half of a scene is background, anomalies are the last per cent and less.
+_STRETCH = (0.5, 0.9, 0.97, 0.99, 0.997, 0.999, 1.0)
+
+
+def show_map(axes, values, stretched=True):
+    """Draw an anomaly map (rows, columns), NaN where nothing is known: bright where it is high, or by its values in 0..1 if not `stretched`."""
+    known = np.isfinite(values)
+    if stretched and known.any():
+        values = np.where(known, np.interp(values, np.quantile(values[known], _STRETCH), np.linspace(0, 1, len(_STRETCH))), np.nan)
+    axes.set_facecolor("#bbbbbb")
+    axes.imshow(np.ma.masked_invalid(values), cmap="inferno", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def draw(plot, width=8.0, height=3.2):

@@ -37,10 +37,12 @@ def write_map(path, raster, description, scores):
 
 
 def save_model(path, detector, cube, band_numbers, settings, seed, run):
-    """Write a trained detector as a model file, with what is known of its bands and its training; the log tells the loss."""
+    """Write a trained detector as a model file, with what is known of its bands and its training, and return the `Model`; the log tells the loss."""
     from ..detectors.model_file import Model
 
     wavelengths = None if cube.wavelengths is None else [float(w) for w in cube.wavelengths]
     loss_curve = detector.loss_curve
-    Model(detector, cube.bands, wavelengths, band_numbers, settings, seed, run.versions(), loss_curve).save(path)
+    model = Model(detector, cube.bands, wavelengths, band_numbers, settings, seed, run.versions(), loss_curve)
+    model.save(path)
     run.log(f"Loss: {loss_curve[0]:.4g} at the start, {loss_curve[-1]:.4g} at the end.")
+    return model

@@ -29,6 +29,16 @@ class Run:
         """The same run, for a phase of the work that takes the share from `start` to `end` (0..1)."""
         return replace(self, progress=self.progress.part(start, end))
 
+    def recorded(self):
+        """The same run with a log that is kept too, and the list that it is kept in."""
+        lines = []
+
+        def log(text):
+            lines.append(text)
+            self.log(text)
+
+        return replace(self, log=log), lines
+
     def supported(self, function, options):
         """The `options` that `function` takes; the log tells of the others."""
         known = inspect.signature(function).parameters

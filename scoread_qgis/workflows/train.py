@@ -1,5 +1,7 @@
 """Training: from scenes to a model file."""
 
+import time
+
 from ..detectors import fers
 from ..detectors.device import pick_device
 from ..detectors.paper import PaperSGM
@@ -8,21 +10,32 @@ from .outputs import check_writable, save_model
 from .sources import good_cubes
 
 
-def train_sgm(scenes, model, run, paper=False, bands=(), mask=None, settings=None, seed=0, device="auto"):
+def train_sgm(scenes, model, run, paper=False, bands=(), mask=None, settings=None, seed=0, device="auto", report=None):
     """Train a score-based generative model on scenes and keep it in the file `model` (.pt). Returns the loss at the end.
 
     scenes: `RasterSource`s of one sensor. paper: as published, instead of the default mode. bands: numbers from 1, or all good ones.
     mask: `MaskSource` or None, for the first scene. settings: of `SGM.train` or `PaperSGM.train`, name -> value. device: auto, cpu, cuda or mps.
-    Raises ValueError with the remedy for what does not fit.
+    report: .html file or None. Raises ValueError with the remedy for what does not fit.
     """
     check_writable(model, ".pt")
+    if report:
+        check_writable(report, ".html")
+    (run, lines), started = run.recorded(), time.time()
     detector_class = PaperSGM if paper else SGM
     device = pick_device(device)
     run.log(f"Device: {device}.")
     cubes, numbers = good_cubes(scenes, bands, mask, run.part(0.0, 0.1))
     settings = run.supported(detector_class.train, settings or {})
-    detector = detector_class.train(cubes, **settings, seed=seed, device=device, progress=run.progress.part(0.1, 1.0))
-    save_model(model, detector, cubes[0], numbers, settings, seed, run)
+    detector = detector_class.train(cubes, **settings, seed=seed, device=device, progress=run.progress.part(0.1, 0.8 if report else 1.0))
+    saved = save_model(model, detector, cubes[0], numbers, settings, seed, run)
+    if report:
+        from .report import write_report
+
+        parameters = {
+            "scenes": [scene.source for scene in scenes], "mask": mask and mask.name, "bands asked for": bands, "mode": "Paper" if paper else "Default",
+            "settings": [f"{name} = {value}" for name, value in settings.items()], "random seed": seed, "device": device, "model": model,
+        }  # fmt: skip
+        write_report(report, f"Training on {cubes[0].raster.name}", parameters, saved, cubes[0], started, lines, run.part(0.8, 1.0))
     return detector.loss_curve[-1]
 
 
