@@ -51,7 +51,13 @@ def write_report(path, names, truth, evaluations, survey, seed, versions):
         page.note(f"{'; '.join(sampled)}.")
     page.heading("Measures")
     page.paragraph("In brackets the 95 % interval. All maps over the same pixels: those that every map scores and the truth covers.")
-    page.table([[label, *(_cell(each, measure) for each in evaluations)] for measure, label in MEASURES.items()], ["", *names])
+    page.table(
+        [
+            [label.replace(" ", "\u00a0").replace("-", "\u2011"), *(_cell(each, measure) for each in evaluations)]
+            for measure, label in MEASURES.items()
+        ],
+        ["", *names],
+    )
     if len(names) > 1 and evaluations[0].intervals:
         page.heading(f"Differences from {names[0]}", 3)
         page.paragraph(
@@ -63,8 +69,8 @@ def write_report(path, names, truth, evaluations, survey, seed, versions):
         )  # fmt: skip
     page.heading("ROC curves")
     page.figure(
-        draw(lambda figure: _plot_roc(figure, names, evaluations, survey.background), 8.0, 4.2),
-        "Detection rate over false-alarm rate (logarithmic). Left of one false alarm in the whole background there is nothing to see.",
+        draw(lambda figure: _plot_roc(figure, names, evaluations, survey.drawn[1]), 8.0, 4.2),
+        "Detection rate over false-alarm rate (logarithmic). The left end is about one false alarm among the evaluated pixels.",
     )
     page.heading("Separability")
     page.table(
