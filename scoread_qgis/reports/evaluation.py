@@ -52,10 +52,7 @@ def write_report(path, names, truth, evaluations, survey, seed, versions):
     page.heading("Measures")
     page.paragraph("In brackets the 95 % interval. All maps over the same pixels: those that every map scores and the truth covers.")
     page.table(
-        [
-            [label.replace(" ", "\u00a0").replace("-", "\u2011"), *(_cell(each, measure) for each in evaluations)]
-            for measure, label in MEASURES.items()
-        ],
+        [[label.replace(" ", "\u00a0"), *(_cell(each, measure) for each in evaluations)] for measure, label in MEASURES.items()],
         ["", *names],
     )
     if len(names) > 1 and evaluations[0].intervals:
@@ -132,7 +129,7 @@ def _label(name):
 
 def _plot_roc(figure, names, evaluations, background):
     axes = figure.add_subplot()
-    left = 10 ** np.floor(-np.log10(background))
+    left = min(10 ** np.floor(-np.log10(background)), 0.1)
     for index, (name, each) in enumerate(zip(names, evaluations)):
         alarms = np.maximum(each.false_alarms, left)
         # Evenly along the drawn line, with both ends.
