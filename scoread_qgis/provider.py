@@ -9,12 +9,23 @@ from qgis.PyQt.QtGui import QIcon
 from .algorithms.detect_anomalies import DetectAnomalies
 from .algorithms.detect_rx import DetectRX
 from .algorithms.evaluate_anomalies import EvaluateAnomalies
+from .algorithms.explain_anomalies import ExplainAnomalies
 from .algorithms.import_matlab import ImportMatlab
 from .algorithms.sample_scene import SampleScene
 from .algorithms.train_fers import TrainFERS
 from .algorithms.train_sgm import TrainSGM
 from .settings import MEMORY_SETTING
 
+ALGORITHMS = (
+    TrainSGM,
+    DetectAnomalies,
+    DetectRX,
+    TrainFERS,
+    ExplainAnomalies,
+    EvaluateAnomalies,
+    ImportMatlab,
+    SampleScene,
+)
 PLUGIN_FOLDER = Path(__file__).parent
 ICON = str(PLUGIN_FOLDER / "resources" / "icons" / "scoread.svg")
 
@@ -48,7 +59,7 @@ class ScoreadProvider(QgsProcessingProvider):
         ProcessingConfig.removeSetting(MEMORY_SETTING)
 
     def loadAlgorithms(self):
-        for algorithm in (TrainSGM, DetectAnomalies, DetectRX, TrainFERS, EvaluateAnomalies, ImportMatlab, SampleScene):
+        for algorithm in ALGORITHMS:
             self.addAlgorithm(algorithm())
         for path in sorted((PLUGIN_FOLDER / "resources" / "models").glob("*.model3")):
             model = DesignerModel()

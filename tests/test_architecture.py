@@ -30,6 +30,7 @@ def imports(path):
     [
         ("detectors", {"qgis", "osgeo", "processing", ".algorithms", ".workflows", ".scenes"}),
         ("scenes", {"qgis", "torch", "processing", ".algorithms", ".workflows", ".detectors"}),
+        ("reports", {"qgis", "torch", "osgeo", "processing", ".algorithms", ".workflows", ".scenes", ".detectors"}),
         ("workflows", {"qgis", "processing", ".algorithms"}),
     ],
 )
@@ -39,12 +40,12 @@ def test_dependencies_point_one_way(folder, forbidden):
 
 
 def test_the_bottom_needs_numpy_alone():
-    for name in ("cube.py", "progress.py"):
-        assert imports(PLUGIN / name) <= {"numpy", "dataclasses", ".progress"}
+    for name in ("cube.py", "progress.py", "files.py"):
+        assert imports(PLUGIN / name) <= {"numpy", ".progress", *sys.stdlib_module_names}
 
 
 def test_only_what_qgis_has_or_the_plugin_asks_for():
-    known = {"numpy", "scipy", "torch", "osgeo", "qgis", "processing", "h5py", "psutil"}
+    known = {"numpy", "scipy", "torch", "osgeo", "qgis", "processing", "h5py", "psutil", "matplotlib"}
     for path in FILES:
         foreign = {name for name in imports(path) if not name.startswith(".")} - known - set(sys.stdlib_module_names)
         assert not foreign, path

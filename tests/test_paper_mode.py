@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from scoread_qgis.cube import ArrayCube
+from scoread_qgis.detectors.explanation import region_spectra
 from scoread_qgis.detectors.paper import PaperSGM
 from scoread_qgis.detectors.readout import PixelNoise, antithetic, unit_score_sum
 from scoread_qgis.detectors.ring import nearest_in_ring, ring_offsets, ring_positions
@@ -70,6 +71,34 @@ def test_authors_weights_give_the_authors_scores(authors):
     assert scores[0, :5] == pytest.approx([-0.48410, 0.04595, -0.25434, -0.23770, 0.11021], abs=1e-5)
     # The sum is of 1,296,000 numbers that mostly cancel; it has to agree to the accuracy of float32 in what is summed.
     assert abs(scores.sum(dtype=np.float64) - 11813.06) < 1e-6 * np.abs(scores).sum(dtype=np.float64)
+
+
+@needs_data
+def test_authors_weights_give_spectra_like_those_of_the_scene(authors):
+    model, hydice = authors
+    drawn, real = model.sample(64), hydice["data"].reshape(-1, 162)
+    assert np.abs(drawn.mean(0) - real.mean(0)).max() < 0.35 * real.std()
+    assert 0.5 < np.median(drawn.std(0) / real.std(0)) < 1.2
+
+
+@needs_data
+def test_authors_weights_expect_background_where_anomalies_are(authors):
+    """One step of Tweedie's formula takes anomalies most of the way to the background, and background nowhere."""
+    model, hydice = authors
+    cube = ArrayCube(hydice["data"])
+    labels = hydice["map"].astype(int)
+    labels[60:63, 10:13] = 2
+
+    class Regions:
+        count = 2
+
+        def labels(self, first, last):
+            return labels[first:last]
+
+    explanation = model.explain(cube, Regions(), region_spectra(cube, Regions()))
+    assert explanation.background_scores[0] < 0.6 * explanation.scores[0]
+    assert explanation.background_scores[1] == pytest.approx(explanation.scores[1], rel=0.15)
+    assert explanation.background_scores + explanation.contributions.sum(1) == pytest.approx(explanation.scores, rel=1e-4)
 
 
 @needs_data

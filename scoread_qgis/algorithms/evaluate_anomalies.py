@@ -17,7 +17,7 @@ INPUTS, TRUTH, REPORT, TABLE, AUC, AP = "INPUTS", "TRUTH", "REPORT", "TABLE", "A
 class EvaluateAnomalies(Algorithm):
     NAME = "evaluate_anomalies"
     TITLE = "Evaluate anomaly maps"
-    GROUP = "Anomaly detection"
+    GROUP = "Anomaly maps"
     TAGS = ("evaluation", "truth", "roc", "auc", "accuracy", "report")
     HELP = (
         "Judges one or several anomaly maps by a truth: ROC curve and AUC, average precision, detection rates at false-alarm rates, and the 3-D ROC "

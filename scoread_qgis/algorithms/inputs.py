@@ -62,3 +62,25 @@ def mask_source(layer, label="The mask"):
         return MaskSource(layer.name(), layer.crs().toWkt() if layer.crs().isValid() else "", polygons=polygons)
     raster = raster_source(layer, label)
     return MaskSource(raster.name, raster.crs, source=raster.source)
+
+
+def region_source(source, label):
+    """`workflows.sources.RegionSource` of a feature source: its geometries with the fields id and rank where it has them."""
+    from ..workflows.sources import RegionSource
+
+    if source is None:
+        raise QgsProcessingException(f"{label} are no vector layer that can be read. Choose polygons or points.")
+    names = source.fields().names()
+    features = [feature for feature in source.getFeatures() if not feature.geometry().isNull()]
+
+    def field(feature, name):
+        value = feature[name] if name in names else None
+        return value if isinstance(value, (int, float, str)) else None
+
+    return RegionSource(
+        source.sourceName(),
+        source.sourceCrs().toWkt() if source.sourceCrs().isValid() else "",
+        tuple(bytes(feature.geometry().asWkb()) for feature in features),
+        tuple(feature.id() if field(feature, "id") is None else field(feature, "id") for feature in features),
+        tuple(field(feature, "rank") for feature in features),
+    )

@@ -1,5 +1,7 @@
 """A robust Gaussian model of background vectors and its Mahalanobis distance."""
 
+from functools import cached_property
+
 import torch
 
 TRIMMED = 0.02  # share of the vectors, the farthest ones, that the mean and the covariance leave out
@@ -50,6 +52,29 @@ class TrimmedGaussian:
     def distance(self, vectors):
         """Squared Mahalanobis distances (n,) of vectors (n, size)."""
         return self._scaled_distance((vectors - self.centre) / self.scale)
+
+    def score(self, vectors, std):
+        """Gradient of the log density (n, size), at vectors (n, size), of this Gaussian with noise of standard deviation `std` on the scaled vectors.
+
+        In the units of the vectors: `vectors + (std * scale) ** 2 * score` is the mean of what may lie under the noise (Tweedie's formula).
+        """
+        variances, directions = self._principal
+        scaled = (vectors - self.centre) / self.scale - self.mean
+        return -(scaled @ directions) / (variances + std**2) @ directions.T / self.scale
+
+    def draw(self, count, std, seed):
+        """Vectors (count, size) drawn from this Gaussian with noise of standard deviation `std` on the scaled vectors."""
+        variances, directions = self._principal
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(count, len(self.mean), generator=generator).to(variances.device)
+        return (drawn * (variances + std**2).sqrt() @ directions.T + self.mean) * self.scale + self.centre
+
+    @cached_property
+    def _principal(self):
+        """Variances (size,) and directions (size, size), its columns, of the principal components of the scaled vectors."""
+        whitening = self.whitening.cpu().double()  # not every GPU has double precision
+        precision, directions = torch.linalg.eigh(whitening @ whitening.T)
+        return (1 / precision).to(self.whitening), directions.to(self.whitening)
 
     def _scaled_distance(self, scaled):
         return ((scaled - self.mean) @ self.whitening).square_().sum(1)

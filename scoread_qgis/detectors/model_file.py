@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..files import whole_file
+
 _FORMAT = "scoread_qgis model"
 _VERSION = 1
 # Detectors that are trained and kept in files: kind -> module below `detectors` and class.
@@ -41,16 +43,8 @@ class Model:
         """Write the model, whole or not at all. Raises ValueError where `path` cannot be written."""
         content = {key: value for key, value in vars(self).items() if key != "detector"}
         content.update(format=_FORMAT, version=_VERSION, kind=self.detector.kind, state=self.detector.state())
-        part = f"{path}.{os.getpid()}.part"
-        try:
-            os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with whole_file(path, "model") as part:
             torch.save(content, part)
-            os.replace(part, path)
-        except (OSError, RuntimeError) as error:
-            raise ValueError(f"The model cannot be written to {path}: {error}. Choose a folder that you may write to.") from error
-        finally:
-            if os.path.exists(part):
-                os.remove(part)
 
     @classmethod
     def load(cls, path, device="cpu"):

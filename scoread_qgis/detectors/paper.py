@@ -10,11 +10,15 @@ import numpy as np
 import torch
 
 from ..progress import Progress
+from .explanation import Explanation, path_contributions
 from .readout import PixelNoise, pass_rows, perturbed_scores, unit_score_sum
 from .ring import nearest_in_ring, ring_offsets, ring_positions
+from .sampling import predictor_corrector
 from .sde import VESDE
 from .training import REPORT_SECONDS, seeded_weights, train_score_network
 from .unet import ScoreUNet
+
+TIME, PERTURBATIONS = 0.05, 100  # of the readout, as published
 
 
 class PaperSGM:
@@ -94,7 +98,7 @@ class PaperSGM:
         )
         return cls(network, sigma, minimum, maximum, outer_window, inner_window, loss_curve)
 
-    def detect(self, cube, t=0.05, perturbations=100, seed=0, progress=None):
+    def detect(self, cube, t=TIME, perturbations=PERTURBATIONS, seed=0, progress=None):
         """Yield (first row, anomaly values (rows, columns) float32) from top to bottom: larger = more anomalous, NaN where not valid.
 
         The anomaly value is the length of the sum of `perturbations` scores of length 1, so it lies in 0..perturbations.
@@ -126,9 +130,62 @@ class PaperSGM:
                         context = self._ring_context(block, near_rows - block.row + block.above, near_columns, device)
                     spectra = self._scaled(block.values[block.above + r, chosen], device)
                     z = noise.draw(len(chosen), perturbations, cube.bands).to(device)
-                    scores[r, chosen] = unit_score_sum(perturbed_scores(self.network, self.sde, spectra, t, z, context)).cpu().numpy()
+                    with torch.inference_mode():
+                        value = unit_score_sum(perturbed_scores(self.network, self.sde, spectra, t, z, context))
+                    scores[r, chosen] = value.cpu().numpy()
             yield block.row, scores
         progress(1.0, f"detection, row {cube.rows} of {cube.rows}")
+
+    def explain(self, cube, regions, seen, progress=None):
+        """`Explanation` of the mean spectra of some regions, `seen` in a cube, by the published readout; a conditional network gets the ring
+        around the region's centre as context.
+
+        The background spectrum is the Tweedie estimate x + s(t)^2 S(x, t) at the time of the readout.
+        """
+        progress = progress or Progress()
+        device = next(self.network.parameters()).device
+        observed = self._scaled(seen.mean, device)
+        rings = [None] * len(observed)
+        if self.network.conditional:
+            centres = np.clip(np.round(seen.centres).astype(int), 0, [cube.rows - 1, cube.columns - 1])
+            offsets = ring_offsets(self.outer_window, self.inner_window)
+            spectra, valid, indices = _with_rings(cube, centres, offsets, progress.part(0, 0.2))
+            spectra, valid, indices = self._scaled(spectra, device), torch.from_numpy(valid).to(device), indices[:, 1:]
+            rings = [(spectra[ring][None], valid[ring][None]) for ring in torch.from_numpy(indices).to(device)]
+        time_of_readout = torch.tensor([TIME], device=device)
+        results = []
+        for number, (spectrum, ring) in enumerate(zip(observed, rings)):
+            progress(0.2 + 0.8 * number / len(observed), f"shares of the bands, region {number + 1} of {len(observed)}")
+            z = PixelNoise(0, number).draw(1, PERTURBATIONS, cube.bands).to(device)
+
+            def context(x_t, ring=ring):
+                return nearest_in_ring(x_t, ring[0].expand(len(x_t), -1, -1), ring[1].expand(len(x_t), -1))
+
+            def score(x, z=z, context=context if ring else None):
+                return unit_score_sum(perturbed_scores(self.network, self.sde, x, TIME, z, context))
+
+            with torch.no_grad():
+                x = spectrum[None]
+                scaled_score = self.network(x, time_of_readout, context(x[:, None])[:, 0] if ring else None)
+                background = x + self.sde.std(time_of_readout) * scaled_score
+            contributions, before, after = path_contributions(score, background, x)
+            results.append((background, after, before, contributions))
+        background, after, before, contributions = (torch.cat(parts) for parts in zip(*results))
+        background = background * (self.maximum - self.minimum) + self.minimum
+        what = f"length of the sum of {PERTURBATIONS} scores of length 1, at t = {TIME}"
+        return Explanation(*(tensor.cpu().numpy() for tensor in (background, after, before, contributions)), what)
+
+    def sample(self, count, seed=0, progress=None):
+        """Spectra (count, bands) float32 in the units of the scene, sampled from the model; a conditional one gets no context."""
+        device = next(self.network.parameters()).device
+
+        def score(x, t):
+            return self.network(x, t, None) / self.sde.std(t)
+
+        generator = torch.Generator().manual_seed(seed)
+        start = torch.randn(count, self.network.bands, generator=generator).to(device) * self.sde.std(torch.ones(1, device=device))
+        sampled = predictor_corrector(score, self.sde, start, seed, progress=progress)
+        return (sampled * (self.maximum - self.minimum) + self.minimum).cpu().numpy()
 
     @torch.inference_mode()
     def scores(self, spectra, t, context=None):

@@ -36,7 +36,6 @@ def antithetic(z):
     return torch.cat([z, -z], dim=-2)
 
 
-@torch.inference_mode()
 def perturbed_scores(network, sde, spectra, t, z, context=None):
     """Scores (pixels, K, bands) of spectra (pixels, bands), each perturbed K times, at one time t.
 
@@ -49,7 +48,6 @@ def perturbed_scores(network, sde, spectra, t, z, context=None):
     return network(x_t.flatten(0, 1), time, features).view(x_t.shape) / sde.std(time)
 
 
-@torch.inference_mode()
 def unit_score_sum(scores):
     """The anomaly value of ScoreAD (arXiv 2601.12379): length of the sum of the scores, each scaled to length 1.
 

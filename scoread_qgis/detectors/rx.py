@@ -65,6 +65,11 @@ class MahalanobisDistance:
         parts = [((part.double() - self._mean) @ self._whitening).square_().sum(1) for part in vectors.split(CHUNK)]
         return torch.cat(parts)
 
+    def contributions(self, vectors):
+        """Share of each component in the distances: (n, size) float64 of vectors (n, size), which sum up to `self(vectors)`."""
+        offset = vectors.double() - self._mean
+        return offset * (offset @ self._whitening @ self._whitening.T)
+
 
 def spectra_in_chunks(block, progress, fraction, message):
     """Yield the valid spectra of a block's own rows, some thousand at a time, as tensors (n, bands); reports progress at each."""

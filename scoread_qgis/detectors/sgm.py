@@ -6,9 +6,11 @@ import numpy as np
 import torch
 
 from ..progress import Progress
+from .explanation import Explanation, path_contributions
 from .fusion import TailProbability, fuse
 from .gaussian import TrimmedGaussian
 from .neighbours import NeighbourDistance
+from .sampling import predictor_corrector
 from .score_network import CENTRE, NEIGHBOURHOOD, ScoreNetwork
 from .sde import VESDE
 from .training import REPORT_SECONDS, seeded_weights, train_score_network
@@ -137,8 +139,8 @@ class SGM:
         """Yield (first row, name -> (rows, columns) tensor) from top to bottom, some rows at a time."""
         if cube.bands != len(self.centre):
             raise ValueError(f"the model is made for {len(self.centre)} bands; the scene has {cube.bands}")
-        device, last_report = self.centre.device, 0.0
-        reference_positions = torch.as_tensor(cube.pixel_positions(self.neighbours.coordinates.numpy()), dtype=torch.float32).to(device)
+        last_report = 0.0
+        reference_positions = self._reference_positions(cube)
         rows_in_pass = max(1, PASS_PIXELS // cube.columns)
         for block in cube.blocks(1):
             inner = block.inner
@@ -149,6 +151,10 @@ class SGM:
                     last_report = time.monotonic()
                 yield row, self._tails_of_rows(block, first, min(first + rows_in_pass, inner.stop), reference_positions)
         progress(1.0, f"detection, row {cube.rows} of {cube.rows}")
+
+    def _reference_positions(self, cube):
+        """Rows and columns (references, 2) of the reference spectra in a scene."""
+        return torch.as_tensor(cube.pixel_positions(self.neighbours.coordinates.numpy()), dtype=torch.float32).to(self.centre.device)
 
     @torch.inference_mode()
     def _tails_of_rows(self, block, first, last, reference_positions):
@@ -164,15 +170,50 @@ class SGM:
         positions = chosen.nonzero().float()
         positions[:, 0] += block.row + first - block.above
         features = self.network.features_of_rows(spectra, valid, first - top, last - top)
-        vectors = {"gaussian": own, "features": features, "score": features @ self.network.score}
-        for name, tail in tails.items():
-            value = (
-                self.neighbours.distance(own, positions, reference_positions)
-                if name == "neighbours"
-                else self.distances[name].distance(vectors[name])
-            )
-            tail[chosen] = self.tails[name](value)
+        for name, values in self._tails_of_spectra(own, features, positions, reference_positions).items():
+            tails[name][chosen] = values
         return tails
+
+    def _tails_of_spectra(self, spectra, features, positions, reference_positions):
+        """Name -> (n,) -ln tail probabilities of scaled spectra (n, bands) with features (n, hidden) at positions (n, 2)."""
+        vectors = {"gaussian": spectra, "features": features, "score": features @ self.network.score}
+        values = {name: distance.distance(vectors[name]) for name, distance in self.distances.items()}
+        values["neighbours"] = self.neighbours.distance(spectra, positions, reference_positions)
+        return {name: tail(values[name]) for name, tail in self.tails.items()}
+
+    def explain(self, cube, regions, seen, progress=None):
+        """`Explanation` of the mean spectra of some regions, `seen` in a cube: each taken as a pixel among its like, without clutter around it.
+
+        The background spectrum is the Tweedie estimate x + s(t)^2 S(x, t) at t = 1, where only the main variation of the background, such as its
+        brightness, is left of x. S is the score of the trimmed Gaussian, in closed form. (The network's score tells spectra apart, but its
+        few steps of training make no denoiser of it: docs/explaining.md.)
+        """
+        device = self.centre.device
+        positions = torch.as_tensor(seen.centres, dtype=torch.float32, device=device)
+        reference_positions = self._reference_positions(cube)
+
+        def score(spectra):
+            features = self.network.features_of_patches(spectra[:, None].expand(-1, len(NEIGHBOURHOOD), -1))
+            return fuse(list(self._tails_of_spectra(spectra, features, positions, reference_positions).values()))
+
+        observed = (torch.as_tensor(seen.mean, dtype=torch.float32, device=device) - self.centre) / self.scale
+        gaussian, std = self.distances["gaussian"], float(VESDE().std(torch.ones(())))
+        background = observed + (std * gaussian.scale) ** 2 * gaussian.score(observed, std)
+        (progress or Progress())(0.5, "shares of the bands")
+        contributions, before, after = path_contributions(score, background, observed)
+        background = background * self.scale + self.centre
+        what = "root mean square of -ln tail probabilities of the model's parts, before the clutter around the pixel is subtracted"
+        return Explanation(*(tensor.cpu().numpy() for tensor in (background, after, before, contributions)), what)
+
+    def sample(self, count, seed=0, progress=None):
+        """Spectra (count, bands) float32 in the units of the scene, sampled with the score of the trimmed Gaussian (see `explain`)."""
+        gaussian, sde = self.distances["gaussian"], VESDE()
+
+        def score(x, t):
+            return gaussian.score(x, float(sde.std(t)))
+
+        start = gaussian.draw(count, float(sde.std(torch.ones(()))), seed)
+        return (predictor_corrector(score, sde, start, seed, progress=progress) * self.scale + self.centre).cpu().numpy()
 
     def state(self):
         """Everything that `from_state` needs, as torch.load(weights_only=True) accepts it."""

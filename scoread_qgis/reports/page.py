@@ -2,8 +2,8 @@
 
 import base64
 import html
-import os
-from pathlib import Path
+
+from ..files import whole_file
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -43,10 +43,15 @@ class Page:
         self._parts.append(f"<pre>{html.escape(chr(10).join(lines))}</pre>")
 
     def table(self, rows, header=None):
-        """Rows of cells; numbers are written with four significant digits, to the right."""
-        cells = [f"<tr>{''.join(_cell('th', cell, column) for cell, column in zip(header, zip(*rows)))}</tr>"] if header and rows else []
-        cells += [f"<tr>{''.join(_cell('td', cell, [cell]) for cell in row)}</tr>" for row in rows]
+        """Rows of cells; numbers are written with four significant digits."""
+        columns = list(zip(*rows)) if header else [[]] * max(map(len, rows), default=0)  # numbers stand to the right under a header only
+        cells = [f"<tr>{''.join(_cell('th', cell, column) for cell, column in zip(header, columns))}</tr>"] if header and rows else []
+        cells += [f"<tr>{''.join(_cell('td', cell, column) for cell, column in zip(row, columns))}</tr>" for row in rows]
         self._parts.append(f"<table>{''.join(cells)}</table>")
+
+    def versions(self, versions):
+        """Versions of software, name -> version."""
+        self.paragraph("Made with " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
 
     def figure(self, svg, caption):
         """A figure as `figures.draw` returns it; where that is None, matplotlib is missing, and the report says so once."""
@@ -62,23 +67,16 @@ class Page:
 
     def write(self, path):
         """Write the page, whole or not at all. Raises ValueError where `path` cannot be written."""
-        part = Path(f"{path}.{os.getpid()}.part")
         text = (
             f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(self._title)}</title>'
             f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n{chr(10).join(self._parts)}\n</body></html>\n'
         )
-        try:
-            part.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path, "report") as part:
             part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
-        except OSError as error:
-            raise ValueError(f"The report cannot be written to {path}: {error}. Choose a folder that you may write to.") from error
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def _cell(tag, cell, column):
-    numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in column)
+    numeric = bool(column) and all(isinstance(value, (int, float)) for value in column)
     kind = ' class="number"' if numeric else ""
     return f"<{tag}{kind}>{html.escape(readable(cell))}</{tag}>"
 

@@ -1,4 +1,4 @@
-"""A mask on the grid of a scene: polygons, or another raster, brought to the scene's CRS."""
+"""A mask, or numbered regions, on the grid of a scene: shapes, or another raster, brought to the scene's CRS."""
 
 import os
 import tempfile
@@ -31,20 +31,7 @@ class Mask:
     def from_polygons(cls, raster, polygons, crs, name="mask"):
         """Pixels whose centre lies in one of the `polygons` (WKB) of the CRS `crs` (WKT, "" = that of the scene)."""
         mask = cls(raster)
-        # Before GDAL 3.11 vector layers in memory had a driver of their own.
-        store = (gdal.GetDriverByName("Memory") or gdal.GetDriverByName("MEM")).Create("", 0, 0, 0, gdal.GDT_Unknown)
-        layer = store.CreateLayer("mask", _reference(raster.crs), ogr.wkbUnknown)
-        to_scene = None
-        if crs and raster.crs:
-            to_scene = osr.CoordinateTransformation(_reference(crs), _reference(raster.crs))
-        for wkb in polygons:
-            feature = ogr.Feature(layer.GetLayerDefn())
-            geometry = ogr.CreateGeometryFromWkb(bytes(wkb))
-            if to_scene is not None:
-                geometry.Transform(to_scene)
-            feature.SetGeometryDirectly(geometry)
-            layer.CreateFeature(feature)
-        gdal.RasterizeLayer(mask._dataset, [1], layer, burn_values=[1])
+        mask._burn(raster, [(wkb, 1) for wkb in polygons], crs)
         return mask._checked(raster, name)
 
     @classmethod
@@ -70,6 +57,26 @@ class Mask:
             gdal.Warp(mask._dataset, first_band, resampleAlg="near")
         return mask._checked(raster, name)
 
+    def _burn(self, raster, shapes, crs):
+        """Write the value of each shape, (WKB, value), into the pixels whose centre it covers; later shapes over earlier ones."""
+        # Before GDAL 3.11 vector layers in memory had a driver of their own.
+        store = (gdal.GetDriverByName("Memory") or gdal.GetDriverByName("MEM")).Create("", 0, 0, 0, gdal.GDT_Unknown)
+        layer = store.CreateLayer("shapes", _reference(raster.crs), ogr.wkbUnknown)
+        layer.CreateField(ogr.FieldDefn("value", ogr.OFTInteger))
+        to_scene = None
+        if crs and raster.crs:
+            to_scene = osr.CoordinateTransformation(_reference(crs), _reference(raster.crs))
+        for wkb, value in shapes:
+            feature = ogr.Feature(layer.GetLayerDefn())
+            geometry = ogr.CreateGeometryFromWkb(bytes(wkb))
+            if to_scene is not None:
+                geometry.Transform(to_scene)
+            feature.SetGeometryDirectly(geometry)
+            feature.SetField("value", value)
+            layer.CreateFeature(feature)
+        gdal.RasterizeLayer(self._dataset, [1], layer, options=["ATTRIBUTE=value"])
+        self._dataset.FlushCache()
+
     def _checked(self, raster, name):
         self._dataset.FlushCache()
         if not any(self.read(row, row + 1).any() for row in range(raster.rows)):
@@ -82,6 +89,33 @@ class Mask:
         """Rows first..last-1, (rows, columns) bool."""
         values = self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first)
         return (values != 0) & np.isfinite(values)
+
+
+class RegionLabels(Mask):
+    """Numbered regions: polygons, or points, which are the pixel that they lie in.
+
+    shapes: WKB of the CRS `crs` (WKT, "" = that of the scene). They are numbered from 1; where some overlap, the first one has the pixel. A polygon
+    too small to cover the centre of a pixel is the pixel that it lies in.
+    """
+
+    def __init__(self, raster, shapes, crs):
+        super().__init__(raster)
+        inside = [(ogr.CreateGeometryFromWkb(bytes(wkb)).PointOnSurface().ExportToWkb(), number) for number, wkb in enumerate(shapes, 1)]
+        outlines = [(wkb, number) for number, wkb in enumerate(shapes, 1)]
+        self._burn(raster, inside[::-1] + outlines[::-1], crs)
+        self._numbers = np.arange(len(shapes) + 1)
+
+    @property
+    def count(self):
+        return int(self._numbers.max())
+
+    def keep(self, chosen):
+        """Leave only the regions that `chosen` (count,) bool says, numbered anew from 1 in the same order."""
+        self._numbers = np.concatenate([[0], np.where(chosen, np.cumsum(chosen), 0)])
+
+    def labels(self, first, last):
+        """Number of the region of each pixel of rows first..last-1, (rows, columns) int; 0 where there is none."""
+        return self._numbers[self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first).astype(int)]
 
 
 def _reference(wkt):

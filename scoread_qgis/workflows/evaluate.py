@@ -1,9 +1,6 @@
 """Evaluation: from anomaly maps and a truth to numbers and a report."""
 
-import csv
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from osgeo import osr
@@ -12,7 +9,7 @@ from ..cube import Cube
 from ..decisions.evaluation import MEASURES, evaluate, objects, tiles
 from ..scenes.score_map import ScoreMap
 from ..scenes.truth import Truth
-from .outputs import check_writable
+from .outputs import check_writable, write_table
 
 # Pixels of each class that are evaluated at most; of more, a sample of that many.
 LIMIT = 2_000_000
@@ -71,7 +68,7 @@ def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
         run.log(f"{each.name}: AUC {_with_interval(evaluations[-1], 'auc')}, AP {_with_interval(evaluations[-1], 'average_precision')}.")
     names = _distinct([each.name for each in opened])
     if table:
-        _write_table(table, names, evaluations, survey)
+        write_table(table, *_table(names, evaluations, survey))
     if report:
         from ..reports.evaluation import write_report
 
@@ -229,21 +226,11 @@ def _distinct(names):
     return [f"{name} ({names[:index].count(name) + 1})" if names[:index].count(name) else name for index, name in enumerate(names)]
 
 
-def _write_table(path, names, evaluations, survey):
-    """CSV with one row a map, whole or not at all: map, pixels, and each measure with the bounds of its interval, empty where there is none."""
-    part = Path(f"{path}.{os.getpid()}.part")
-    try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            header = [column for measure in MEASURES for column in (measure, f"{measure}_low", f"{measure}_high")]
-            writer.writerow(["map", "anomalies", "background", "objects", *header])
-            for name, evaluation in zip(names, evaluations):
-                cells = [
-                    cell for measure in MEASURES for cell in (evaluation.values[measure], *evaluation.intervals.get(measure, ("", "")))
-                ]
-                writer.writerow([name, survey.anomalies, survey.background, survey.objects, *cells])
-        os.replace(part, path)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error}. Choose a folder that you may write to.") from error
-    finally:
-        part.unlink(missing_ok=True)
+def _table(names, evaluations, survey):
+    """Header and one row a map: map, pixels, and each measure with the bounds of its interval, empty where there is none."""
+    header = [column for measure in MEASURES for column in (measure, f"{measure}_low", f"{measure}_high")]
+    rows = []
+    for name, evaluation in zip(names, evaluations):
+        cells = [cell for measure in MEASURES for cell in (evaluation.values[measure], *evaluation.intervals.get(measure, ("", "")))]
+        rows.append([name, survey.anomalies, survey.background, survey.objects, *cells])
+    return ["map", "anomalies", "background", "objects", *header], rows

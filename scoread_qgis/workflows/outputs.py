@@ -1,7 +1,9 @@
 """Files that workflows write, and what can be known about them before the work."""
 
+import csv
 from pathlib import Path
 
+from ..files import whole_file
 from ..scenes.writer import MapWriter
 
 
@@ -19,6 +21,12 @@ def check_writable(path, suffix):
         trial.unlink()
     except OSError as error:
         raise ValueError(f"{path} cannot be written: {error.strerror}. Choose a folder that you may write to.") from error
+
+
+def write_table(path, header, rows):
+    """Write rows as a CSV file, whole or not at all."""
+    with whole_file(path, "table") as part, part.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
 
 
 def write_map(path, raster, description, scores):

@@ -1,5 +1,6 @@
 """From files to cubes: which rasters, which of their bands, which of their pixels."""
 
+import math
 from dataclasses import dataclass
 
 from ..scenes.bands import list_bands
@@ -34,6 +35,22 @@ class MaskSource:
         if self.source is not None:
             return kind.from_raster(raster, self.source, self.crs, self.name)
         return kind.from_polygons(raster, self.polygons, self.crs, self.name)
+
+
+@dataclass(frozen=True)
+class RegionSource:
+    """Places to explain: name, CRS as WKT ("" = that of the scene), geometries as WKB (polygons or points), and of each its id and its rank or None."""
+
+    name: str
+    crs: str
+    shapes: tuple
+    ids: tuple
+    ranks: tuple
+
+    def first(self, count):
+        """The `count` regions of the highest rank, those without a rank last and in their order."""
+        order = sorted(range(len(self.shapes)), key=lambda i: math.inf if self.ranks[i] is None else self.ranks[i])[:count]
+        return RegionSource(self.name, self.crs, *(tuple(values[i] for i in order) for values in (self.shapes, self.ids, self.ranks)))
 
 
 def good_cubes(sources, bands, mask, run):

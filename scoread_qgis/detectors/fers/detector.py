@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d
 
 from ...progress import Progress
+from ..explanation import Explanation
 from ..rx import GaussianStatistics, MahalanobisDistance
 from .backbones import freeze, teacher_encoder
 from .scaling import SceneScaling, mirrored
@@ -67,6 +68,27 @@ class FERS:
                 scores[rows][valid] = score(*features).float().cpu()
             yield block.row, scores.numpy()
         progress(1.0, "FERS, done")
+
+    def explain(self, cube, regions, seen, progress=None):
+        """`Explanation` of the mean features of some regions, `seen` in a cube, by the RX of input + f_spe + f_spa, channel for band.
+
+        The background is that of RX, the mean of the scene outside of the regions, with an anomaly value of 0 at the mean of the features.
+        """
+        progress = progress or Progress()
+        scene = self.scene(cube, progress.part(0, 0.3))
+        statistics, sums = GaussianStatistics(), torch.zeros(regions.count, self.bands, dtype=torch.float64)
+        for block in cube.blocks(self.spectral.halo):
+            labels = torch.as_tensor(regions.labels(block.row, block.row + block.rows))
+            for rows, valid, *features in self.features(block, scene, progress.part(0.3, 1), "statistics"):
+                summed = _sum(*features)
+                statistics.add(summed)
+                label = labels[rows][valid]
+                sums.index_add_(0, label[label > 0] - 1, summed[(label > 0).to(summed.device)].double().cpu())
+        means = sums / torch.as_tensor(seen.pixels)[:, None]
+        contributions = MahalanobisDistance(statistics).contributions(means.to(self._device)).cpu().numpy()
+        background = np.repeat(seen.rest[None].astype(np.float32), regions.count, 0)
+        what = "RX, the squared Mahalanobis distance, of the input enhanced by both branches (readout sum)"
+        return Explanation(background, contributions.sum(1), np.zeros(regions.count), contributions, what)
 
     def scene(self, cube, progress=None):
         """What the features need to know about the whole scene: its scale, and the context of the spatial branch. Two passes."""

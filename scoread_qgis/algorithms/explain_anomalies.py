@@ -1,0 +1,76 @@
+"""Explain anomalies: why a model finds some places anomalous, as a report and a table."""
+
+from qgis.core import (
+    QgsProcessing,
+    QgsProcessingOutputNumber,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterFileDestination,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterLayer,
+)
+
+from .base import Algorithm
+from .inputs import BANDS, DEVICE, DEVICE_HELP, INPUT, bands_parameter, device_parameter, raster_source, region_source
+
+MODEL, REGIONS, TOP, REPORT, TABLE, SPECTRA, COUNT = "MODEL", "REGIONS", "TOP", "REPORT", "TABLE", "SPECTRA", "COUNT"
+
+
+class ExplainAnomalies(Algorithm):
+    NAME = "explain_anomalies"
+    TITLE = "Explain anomalies"
+    GROUP = "Anomaly maps"
+    TAGS = ("report", "spectrum", "bands", "evidence", "why")
+    HELP = (
+        "Shows why a model finds some places anomalous: their mean spectrum against the background spectrum that the model expected there, the bands "
+        "that contribute most to the anomaly value, and the most similar spectrum elsewhere in the scene. Takes the regions of Extract anomalies, or any "
+        "polygons or points."
+    )
+
+    def declare(self):
+        self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "The scene in which the anomalies were found.")
+        self.add(
+            QgsProcessingParameterFile(MODEL, "Model", extension="pt"), "The model that found them: file made by Train SGM or Train FERS."
+        )
+        self.add(
+            QgsProcessingParameterFeatureSource(
+                REGIONS, "Regions", [QgsProcessing.SourceType.TypeVectorPolygon, QgsProcessing.SourceType.TypeVectorPoint]
+            ),
+            "Polygons or points to explain. Fields id and rank, as Extract anomalies writes them, name and order the regions.",
+        )
+        self.add(bands_parameter(INPUT), "Bands to choose from. Unset: those of the model, by wavelength where known, else by number.")
+        self.add(
+            QgsProcessingParameterNumber(TOP, "Regions to explain at most", defaultValue=20, minValue=1, maxValue=500),
+            "How many regions are explained, those of the highest rank.",
+        )
+        self.add(device_parameter(), DEVICE_HELP)
+        self.add(
+            QgsProcessingParameterFileDestination(REPORT, "Report", "HTML files (*.html)", optional=True),
+            "A page with a map of the regions, and the spectra and numbers of each. Opens in any browser, without network.",
+        )
+        self.add(
+            QgsProcessingParameterFileDestination(TABLE, "Table of regions", "CSV files (*.csv)", optional=True, createByDefault=False),
+            "A line for each region: place, anomaly value, bands that contribute most, most similar spectrum.",
+        )
+        self.add(
+            QgsProcessingParameterFileDestination(SPECTRA, "Table of spectra", "CSV files (*.csv)", optional=True, createByDefault=False),
+            "A line for each region and band: observed and expected background spectrum, difference, contribution.",
+        )
+        self.addOutput(QgsProcessingOutputNumber(COUNT, "Number of regions explained"))
+
+    def read(self, parameters, context):
+        self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
+        self.model = self.parameterAsFile(parameters, MODEL, context)
+        self.regions = region_source(self.parameterAsSource(parameters, REGIONS, context), "The regions")
+        self.bands = self.parameterAsInts(parameters, BANDS, context)
+        self.top = self.parameterAsInt(parameters, TOP, context)
+        self.device = self.parameterAsEnumString(parameters, DEVICE, context)
+        self.files = {name: self.parameterAsFileOutput(parameters, name, context) for name in (REPORT, TABLE, SPECTRA)}
+
+    def work(self, run):
+        from ..workflows.explain import explain_anomalies
+
+        files = {name: path for name, path in self.files.items() if path}
+        wanted = {name.lower(): path for name, path in files.items()}
+        count = explain_anomalies(self.scene, self.model, self.regions, run, top=self.top, bands=self.bands, device=self.device, **wanted)
+        return {COUNT: count, **files}

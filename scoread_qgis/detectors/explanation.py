@@ -1,0 +1,142 @@
+"""Why a detector finds a place anomalous: the spectrum it expected there, and the share of each band in the anomaly value."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..progress import Progress
+
+PATH_STEPS = 32
+MARGIN = 3  # pixels around a region in which the same object may go on, so that nothing there counts as elsewhere
+CHUNK = 8192  # pixels that are compared at a time
+
+
+@dataclass
+class RegionSpectra:
+    """What is seen in some regions.
+
+    pixels: (regions,) valid pixels of each. mean: (regions, bands) float64, NaN where a region has no valid pixel. centres: (regions, 2) mean row and column.
+    boxes: (regions, 4) first and last row, first and last column. rest: (bands,) mean of all other valid pixels.
+    """
+
+    pixels: np.ndarray
+    mean: np.ndarray
+    centres: np.ndarray
+    boxes: np.ndarray
+    rest: np.ndarray
+
+    def of(self, chosen):
+        """The regions at the indices `chosen` alone."""
+        return RegionSpectra(self.pixels[chosen], self.mean[chosen], self.centres[chosen], self.boxes[chosen], self.rest)
+
+
+@dataclass
+class Similar:
+    """The most similar spectrum elsewhere, for each of some spectra.
+
+    positions: (n, 2) int row and column, (-1, -1) where there is none. spectra: (n, bands). angles: (n,) spectral angle in degrees.
+    """
+
+    positions: np.ndarray
+    spectra: np.ndarray
+    angles: np.ndarray
+
+
+@dataclass
+class Explanation:
+    """What a detector says of some spectra.
+
+    background: (n, bands) the background spectra that it expected. scores: (n,) anomaly values. background_scores: (n,) those of the background
+    spectra. contributions: (n, bands) share of each band in the difference: scores = background_scores + contributions.sum(1).
+    what: what the anomaly value is.
+    """
+
+    background: np.ndarray
+    scores: np.ndarray
+    background_scores: np.ndarray
+    contributions: np.ndarray
+    what: str
+
+
+def region_spectra(cube, regions, progress=None):
+    """`RegionSpectra` of some regions, in one pass over the cube.
+
+    regions: an object with their `count` and `labels(first, last)`: the number of the region of each pixel of rows first..last-1, (rows, columns) int,
+    from 1, and 0 where there is none, as `scenes.mask.RegionLabels` has them.
+    """
+    pixels, sums, places = np.zeros(regions.count), np.zeros((regions.count, cube.bands)), np.zeros((regions.count, 2))
+    boxes = np.tile([np.inf, -np.inf], (regions.count, 2))
+    rest, others = np.zeros(cube.bands), 0
+    for block in cube.blocks(0, progress, "spectra of the regions"):
+        labels = np.where(block.valid, regions.labels(block.row, block.row + block.rows), 0)
+        everything = block.values.sum(axis=(0, 1), dtype=np.float64)  # 0 where not valid
+        rows, columns = np.nonzero(labels)
+        chosen, spectra = labels[rows, columns] - 1, block.values[rows, columns].astype(np.float64)
+        np.add.at(sums, chosen, spectra)
+        pixels += np.bincount(chosen, minlength=regions.count)
+        for axis, place in enumerate((rows + block.row, columns)):
+            places[:, axis] += np.bincount(chosen, place, regions.count)
+            np.minimum.at(boxes[:, 2 * axis], chosen, place)
+            np.maximum.at(boxes[:, 2 * axis + 1], chosen, place)
+        rest += everything - spectra.sum(0)
+        others += np.count_nonzero(block.valid) - len(chosen)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return RegionSpectra(pixels.astype(int), sums / pixels[:, None], places / pixels[:, None], boxes, rest / others)
+
+
+def path_contributions(score, start, end, steps=PATH_STEPS):
+    """Share of each band in score(end) - score(start): integrated gradients along the straight line between two spectra.
+
+    Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017. In each step of the line the gradient in its middle
+    says how the bands share in what the score gains there; what a gradient misses of that is shared out in proportion, so that the sum is exact.
+
+    score: function (n, bands) tensor -> (n,), differentiable. start, end: (n, bands) tensors. Returns contributions (n, bands), score(start), score(end).
+    """
+    step = (end - start) / steps
+    contributions, before = torch.zeros_like(start), None
+    for number in range(steps + 1):
+        with torch.no_grad():
+            after = score(start + number * step)
+        if number == 0:
+            first = before = after
+            continue
+        middle = (start + (number - 0.5) * step).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(score(middle).sum(), middle)
+        part = torch.nan_to_num(gradient) * step
+        size = part.abs()
+        share = torch.where(size.sum(1, keepdim=True) > 0, size / size.sum(1, keepdim=True).clamp(min=1e-30), 1 / size.shape[1])
+        contributions += part + (after - before - part.sum(1))[:, None] * share
+        before = after
+    return contributions, first, before
+
+
+def most_similar(cube, spectra, boxes, progress=None):
+    """`Similar`: the most similar spectrum elsewhere in the cube, for each of some spectra (n, bands).
+
+    boxes: (n, 4) first and last row, first and last column of the region of each; pixels within 3 of it do not count. Similar is what has a
+    small spectral angle (Kruse et al., "The spectral image processing system (SIPS)", Remote Sensing of Environment 1993). One pass over the cube.
+    """
+    progress = progress or Progress()
+    wanted = torch.nn.functional.normalize(torch.as_tensor(spectra, dtype=torch.float32), dim=1)
+    best = torch.full((len(spectra),), -2.0)
+    positions, found = np.full((len(spectra), 2), -1), np.full(np.shape(spectra), np.nan)
+    for block in cube.blocks():
+        rows, columns = np.nonzero(block.valid)
+        for first in range(0, len(rows), CHUNK):
+            progress(block.row / cube.rows, f"similar spectra, row {block.row + 1} of {cube.rows}")
+            row, column = rows[first : first + CHUNK], columns[first : first + CHUNK]
+            seen = torch.from_numpy(block.values[row, column])
+            cosine = wanted @ torch.nn.functional.normalize(seen, dim=1).T
+            place = row + block.row
+            for index, (top, bottom, left, right) in enumerate(boxes):
+                near = (place >= top - MARGIN) & (place <= bottom + MARGIN) & (column >= left - MARGIN) & (column <= right + MARGIN)
+                if near.any():
+                    cosine[index, torch.from_numpy(near)] = -2.0
+            highest, where = cosine.max(1)
+            for index in torch.nonzero(highest > best)[:, 0].tolist():
+                best[index], at = highest[index], int(where[index])
+                positions[index], found[index] = (place[at], column[at]), seen[at]
+    progress(1.0, "similar spectra found")
+    angles = np.degrees(np.arccos(np.clip(best.numpy(), -1, 1)))
+    return Similar(positions, found, np.where(positions[:, 0] >= 0, angles, np.nan))

@@ -1,0 +1,131 @@
+"""The report of Explain anomalies: where each place lies, its spectrum against the expected background, and what the bands contribute."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .figures import ANOMALY, BACKGROUND, COLOURS, draw
+from .page import Page
+
+TOP_BANDS = 10
+NO_GAP = 3  # bands whose distance is more than so many times the median one are not joined by a line
+
+
+@dataclass
+class RegionReasons:
+    """Why a region is anomalous.
+
+    rank, id, pixels: of the region. position: mean row and column; place: the same in map coordinates. observed, background, contributions, similar:
+    (bands,) spectra and shares as in `detectors.explanation`. score = background_score + the sum of contributions. what: what the score is.
+    similar_place: map coordinates of the most similar spectrum elsewhere, or None; similar_angle: spectral angle to it in degrees.
+    """
+
+    rank: int
+    id: object
+    pixels: int
+    position: np.ndarray
+    place: np.ndarray
+    observed: np.ndarray
+    background: np.ndarray
+    score: float
+    background_score: float
+    contributions: np.ndarray
+    what: str
+    similar: np.ndarray
+    similar_place: np.ndarray
+    similar_angle: float
+
+    def top_bands(self, count):
+        """Indices of the `count` bands that contribute most, in falling order, of those that contribute to an anomaly."""
+        order = np.argsort(-self.contributions)[:count]
+        return [int(band) for band in order if self.contributions[band] > 0]
+
+
+def explanation_page(scene, model, reasons, left_out, names, wavelengths, picture):
+    """A `Page` on some regions.
+
+    scene, model: names. reasons: `RegionReasons` by rank. left_out: how many regions are not explained. names: of the bands. wavelengths: (bands,) nm
+    or None. picture: ((h, w, 3) picture of the scene, its rows, its columns).
+    """
+    page = Page(f"Anomalies of {scene}, explained", f"By the model {model}. Regions are in the order of their rank.")
+    if left_out:
+        page.note(f"Not explained here, since they rank lower or hold no valid pixel: {left_out} more of the regions.")
+    if not reasons:
+        page.note("There was no region to explain.")
+        return page
+    page.table(
+        [
+            [r.rank, r.id, *map(_coordinate, r.place), r.pixels, r.score, r.background_score, ", ".join(names[b] for b in r.top_bands(3))]
+            for r in reasons
+        ],
+        ["rank", "id", "x", "y", "pixels", "anomaly value", "of the expected background", "bands that contribute most"],
+    )
+    page.paragraph(
+        f"The anomaly value is that of a region's mean spectrum: {reasons[0].what}. It is the anomaly value of the expected background spectrum plus "
+        "the contributions of all bands."
+    )
+    page.figure(draw(lambda figure: _map(figure, reasons, *picture), 8, 5), "The scene with the regions, by rank.")
+    for region in reasons:
+        page.heading(f"Rank {region.rank}: region {region.id}")
+        similar = "there is none"
+        if region.similar_place is not None:
+            similar = f"at {', '.join(map(_coordinate, region.similar_place))}, spectral angle {region.similar_angle:.2f}°"
+        page.table([
+            ["place", ", ".join(map(_coordinate, region.place))],
+            ["pixels", region.pixels],
+            ["anomaly value", region.score],
+            ["of the expected background", region.background_score],
+            ["sum of the contributions", float(region.contributions.sum())],
+            ["most similar spectrum elsewhere", similar],
+        ])  # fmt: skip
+        page.figure(
+            draw(lambda figure, r=region: _spectra(figure, r, wavelengths), 8, 5),
+            "Observed mean spectrum, the background spectrum that the model expected, and the most similar spectrum elsewhere; their difference; what each band contributes.",
+        )
+        page.table([[names[b], float(region.observed[b]), float(region.background[b]), float(region.observed[b] - region.background[b]), float(region.contributions[b])]
+                    for b in region.top_bands(TOP_BANDS)], ["band", "observed", "expected", "difference", "contribution"])  # fmt: skip
+    return page
+
+
+def _coordinate(value):
+    return f"{value:.6f}" if abs(value) < 1000 else f"{value:.1f}"
+
+
+def _map(figure, reasons, picture, rows, columns):
+    axes = figure.add_subplot()
+    axes.imshow(picture, extent=(-0.5, columns - 0.5, rows - 0.5, -0.5), interpolation="nearest")
+    for region in reasons:
+        row, column = region.position
+        axes.plot(column, row, "o", ms=11, mfc="none", mec="#ffffff", mew=2.6)
+        axes.plot(column, row, "o", ms=11, mfc="none", mec=ANOMALY, mew=1.4)
+        axes.annotate(
+            str(region.rank), (column, row), (7, 5), textcoords="offset points", fontsize=9, color="#000000",
+            bbox={"facecolor": "#ffffff", "alpha": 0.75, "pad": 1, "lw": 0},
+        )  # fmt: skip
+    axes.set_xlabel("column")
+    axes.set_ylabel("row")
+
+
+def _spectra(figure, region, wavelengths):
+    above, middle, below = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.3, 1.6)})
+    x = np.arange(1, len(region.observed) + 1) if wavelengths is None else np.asarray(wavelengths)
+    order = np.argsort(x)
+
+    def line(axes, values, **style):
+        gaps = np.diff(x[order])
+        breaks = np.flatnonzero(gaps > NO_GAP * np.median(gaps)) + 1  # such as the water vapour bands that are left out
+        axes.plot(np.insert(x[order].astype(float), breaks, np.nan), np.insert(values[order].astype(float), breaks, np.nan), **style)
+
+    line(above, region.observed, color=ANOMALY, lw=1.6, label="observed")
+    line(above, region.background, color=BACKGROUND, lw=1.4, label="expected background")
+    if region.similar_place is not None:
+        line(above, region.similar, color=COLOURS[2], lw=1, ls="--", label=f"most similar elsewhere ({region.similar_angle:.1f}°)")
+    above.set_ylabel("value")
+    above.legend(frameon=False, fontsize=8)
+    middle.axhline(0, color="#888888", lw=0.7)
+    line(middle, region.observed - region.background, color=COLOURS[6], lw=1.1)
+    middle.set_ylabel("difference")
+    below.axhline(0, color="#888888", lw=0.7)
+    below.bar(x, region.contributions, np.median(np.diff(x[order])), color=np.where(region.contributions > 0, ANOMALY, BACKGROUND))
+    below.set_ylabel("contribution")
+    below.set_xlabel("band" if wavelengths is None else "wavelength (nm)")

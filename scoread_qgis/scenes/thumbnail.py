@@ -1,0 +1,43 @@
+"""Small pictures of scenes and maps, for reports."""
+
+import numpy as np
+from osgeo import gdal
+
+LONGEST = 500  # pixels of the longer side
+RED_GREEN_BLUE = (650.0, 550.0, 460.0)  # nm
+_STRETCH = (2, 98)  # percentiles that become black and white
+
+
+def false_colour(raster):
+    """A picture of a `RasterFile`, (rows, columns, 3) uint8: red, green and blue where the wavelengths are known, else bands far from each other."""
+    numbers = np.flatnonzero(raster.table.good) + 1
+    wavelengths = raster.table.wavelengths[numbers - 1]
+    if np.isnan(wavelengths).any():
+        chosen = [numbers[round(place * (len(numbers) - 1))] for place in (5 / 6, 1 / 2, 1 / 6)]
+    else:
+        chosen = [numbers[int(np.abs(wavelengths - wanted).argmin())] for wanted in RED_GREEN_BLUE]
+    channels = [_thinned(raster.dataset.GetRasterBand(int(number))) for number in chosen]
+    return np.stack([_stretched(channel) for channel in channels], axis=-1)
+
+
+def map_picture(path):
+    """The first band of a raster, thinned, (rows, columns) float32, NaN where there is no value."""
+    dataset = gdal.OpenEx(str(path), gdal.OF_RASTER | gdal.OF_READONLY)
+    return _thinned(dataset.GetRasterBand(1))
+
+
+def _thinned(band):
+    shrink = min(1.0, LONGEST / max(band.XSize, band.YSize))
+    columns, rows = max(1, round(band.XSize * shrink)), max(1, round(band.YSize * shrink))
+    values = band.ReadAsArray(buf_xsize=columns, buf_ysize=rows).astype(np.float32)
+    nodata = band.GetNoDataValue()
+    return values if nodata is None else np.where(values == np.float32(nodata), np.nan, values)
+
+
+def _stretched(values):
+    known = values[np.isfinite(values)]
+    if known.size == 0:
+        return np.zeros(values.shape, np.uint8)
+    low, high = np.percentile(known, _STRETCH)
+    scaled = np.nan_to_num((values - low) / max(high - low, 1e-30), nan=1.0, posinf=1.0, neginf=0.0)
+    return np.clip(255 * scaled, 0, 255).astype(np.uint8)

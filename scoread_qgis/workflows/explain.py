@@ -1,0 +1,128 @@
+"""Explanation: from a model and the places that it found to the reasons."""
+
+import numpy as np
+
+from ..detectors.device import pick_device
+from ..detectors.explanation import most_similar, region_spectra
+from ..detectors.model_file import Model
+from ..reports.explanation import RegionReasons, explanation_page
+from ..scenes.mask import RegionLabels
+from ..scenes.thumbnail import false_colour
+from .outputs import check_writable, write_table
+from .sources import fitting_cube
+
+TOP_BANDS = 5
+
+
+def explain_anomalies(scene, model, regions, run, report=None, table=None, spectra=None, top=20, bands=(), device="auto"):
+    """Explain why a model finds some places anomalous. Returns how many regions were explained.
+
+    scene: `RasterSource`. model: model file. regions: `RegionSource`. report: .html file, table: .csv file with a line for each region, spectra: .csv
+    file with a line for each region and band; any of them None. top: how many regions, those of the highest rank. bands, device: as for `detect_anomalies`.
+    Regions without a rank are ranked by the anomaly value of their mean spectrum. Raises ValueError with the remedy for what does not fit.
+    """
+    for path, suffix in ((report, ".html"), (table, ".csv"), (spectra, ".csv")):
+        if path:
+            check_writable(path, suffix)
+    if not regions.shapes:
+        run.log(f"{regions.name} holds no regions: there is nothing to explain.")
+    elif len(regions.shapes) > top:
+        run.log(f"{regions.name} holds {len(regions.shapes)} regions; the first {top} are explained.")
+    device, chosen = pick_device(device), regions.first(top)
+    run.progress(0.0, "reading the model")
+    kept = Model.load(model, device)
+    cube = fitting_cube(scene, kept, bands, None, run.part(0.0, 0.1))
+    reasons = _reasons(cube, kept.detector, chosen, run.part(0.1, 0.95)) if chosen.shapes else []
+    names = [f"band {n}" for n in cube.numbers] if cube.wavelengths is None else [f"{w:.0f} nm" for w in cube.wavelengths]
+    if table:
+        write_table(table, *_table(reasons, names))
+    if spectra:
+        write_table(spectra, *_spectra(reasons, names))
+    if report:
+        left_out = len(regions.shapes) - len(reasons)
+        scene_picture = (false_colour(cube.raster), cube.rows, cube.columns)
+        page = explanation_page(cube.raster.name, model, reasons, left_out, names, cube.wavelengths, scene_picture)
+        page.versions(run.versions())
+        page.write(report)
+    run.progress(1.0, f"{len(reasons)} regions explained")
+    return len(reasons)
+
+
+def _reasons(cube, detector, regions, run):
+    """`RegionReasons` of the regions that have valid pixels, by rank."""
+    labels = RegionLabels(cube.raster, regions.shapes, regions.crs)
+    seen = region_spectra(cube, labels, run.progress.part(0.0, 0.25))
+    if not seen.pixels.all():
+        empty = ", ".join(str(regions.ids[i]) for i in np.flatnonzero(seen.pixels == 0))
+        run.log(
+            f"{regions.name}: left out, since they hold no valid pixel of {cube.raster.name} (or lie under a higher-ranked region): {empty}."
+        )
+    if not seen.pixels.any():
+        raise ValueError(
+            f"No region of {regions.name} holds a valid pixel of {cube.raster.name}. Check that both lie in the same place and that the CRS is right."
+        )
+    kept = np.flatnonzero(seen.pixels)
+    labels.keep(seen.pixels > 0)
+    seen = seen.of(kept)
+    explanation = detector.explain(cube, labels, seen, run.progress.part(0.25, 0.75))
+    run.log(f"Anomaly value: {explanation.what}.")
+    similar = most_similar(cube, seen.mean, seen.boxes, run.progress.part(0.75, 1.0))
+    ranks = [regions.ranks[i] for i in kept]
+    order = np.argsort(-explanation.scores if None in ranks else ranks, kind="stable")
+    places, similar_places = cube.map_positions(seen.centres), cube.map_positions(similar.positions)
+    return [
+        RegionReasons(
+            rank=number + 1 if None in ranks else ranks[i],
+            id=regions.ids[kept[i]],
+            pixels=int(seen.pixels[i]),
+            position=seen.centres[i],
+            place=places[i],
+            observed=seen.mean[i],
+            background=explanation.background[i],
+            score=float(explanation.scores[i]),
+            background_score=float(explanation.background_scores[i]),
+            contributions=explanation.contributions[i],
+            what=explanation.what,
+            similar=similar.spectra[i],
+            similar_place=similar_places[i] if similar.positions[i, 0] >= 0 else None,
+            similar_angle=float(similar.angles[i]),
+        )
+        for number, i in enumerate(order)
+    ]
+
+
+def _table(reasons, names):
+    """Header and a row for each region."""
+    header = ["rank", "id", "x", "y", "pixels", "score", "background_score", "contributions"]
+    header += [column for n in range(1, TOP_BANDS + 1) for column in (f"band_{n}", f"contribution_{n}")]
+    header += ["similar_x", "similar_y", "similar_angle_degrees"]
+    rows = []
+    for region in reasons:
+        top = [cell for band in region.top_bands(TOP_BANDS) for cell in (names[band], region.contributions[band])]
+        top += [""] * (2 * TOP_BANDS - len(top))
+        similar = ["", "", ""] if region.similar_place is None else [*region.similar_place, region.similar_angle]
+        rows.append(
+            [
+                region.rank,
+                region.id,
+                *region.place,
+                region.pixels,
+                region.score,
+                region.background_score,
+                region.contributions.sum(),
+                *top,
+                *similar,
+            ]
+        )
+    return header, rows
+
+
+def _spectra(reasons, names):
+    """Header and a row for each region and band."""
+    columns = ("observed", "background", "contributions", "similar")
+    header = ["rank", "id", "band", "observed", "background", "difference", "contribution", "similar"]
+    rows = []
+    for region in reasons:
+        for name, observed, background, contribution, similar in zip(names, *(getattr(region, column) for column in columns)):
+            rows.append([region.rank, region.id, name, observed, background, observed - background, contribution, similar])
+    return header, rows
