@@ -70,6 +70,7 @@ def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
     if table:
         write_table(table, *_table(names, evaluations, survey))
     if report:
+        run.progress(0.98, "writing the report")
         from ..reports.evaluation import write_report
 
         write_report(report, names, truth.name, evaluations, survey, seed, run.versions())
