@@ -69,7 +69,7 @@ class TestMetadata:
         assert {a.helpUrl().split("#")[1] for a in documented(provider)} == headings
 
     def test_group_ids_are_lower_case(self, provider):
-        assert {a.groupId() for a in provider.algorithms() if a.groupId()} <= {"anomaly_detection", "scenes", ""}
+        assert {a.groupId() for a in provider.algorithms() if a.groupId()} <= {"anomaly_detection", "anomaly_maps", "scenes", ""}
 
 
 class TestSampleScene:

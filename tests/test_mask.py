@@ -69,6 +69,16 @@ def test_raster_without_georeference_lies_on_the_scene(tmp_path):
     np.testing.assert_array_equal(Mask.from_raster(scene, str(tmp_path / "mask.tif")).read(0, 20), EXPECTED)
 
 
+def test_nodata_is_outside(scene, tmp_path):
+    values = np.where(EXPECTED, 3, 7).astype(np.uint8)
+    write_scene(tmp_path / "here.tif", values, (500000, 10, 0, 5800000, 0, -10), wkt(32633), nodata=7)
+    np.testing.assert_array_equal(Mask.from_raster(scene, str(tmp_path / "here.tif")).read(0, 20), EXPECTED)
+    write_scene(tmp_path / "scene.tif", np.random.default_rng(0).random((20, 30, 2)).astype(np.float32))
+    write_scene(tmp_path / "nowhere.tif", values, nodata=7)
+    read = Mask.from_raster(RasterFile(str(tmp_path / "scene.tif")), str(tmp_path / "nowhere.tif")).read(0, 20)
+    np.testing.assert_array_equal(read, EXPECTED)
+
+
 def test_a_mask_elsewhere_is_an_error(scene, tmp_path):
     with pytest.raises(ValueError, match="The mask fields does not touch my scene. Check that"):
         Mask.from_polygons(scene, [box(0, 0, 10, 10).ExportToWkb()], wkt(32633), "fields")

@@ -49,7 +49,10 @@ def write_report(path, names, truth, evaluations, survey, seed, versions):
         page.note(f"{'; '.join(sampled)}.")
     page.heading("Measures")
     page.paragraph("In brackets the 95 % interval. All maps over the same pixels: those that every map scores and the truth covers.")
-    page.table([[label, *(_cell(each, measure) for each in evaluations)] for measure, label in MEASURES.items()], ["", *names])
+    page.table(
+        [[label.replace(" ", "\u00a0"), *(_cell(each, measure) for each in evaluations)] for measure, label in MEASURES.items()],
+        ["", *names],
+    )
     if len(names) > 1 and evaluations[0].intervals:
         page.heading(f"Differences from {names[0]}", 3)
         page.paragraph(
@@ -61,8 +64,8 @@ def write_report(path, names, truth, evaluations, survey, seed, versions):
         )  # fmt: skip
     page.heading("ROC curves")
     page.figure(
-        draw(lambda figure: _plot_roc(figure, names, evaluations, survey.background), 8.0, 4.2),
-        "Detection rate over false-alarm rate (logarithmic). Left of one false alarm in the whole background there is nothing to see.",
+        draw(lambda figure: _plot_roc(figure, names, evaluations, survey.drawn[1]), 8.0, 4.2),
+        "Detection rate over false-alarm rate (logarithmic). The left end is about one false alarm among the evaluated pixels.",
     )
     page.heading("Separability")
     page.table(
@@ -124,7 +127,7 @@ def _label(name):
 
 def _plot_roc(figure, names, evaluations, background):
     axes = figure.add_subplot()
-    left = 10 ** np.floor(-np.log10(background))
+    left = min(10 ** np.floor(-np.log10(background)), 0.1)
     for index, (name, each) in enumerate(zip(names, evaluations)):
         alarms = np.maximum(each.false_alarms, left)
         # Evenly along the drawn line, with both ends.

@@ -11,8 +11,9 @@ from ..scenes.score_map import ScoreMap
 from ..scenes.truth import Truth
 from .outputs import check_writable, write_table
 
-# Pixels of each class that are kept in memory; of more, a sample of that many.
+# Pixels of each class that are evaluated at most; of more, a sample of that many.
 LIMIT = 2_000_000
+_BYTES = 160  # that the evaluation takes for each of them, measured
 _THUMBNAIL = 300  # pixels along the longer side
 
 
@@ -22,7 +23,7 @@ def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
     maps: `RasterSource`s on one grid. truth: `MaskSource`, polygons around anomalies or a raster with anything but 0 on them, brought to the grid
     by nearest neighbour; where a raster has no data, nothing is evaluated. report: file (.html) or None. table: file (.csv) or None, one row a map.
     All maps are evaluated over the same pixels: those that all of them score and the truth knows. seed: of the sample, where there are more than
-    `LIMIT` pixels of a class, and of the bootstrap. Raises ValueError with the remedy for what does not fit.
+    `LIMIT` pixels of a class or the memory holds fewer, and of the bootstrap. Raises ValueError with the remedy for what does not fit.
     """
     for path, suffix in ((report, ".html"), (table, ".csv")):
         if path:
@@ -38,11 +39,12 @@ def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
     cube = _Evaluated(opened, _aligned_truth(truth, opened[0], run))
     survey = _Survey.of(cube, run.progress.part(0.0, 0.3))
     _check(survey, cube, truth, run)
+    limit = min(LIMIT, run.memory // (_BYTES + 8 * len(maps)))
     drawn = []
     for index, (kind, label) in enumerate(((True, "anomalies"), (False, "background"))):
         cube.kind = kind
         positions, (values,) = cube.sample(
-            LIMIT, seed, lambda block, rows, columns: (block.values[rows, columns],), progress=run.progress.part(0.3 + 0.2 * index, 0.5 + 0.2 * index),
+            limit, seed, lambda block, rows, columns: (block.values[rows, columns],), progress=run.progress.part(0.3 + 0.2 * index, 0.5 + 0.2 * index),
             message=f"reading the {label}",
         )  # fmt: skip
         drawn.append((positions, values))
@@ -68,6 +70,7 @@ def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
     if table:
         write_table(table, *_table(names, evaluations, survey))
     if report:
+        run.progress(0.98, "writing the report")
         from ..reports.evaluation import write_report
 
         write_report(report, names, truth.name, evaluations, survey, seed, run.versions())
