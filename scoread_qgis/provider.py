@@ -10,6 +10,7 @@ from .algorithms.detect_anomalies import DetectAnomalies
 from .algorithms.detect_rx import DetectRX
 from .algorithms.import_matlab import ImportMatlab
 from .algorithms.sample_scene import SampleScene
+from .algorithms.threshold_anomalies import ThresholdAnomalies
 from .algorithms.train_fers import TrainFERS
 from .algorithms.train_sgm import TrainSGM
 from .settings import MEMORY_SETTING
@@ -34,6 +35,9 @@ class ScoreadProvider(QgsProcessingProvider):
     def supportedOutputRasterLayerExtensions(self):
         return ["tif"]
 
+    def supportedOutputVectorLayerExtensions(self):
+        return ["gpkg"]
+
     def load(self):
         ProcessingConfig.settingIcons[self.name()] = self.icon()
         ProcessingConfig.addSetting(
@@ -47,7 +51,7 @@ class ScoreadProvider(QgsProcessingProvider):
         ProcessingConfig.removeSetting(MEMORY_SETTING)
 
     def loadAlgorithms(self):
-        for algorithm in (TrainSGM, DetectAnomalies, DetectRX, TrainFERS, ImportMatlab, SampleScene):
+        for algorithm in (TrainSGM, DetectAnomalies, DetectRX, ThresholdAnomalies, TrainFERS, ImportMatlab, SampleScene):
             self.addAlgorithm(algorithm())
         for path in sorted((PLUGIN_FOLDER / "resources" / "models").glob("*.model3")):
             model = DesignerModel()

@@ -28,8 +28,9 @@ def imports(path):
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("detectors", {"qgis", "osgeo", "processing", ".algorithms", ".workflows", ".scenes"}),
-        ("scenes", {"qgis", "torch", "processing", ".algorithms", ".workflows", ".detectors"}),
+        ("detectors", {"qgis", "osgeo", "processing", ".algorithms", ".workflows", ".scenes", ".decisions"}),
+        ("scenes", {"qgis", "torch", "processing", ".algorithms", ".workflows", ".detectors", ".decisions"}),
+        ("decisions", {"qgis", "torch", "osgeo", "processing", ".algorithms", ".workflows", ".scenes", ".detectors"}),
         ("workflows", {"qgis", "processing", ".algorithms"}),
     ],
 )
