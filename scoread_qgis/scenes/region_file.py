@@ -10,6 +10,8 @@ from ..progress import Cancelled, Progress
 
 # Where a map has no georeference, QGIS draws its rows downwards from 0.
 _PIXELS = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+# Without a CRS, GeoPackages would call the coordinates degrees.
+_NO_CRS = 'LOCAL_CS["Undefined Cartesian SRS",UNIT["unknown",1],AXIS["X",EAST],AXIS["Y",NORTH]]'
 _FIELDS = {
     "rank": ogr.OFTInteger, "area": ogr.OFTReal, "pixels": ogr.OFTInteger64, "peak": ogr.OFTReal, "mean": ogr.OFTReal, "p_value": ogr.OFTReal,
     "x": ogr.OFTReal, "y": ogr.OFTReal,
@@ -121,22 +123,25 @@ def write_regions(path, labels, regions, p_values, progress=None):
 
 def _fill(path, name, crs, polygons, numbers, progress):
     dataset = gdal.GetDriverByName("GPKG").Create(path, 0, 0, 0, gdal.GDT_Unknown)
-    reference = osr.SpatialReference(crs) if crs else None
-    layer = dataset.CreateLayer(name, reference, ogr.wkbMultiPolygon, ["FID=id", "GEOMETRY_NAME=geom"])
+    layer = dataset.CreateLayer(name, osr.SpatialReference(crs or _NO_CRS), ogr.wkbMultiPolygon, ["FID=id", "GEOMETRY_NAME=geom"])
     for field, kind in _FIELDS.items():
         layer.CreateField(ogr.FieldDefn(field, kind))
     columns = [(field, values.tolist()) for field, values in numbers.items()]
-    count = len(columns[0][1])
-    dataset.StartTransaction()
-    for index in range(count):
-        if index % 1000 == 0:
-            progress(index / count, f"writing region {index + 1} of {count}")
-        feature = ogr.Feature(layer.GetLayerDefn())
-        feature.SetFID(index + 1)
-        for field, values in columns:
-            if values[index] == values[index]:  # not NaN, which is left unset
-                feature.SetField(field, values[index])
-        feature.SetGeometryDirectly(polygons[index + 1])
-        layer.CreateFeature(feature)
-    dataset.CommitTransaction()
-    del layer, dataset
+    count, feature = len(columns[0][1]), None
+    try:
+        dataset.StartTransaction()
+        for index in range(count):
+            if index % 1000 == 0:
+                progress(index / count, f"writing region {index + 1} of {count}")
+            feature = ogr.Feature(layer.GetLayerDefn())
+            feature.SetFID(index + 1)
+            for field, values in columns:
+                if values[index] == values[index]:  # not NaN, which is left unset
+                    feature.SetField(field, values[index])
+            feature.SetGeometry(polygons[index + 1])
+            layer.CreateFeature(feature)
+        dataset.CommitTransaction()
+    finally:  # in this order, and before the file is moved or removed
+        feature = None
+        layer = None
+        dataset = None
