@@ -12,6 +12,7 @@ from .algorithms.evaluate_anomalies import EvaluateAnomalies
 from .algorithms.explain_anomalies import ExplainAnomalies
 from .algorithms.import_matlab import ImportMatlab
 from .algorithms.sample_scene import SampleScene
+from .algorithms.threshold_anomalies import ThresholdAnomalies
 from .algorithms.train_fers import TrainFERS
 from .algorithms.train_sgm import TrainSGM
 from .settings import MEMORY_SETTING
@@ -21,6 +22,7 @@ ALGORITHMS = (
     DetectAnomalies,
     DetectRX,
     TrainFERS,
+    ThresholdAnomalies,
     ExplainAnomalies,
     EvaluateAnomalies,
     ImportMatlab,
@@ -45,6 +47,9 @@ class ScoreadProvider(QgsProcessingProvider):
 
     def supportedOutputRasterLayerExtensions(self):
         return ["tif"]
+
+    def supportedOutputVectorLayerExtensions(self):
+        return ["gpkg"]
 
     def load(self):
         ProcessingConfig.settingIcons[self.name()] = self.icon()

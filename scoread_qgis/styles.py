@@ -1,15 +1,35 @@
-"""How an anomaly map looks: dark and transparent where nothing is odd, bright where the few highest scores are, numbers in the legend."""
+"""How results look.
+
+Anomaly maps: dark and transparent where nothing is odd, bright where the few highest scores are, numbers in the legend. Regions: outlines, the
+brightest and last drawn where the peaks are highest.
+"""
 
 import os
 
 import numpy as np
 from osgeo import gdal
-from qgis.core import QgsColorRampShader, QgsRasterLayer, QgsRasterShader, QgsSingleBandPseudoColorRenderer, QgsStyle
+from qgis.core import (
+    QgsColorRampShader,
+    QgsFeatureRequest,
+    QgsFillSymbol,
+    QgsGraduatedSymbolRenderer,
+    QgsRasterLayer,
+    QgsRasterShader,
+    QgsRendererRange,
+    QgsSimpleFillSymbolLayer,
+    QgsSingleBandPseudoColorRenderer,
+    QgsStyle,
+    QgsVectorLayer,
+)
+from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QColor
 
 # Colours go to these shares of the pixels: half of a scene is background beyond doubt, anomalies are the last per cent and less.
 _SHARES = (0.5, 0.9, 0.97, 0.99, 0.997, 0.999, 1.0)
 _OPACITIES = (0, 110, 190, 235, 255, 255, 255)
+# Last rank of a class of regions, colour and width in mm of its outlines: none of the colours is in the map below.
+_RANKS = ((5, "#00ffff", 0.7), (20, "#2fb8ff", 0.55), (100, "#3f86ff", 0.45), (None, "#5a6cd8", 0.35))
+_CASING = "#101018"  # dark, so that outlines show on bright ground too
 _SAMPLED = 2000  # rows and columns that are looked at for the quantiles
 
 
@@ -39,6 +59,37 @@ def save_anomaly_style(path):
     style = os.path.splitext(path)[0] + ".qml"
     layer.saveNamedStyle(style)
     return style
+
+
+def save_regions_style(path):
+    """Make the style of the regions in the GeoPackage at `path` and save it beside it as .qml, whose path is returned."""
+    layer = QgsVectorLayer(path, "regions", "ogr")
+    count, ranges, first = layer.featureCount(), [], 1
+    for last, color, width in _RANKS:
+        if first > max(count, 1):
+            break
+        last = count if last is None else min(last, max(count, 1))
+        label = f"Rank {first} to {last}" if last > first else f"Rank {first}"
+        ranges.append(QgsRendererRange(first - 0.5, last + 0.5, _outline(color, width), label))
+        first = last + 1
+    renderer = QgsGraduatedSymbolRenderer("rank", ranges)
+    renderer.setOrderBy(QgsFeatureRequest.OrderBy([QgsFeatureRequest.OrderByClause("rank", False)]))
+    renderer.setOrderByEnabled(True)
+    layer.setRenderer(renderer)
+    style = os.path.splitext(path)[0] + ".qml"
+    layer.saveNamedStyle(style)
+    return style
+
+
+def _outline(color, width):
+    """Symbol of a polygon: its outline on a dark casing, without a fill."""
+    symbol = QgsFillSymbol()
+    symbol.deleteSymbolLayer(0)
+    for line, thickness in ((_CASING, width + 0.4), (color, width)):
+        layer = QgsSimpleFillSymbolLayer(QColor(), Qt.BrushStyle.NoBrush, QColor(line), Qt.PenStyle.SolidLine, thickness)
+        layer.setPenJoinStyle(Qt.PenJoinStyle.MiterJoin)
+        symbol.appendSymbolLayer(layer)
+    return symbol
 
 
 def _sampled_values(path):

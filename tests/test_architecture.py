@@ -28,8 +28,9 @@ def imports(path):
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("detectors", {"qgis", "osgeo", "processing", ".algorithms", ".workflows", ".scenes"}),
-        ("scenes", {"qgis", "torch", "processing", ".algorithms", ".workflows", ".detectors"}),
+        ("detectors", {"qgis", "osgeo", "processing", ".algorithms", ".workflows", ".reports", ".scenes", ".decisions"}),
+        ("scenes", {"qgis", "torch", "processing", ".algorithms", ".workflows", ".reports", ".detectors", ".decisions"}),
+        ("decisions", {"qgis", "torch", "osgeo", "processing", ".algorithms", ".workflows", ".reports", ".scenes", ".detectors"}),
         ("reports", {"qgis", "torch", "osgeo", "processing", ".algorithms", ".workflows", ".scenes", ".detectors"}),
         ("workflows", {"qgis", "processing", ".algorithms"}),
     ],

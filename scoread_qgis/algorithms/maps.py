@@ -1,8 +1,8 @@
-"""The anomaly map as a result: styled, and its style kept beside it."""
+"""Maps and regions as results: styled, and the style kept beside them."""
 
 from qgis.core import QgsProcessingLayerPostProcessorInterface
 
-from ..styles import save_anomaly_style
+from ..styles import save_anomaly_style, save_regions_style
 
 # A post-processor belongs to the context once it is set, but Python must keep its side of it alive until it has run.
 _waiting = {}
@@ -10,7 +10,15 @@ _waiting = {}
 
 def style_map(path, context):
     """Save the style of the map beside it, and have it applied where QGIS is going to load the map."""
-    style = save_anomaly_style(path)
+    _apply(save_anomaly_style(path), path, context)
+
+
+def style_regions(path, context):
+    """The same for the regions in the GeoPackage at `path`."""
+    _apply(save_regions_style(path), path, context)
+
+
+def _apply(style, path, context):
     if context.willLoadLayerOnCompletion(path):
         processor = _ApplyStyle(style)
         _waiting[id(processor)] = processor

@@ -17,7 +17,7 @@ _SEARCHED = 0.1  # share of the map that is searched for anomalies
 _FEWEST = 50  # exceedances that a fit needs
 _MOST = 2000  # exceedances that a fit looks at, evenly spaced in rank; a component that these do not show is of no consequence
 _VERY_STRONG = 10.0  # fall of the information criterion
-_SHAPES = (-0.5, 2.0)  # below, maximum likelihood is not regular
+_SHAPES = (-0.99, 2.0)  # from -1 down the likelihood has no maximum
 _BULK = 1001  # quantiles that describe the scores below the tail
 
 
@@ -51,12 +51,13 @@ class Tail:
                 f"A fit of the tail needs at least {needed} scored pixels; there are {scores.size}. Use a percentile or a value instead."
             )
         searched = _exceedances(scores, _SEARCHED)
-        found = _fit_with_anomalies(searched)
+        found = _fit_with_anomalies(searched, 5 / min(searched.size, _MOST), 0.8)
         anomalous = found[2] * searched.size / scores.size if found else 0.0
         tail = max(_TAIL, min(_SEARCHED, 4 * _FEWEST / scores.size))
         if anomalous:
             exceedances = _exceedances(scores, min(tail + anomalous, 0.5))
-            found = _fit_with_anomalies(exceedances)
+            share = anomalous * scores.size / exceedances.size
+            found = _fit_with_anomalies(exceedances, share / 2, min(2 * share, 0.95))  # the same ones, more closely
         if not anomalous or not found:
             exceedances = _exceedances(scores, tail)
             found = (*_fit_pareto(exceedances)[:2], 0.0)
@@ -157,15 +158,20 @@ def _fit_pareto(exceedances):
     return np.exp(found.x[0]) * unit, float(np.clip(found.x[1], *_SHAPES)), -found.fun
 
 
-def _fit_with_anomalies(exceedances):
-    """Scale, shape and the share of anomalies of a generalised Pareto distribution with anomalies; None where nothing speaks for anomalies."""
+def _fit_with_anomalies(exceedances, fewest, most):
+    """Scale, shape and the share of anomalies of a generalised Pareto distribution with anomalies; None where nothing speaks for anomalies.
+
+    fewest, most: share of the exceedances that lie above the onset of the anomalies.
+    """
     from scipy.optimize import minimize
 
     excess, unit = _thinned(exceedances)
     count = excess.size
 
     best, best_loss = None, -_fit_pareto(exceedances)[2] - (2 * np.log(count) + _VERY_STRONG) / 2  # two more parameters
-    for rank in np.unique(np.geomspace(5, 0.8 * count, 64).astype(int)):  # the likelihood has many narrow peaks along the onset
+    for rank in np.unique(
+        np.maximum(np.geomspace(fewest, most, 64) * count, 2).astype(int)
+    ):  # the likelihood has many narrow peaks along the onset
         onset = excess[-rank]
         if excess[-1] <= onset:
             continue

@@ -1,5 +1,7 @@
 """An anomaly map as a cube of one band: read-only, by rows, on its grid."""
 
+import os
+
 import numpy as np
 from osgeo import gdal
 
@@ -11,7 +13,7 @@ class ScoreMap(Cube):
     """The first band of a raster as anomaly scores; not scored are nodata pixels and those that are not finite.
 
     source: path or GDAL connection string. name: what messages call it. crs: WKT that overrides the file's. memory: bytes that reading may take.
-    Attributes: rows, columns, geotransform (None where unknown), crs (WKT or ""). Pixels come as (rows, columns, 1) float32.
+    Attributes: rows, columns, count (bands of the file), geotransform (None where unknown), crs (WKT or ""). Pixels come as (rows, columns, 1) float32.
     Raises ValueError with the remedy for what cannot be read.
     """
 
@@ -28,6 +30,7 @@ class ScoreMap(Cube):
             raise ValueError(
                 f"{self.name} cannot be opened as a raster: {gdal.GetLastErrorMsg() or 'it has no bands'}. Choose an anomaly map."
             )
+        self.count = self._dataset.RasterCount
         self._band = self._dataset.GetRasterBand(1)
         if gdal.DataTypeIsComplex(self._band.DataType):
             raise ValueError(f"{self.name} has complex values. Choose an anomaly map, which has one real value a pixel.")
@@ -36,6 +39,11 @@ class ScoreMap(Cube):
         self.crs = crs or self._dataset.GetProjection()
         self._nodata = self._band.GetNoDataValue()
         self.rows_per_block = rows_within(memory, self.columns, 1, self._band.GetBlockSize()[1])
+
+    def is_at(self, path):
+        """Whether `path` is one of the files that the map is in."""
+        files = [file for file in self._dataset.GetFileList() or [] if os.path.exists(file)]
+        return os.path.exists(str(path)) and any(os.path.samefile(str(path), file) for file in files)
 
     def read(self, first, last):
         gdal.ErrorReset()

@@ -150,6 +150,24 @@ class MapWriter(_GeoTiff):
             finer = coarser
 
 
+class MaskWriter(_GeoTiff):
+    """Writes by rows where a map has anomalies: one Byte band on its grid and CRS, 1 there, 0 elsewhere, 255 (nodata) where not scored.
+
+    path: .tif. score_map: `ScoreMap`.
+    """
+
+    def __init__(self, path, score_map):
+        super().__init__(path, score_map.rows, score_map.columns, 1, gdal.GDT_Byte, score_map.geotransform, score_map.crs)
+        self._band = self.dataset.GetRasterBand(1)
+        self._band.SetNoDataValue(255)
+        self._band.SetDescription("Anomaly")
+
+    def write(self, row, anomalous, valid):
+        """Rows of the mask from `row` on, both (rows, columns) bool."""
+        with self._checked():
+            self._band.WriteArray(np.where(valid, anomalous, 255).astype(np.uint8), 0, int(row))
+
+
 def _largest_of_four(values, rows, columns):
     """The maximum over 2 x 2 pixels, NaN only where all are; (rows, columns)."""
     padded = np.full((2 * rows, 2 * columns), np.nan, np.float32)

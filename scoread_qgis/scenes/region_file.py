@@ -1,0 +1,147 @@
+"""Regions as polygons in a GeoPackage that appears whole or not at all."""
+
+import os
+import tempfile
+
+import numpy as np
+from osgeo import gdal, ogr, osr
+
+from ..progress import Cancelled, Progress
+
+# Where a map has no georeference, QGIS draws its rows downwards from 0.
+_PIXELS = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+# Without a CRS, GeoPackages would call the coordinates degrees.
+_NO_CRS = 'LOCAL_CS["Undefined Cartesian SRS",UNIT["unknown",1],AXIS["X",EAST],AXIS["Y",NORTH]]'
+_FIELDS = {
+    "rank": ogr.OFTInteger, "area": ogr.OFTReal, "pixels": ogr.OFTInteger64, "peak": ogr.OFTReal, "mean": ogr.OFTReal, "p_value": ogr.OFTReal,
+    "x": ogr.OFTReal, "y": ogr.OFTReal,
+}  # fmt: skip
+
+
+class LabelFile:
+    """Labels of the regions of a map, in a compressed file of its own, which goes with the object. Written by rows.
+
+    score_map: `ScoreMap` that gives the grid.
+    """
+
+    def __init__(self, score_map):
+        self._folder = tempfile.TemporaryDirectory(prefix="scoread_regions_")
+        self.geotransform = score_map.geotransform or _PIXELS
+        self.crs = score_map.crs
+        self.dataset = gdal.GetDriverByName("GTiff").Create(
+            os.path.join(self._folder.name, "labels.tif"), score_map.columns, score_map.rows, 1, gdal.GDT_Int32,
+            ["COMPRESS=LZW", "SPARSE_OK=TRUE", "BIGTIFF=IF_SAFER"],
+        )  # fmt: skip
+        self.dataset.SetGeoTransform(self.geotransform)
+
+    def write(self, row, labels):
+        """Rows from `row` on, (rows, columns) int32, 0 where no region is."""
+        if labels.any():
+            self.dataset.GetRasterBand(1).WriteArray(labels, 0, int(row))
+
+    def polygons(self, progress):
+        """Label -> its area as an OGR MultiPolygon, whose parts hang together by sides, so that it is valid."""
+        self.dataset.FlushCache()
+        # Before GDAL 3.11 vector layers in memory had a driver of their own.
+        store = (gdal.GetDriverByName("Memory") or gdal.GetDriverByName("MEM")).Create("", 0, 0, 0, gdal.GDT_Unknown)
+        layer = store.CreateLayer("parts", None, ogr.wkbPolygon)
+        layer.CreateField(ogr.FieldDefn("label", ogr.OFTInteger))
+        raised = []
+
+        def report(fraction, message, data):
+            try:
+                progress(fraction, "drawing outlines")
+            except Cancelled as cancelled:
+                raised.append(cancelled)
+                return 0
+            return 1
+
+        gdal.ErrorReset()
+        band = self.dataset.GetRasterBand(1)
+        try:
+            failed = gdal.Polygonize(band, band, layer, 0, [], report) != gdal.CE_None
+        except RuntimeError:
+            failed = True
+        if raised:
+            raise raised[0]
+        if failed:
+            raise ValueError(f"The outlines of the regions cannot be drawn: {gdal.GetLastErrorMsg()}. Is the disk full?")
+        polygons = {}
+        for feature in layer:
+            polygons.setdefault(feature.GetField(0), ogr.Geometry(ogr.wkbMultiPolygon)).AddGeometry(feature.GetGeometryRef())
+        return polygons
+
+
+def write_regions(path, labels, regions, p_values, progress=None):
+    """Write `regions` (`decisions.regions.Regions`) as polygons to the GeoPackage `path`, in the order of their ranks.
+
+    labels: `LabelFile` with their ranks. p_values: (n,) of the peaks, NaN where not known. The fields are id and rank, 1 for the highest peak;
+    area in square units of the CRS, pixels, peak and mean score, p_value, and x and y of the centroid. Without CRS and georeference, x is the
+    column and -y the row, as QGIS draws such rasters. Raises ValueError, with the remedy, where it cannot be written.
+    """
+    progress = progress or Progress()
+    path = os.path.abspath(str(path))
+    folder, name = os.path.split(path)
+    # GeoPackages are known by their suffix; SQLite puts its journals beside under longer names.
+    part = os.path.join(folder, f".{name}.{os.getpid()}.part.gpkg")
+    polygons = labels.polygons(progress.part(0.0, 0.5))
+    origin_x, width, skew_x, origin_y, skew_y, height = labels.geotransform
+    area = abs(width * height - skew_x * skew_y)
+    rows, columns = regions.centroids.T + 0.5
+    numbers = {
+        "rank": np.arange(1, len(regions) + 1),
+        "area": regions.pixels * area,
+        "pixels": regions.pixels,
+        "peak": regions.peaks,
+        "mean": regions.means,
+        "p_value": p_values,
+        "x": origin_x + columns * width + rows * skew_x,
+        "y": origin_y + columns * skew_y + rows * height,
+    }
+    failures = []
+    gdal.PushErrorHandler(lambda level, number, message: failures.append(message) if level >= gdal.CE_Failure else None)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        _fill(part, os.path.splitext(name)[0], labels.crs, polygons, numbers, progress.part(0.5, 1.0))
+        if not failures:
+            for ending in ("-wal", "-shm", "-journal"):  # of a file that was here before
+                if os.path.exists(path + ending):
+                    os.remove(path + ending)
+            os.replace(part, path)
+    except (OSError, RuntimeError, AttributeError) as error:  # AttributeError: GDAL returned None instead of a dataset or a layer
+        failures.append(str(error))
+    finally:
+        gdal.PopErrorHandler()
+        for ending in ("", "-wal", "-shm", "-journal"):
+            if os.path.exists(part + ending):
+                os.remove(part + ending)
+    if failures:
+        raise ValueError(
+            f"{path} cannot be written: {failures[0]}. Is the disk full, or the file open elsewhere? Remove its layer from the project, or choose another name."
+        )
+
+
+def _fill(path, name, crs, polygons, numbers, progress):
+    dataset = gdal.GetDriverByName("GPKG").Create(path, 0, 0, 0, gdal.GDT_Unknown)
+    layer = dataset.CreateLayer(name, osr.SpatialReference(crs or _NO_CRS), ogr.wkbMultiPolygon, ["FID=id", "GEOMETRY_NAME=geom"])
+    for field, kind in _FIELDS.items():
+        layer.CreateField(ogr.FieldDefn(field, kind))
+    columns = [(field, values.tolist()) for field, values in numbers.items()]
+    count, feature = len(columns[0][1]), None
+    try:
+        dataset.StartTransaction()
+        for index in range(count):
+            if index % 1000 == 0:
+                progress(index / count, f"writing region {index + 1} of {count}")
+            feature = ogr.Feature(layer.GetLayerDefn())
+            feature.SetFID(index + 1)
+            for field, values in columns:
+                if values[index] == values[index]:  # not NaN, which is left unset
+                    feature.SetField(field, values[index])
+            feature.SetGeometry(polygons[index + 1])
+            layer.CreateFeature(feature)
+        dataset.CommitTransaction()
+    finally:  # in this order, and before the file is moved or removed
+        feature = None
+        layer = None
+        dataset = None

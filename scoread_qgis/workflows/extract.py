@@ -1,0 +1,89 @@
+"""Extraction: from an anomaly map to the regions that are anomalous."""
+
+from contextlib import ExitStack
+
+import numpy as np
+
+from ..decisions.regions import Regions
+from ..decisions.tail import Tail
+from ..decisions.threshold import otsu_threshold, percentile_threshold
+from ..scenes.region_file import LabelFile, write_regions
+from ..scenes.score_map import ScoreMap
+from ..scenes.writer import MaskWriter
+from .outputs import check_writable
+
+SAMPLE = 2_000_000  # pixels that the threshold is found from: all of most scenes
+
+
+def extract_anomalies(
+    source, regions, run, mask=None, method="tail", rate=1e-3, percentile=99.0, value=None, min_pixels=1, connectivity=8, seed=0
+):
+    """Write the regions of an anomaly map that score above a threshold as polygons to the GeoPackage `regions`.
+
+    source: `RasterSource` of the map. mask: path of a .tif for the pixels in them, or None. method: tail, where the background of the map exceeds
+    the threshold at the false-alarm rate `rate`; percentile; otsu; or value. min_pixels: smaller regions are dropped. connectivity: 4 or 8.
+    Returns the threshold and the number of regions. Raises ValueError with the remedy for what does not fit.
+    """
+    if method == "value" and value is None:
+        raise ValueError("The method is a value, and no value is given. Give the score above which pixels are anomalous.")
+    score_map = ScoreMap(source.source, source.name, source.crs, run.memory)
+    for path, suffix in ((regions, ".gpkg"), (mask, ".tif")):
+        if path and score_map.is_at(path):
+            raise ValueError(f"{path} is the input itself, which is never changed. Choose another name for the output.")
+        if path:
+            check_writable(path, suffix)
+    if score_map.count > 1:
+        run.log(f"{score_map.name} has {score_map.count} bands; the first is taken for the anomaly score.")
+    scores = _sample(score_map, seed, run.part(0.0, 0.2))
+    run.progress(0.2, "fitting the tail")
+    tail = _tail(scores, required=method == "tail", run=run)
+    if method == "tail":
+        threshold = tail.threshold(rate)
+    elif method == "percentile":
+        threshold = percentile_threshold(scores, percentile)
+    else:
+        threshold = otsu_threshold(scores) if method == "otsu" else value
+    threshold = float(np.float32(threshold))  # as the scores are, so that the number that is told is the one that was applied
+    del scores
+    found = Regions.find(score_map, threshold, connectivity, min_pixels, run.progress.part(0.25, 0.5))
+    if len(found):
+        run.log(f"Threshold: {threshold:.6g}. Regions: {len(found)}, with {found.pixels.sum()} pixels.")
+    else:
+        run.log(f"Threshold: {threshold:.6g}. No region of {min_pixels} or more pixels lies above it: the result is empty.")
+    labels = LabelFile(score_map)
+    with ExitStack() as stack:
+        writer = stack.enter_context(MaskWriter(mask, score_map)) if mask else None
+        for row, rows, valid in found.labels(score_map, run.progress.part(0.5, 0.75)):
+            labels.write(row, rows)
+            if writer:
+                writer.write(row, rows > 0, valid)
+        p_values = tail.p_value(found.peaks) if tail else np.full(len(found), np.nan)
+        write_regions(regions, labels, found, p_values, run.progress.part(0.75, 1.0))
+    return threshold, len(found)
+
+
+def _sample(score_map, seed, run):
+    """Scores of the map, (n,) float32: all, or `SAMPLE` of them drawn at random."""
+    _, drawn = score_map.sample(
+        SAMPLE, seed, lambda block, rows, columns: (block.values[rows, columns, 0],), progress=run.progress, message="reading scores"
+    )
+    if not drawn:
+        raise ValueError(f"{score_map.name} has no scored pixel: all are nodata or not finite. Choose an anomaly map.")
+    (scores,) = drawn
+    if scores.size == SAMPLE:
+        run.log(f"The threshold is found from {SAMPLE} pixels drawn at random.")
+    return scores
+
+
+def _tail(scores, required, run):
+    """Tail of the background, or None where it cannot be fitted and the threshold does not need it."""
+    try:
+        tail = Tail.fit(scores)
+    except ValueError as error:
+        if required:
+            raise
+        run.log(f"No p-values: {error}")
+        return None
+    if tail.anomalous:
+        run.log(f"A share of {tail.anomalous:.3%} of the pixels stands out from the tail of the background.")
+    return tail
