@@ -67,16 +67,25 @@ class ScoreadProvider(QgsProcessingProvider):
         for algorithm in ALGORITHMS:
             self.addAlgorithm(algorithm())
         for path in sorted((PLUGIN_FOLDER / "resources" / "models").glob("*.model3")):
-            model = DesignerModel()
-            if model.fromFile(str(path)):
-                self.addAlgorithm(model)
+            self.addAlgorithm(DesignerModel(path))
 
 
 class DesignerModel(QgsProcessingModelAlgorithm):
-    """A model of the model designer that comes with the plugin; its name serves as id, hence without spaces and capitals."""
+    """A model of the model designer that comes with the plugin. The name of its file is its id, and permanent."""
+
+    def __init__(self, path):
+        super().__init__()
+        self._path = path
+        self.fromFile(str(path))
+
+    def createInstance(self):
+        return DesignerModel(self._path)
+
+    def name(self):
+        return self._path.stem
 
     def displayName(self):
-        return self.name().replace("_", " ").capitalize()
+        return super().name()
 
     def groupId(self):
         return self.group().lower().replace(" ", "_")

@@ -1,5 +1,6 @@
 """The algorithms in chains: model designer, batch, and headless through qgis_process."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -83,6 +84,46 @@ class TestModelDesigner:
         assert algorithm.displayName() == "Train and detect"
         run_model(algorithm, {"INPUT": sample.path, "SEED": 1, "detect:Anomaly map": str(tmp_path / "a.tif")})
         assert scored_auc(sample.truth, read(tmp_path / "a.tif")) > 0.9
+
+    def test_detect_extract_and_explain(self, provider, run, sample, tmp_path):
+        model = run("train_sgm", INPUT=sample.path, MODEL=str(tmp_path / "model.pt")).MODEL
+        algorithm = provider.algorithm("detect_extract_and_explain")
+        assert algorithm.displayName() == "Detect, extract and explain"
+        results = run_model(
+            algorithm,
+            {
+                "INPUT": sample.path,
+                "MODEL": model,
+                "TOP": 2,
+                "detect:Anomaly map": str(tmp_path / "map.tif"),
+                "extract:Regions": str(tmp_path / "regions.gpkg"),
+                "explain:Report": str(tmp_path / "why.html"),
+                "explain:Table of regions": str(tmp_path / "why.csv"),
+            },
+        )
+        assert (tmp_path / "regions.gpkg").is_file()
+        assert "Rank 1" in (tmp_path / "why.html").read_text(encoding="utf-8")
+        rows = list(csv.DictReader((tmp_path / "why.csv").open(encoding="utf-8")))
+        assert [row["rank"] for row in rows] == ["1", "2"]
+        assert rows[0]["id"] == "1"  # the region that Extract anomalies ranks first
+        assert results["CHILD_RESULTS"]["extract"]["COUNT"] >= 2
+
+    def test_screening_in_batch(self, provider, run, sample, tmp_path):
+        """As the batch dialog runs it: line after line, in one context, with one model."""
+        import processing
+        from qgis.core import QgsProcessingContext, QgsVectorLayer
+
+        model = run("train_sgm", INPUT=sample.path, MODEL=str(tmp_path / "model.pt")).MODEL
+        second = run("sample_scene", ROWS=40, COLUMNS=44, BAND_COUNT=30, SEED=5, OUTPUT=str(tmp_path / "second.tif")).OUTPUT
+        context = QgsProcessingContext()
+        for name, scene in (("one", sample.path), ("two", second)):
+            outputs = {"detect:Anomaly map": str(tmp_path / f"{name}.tif"), "extract:Regions": str(tmp_path / f"{name}.gpkg")}
+            processing.run(
+                "scoread:screen_scenes_with_one_model", {"INPUT": scene, "MODEL": model, "RATE": 0.01, **outputs}, context=context
+            )
+            layer = QgsVectorLayer(str(tmp_path / f"{name}.gpkg"))
+            assert layer.featureCount() > 0
+            assert [feature["rank"] for feature in layer.getFeatures()] == list(range(1, layer.featureCount() + 1))
 
 
 @pytest.mark.needs_data
