@@ -1,0 +1,74 @@
+"""How well models tell what they expected where anomalies are: python benchmarks/explaining.py <folder of .mat scenes> (PYTHONPATH=.).
+
+For each scene the anomaly value of the true anomalies' mean spectra, of the background spectra that the model expected there, and the same for as many
+places of background. Last, whether the network of the default mode could take the place of the Gaussian's score: the Mahalanobis distance of
+anomalies before and after one step of Tweedie's formula with it.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from scoread_qgis.cube import ArrayCube
+from scoread_qgis.detectors.explanation import region_spectra
+from scoread_qgis.detectors.score_network import NEIGHBOURHOOD
+from scoread_qgis.detectors.sde import VESDE
+from scoread_qgis.detectors.sgm import SGM, TIMES
+from scoread_qgis.scenes.matlab import read_matlab
+
+
+class Labels:
+    def __init__(self, labels):
+        self._labels, self.count = labels, int(labels.max())
+
+    def labels(self, first, last):
+        return self._labels[first:last]
+
+
+def with_background(truth, seed=0):
+    """Labels of the objects of a truth map and of as many 3 x 3 squares of background; how many objects."""
+    labels, count = ndimage.label(truth, np.ones((3, 3)))
+    free = ndimage.distance_transform_cdt(labels == 0) > 5
+    random, number = np.random.default_rng(seed), count
+    places = np.argwhere(free[1:-1, 1:-1]) + 1
+    for row, column in places[random.permutation(len(places))]:
+        square = (slice(row - 1, row + 2), slice(column - 1, column + 2))
+        if number < 2 * count and not labels[square].any():
+            number += 1
+            labels[square] = number
+    return labels, count
+
+
+def main(folder):
+    print(
+        "| scene | objects | anomalies | expected there | background | expected there | distance of anomalies | after a step of the network |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    std = float(VESDE().std(torch.tensor(TIMES[1])))
+    for path in sorted(Path(folder).glob("*.mat")):
+        scene = read_matlab(path)
+        cube = ArrayCube(scene.cube.astype(np.float32))
+        labels, objects = with_background(scene.truth > 0)
+        regions = Labels(labels)
+        seen = region_spectra(cube, regions)
+        detector = SGM.train([cube])
+        explained = detector.explain(cube, regions, seen)
+        scaled = (torch.from_numpy(seen.mean[:objects]).float() - detector.centre) / detector.scale
+        step = detector.network.features_of_patches(scaled[:, None].expand(-1, len(NEIGHBOURHOOD), -1)) @ detector.network.score
+        distances = [detector.distances["gaussian"].distance(spectra).median().item() for spectra in (scaled, scaled + std * step)]
+        values = [
+            np.median(scores[part])
+            for part in (slice(objects), slice(objects, None))
+            for scores in (explained.scores, explained.background_scores)
+        ]
+        print(
+            f"| {path.stem} | {objects} | {' | '.join(f'{value:.2f}' for value in values)} | {distances[0]:.0f} | {distances[1]:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
