@@ -1,0 +1,118 @@
+"""Run in the QGIS desktop (qgis --code scripts/tutorial.py) with the plugin enabled: one picture of docs/tutorial.md, which TUTORIAL names.
+
+Goes through the steps of the tutorial as far as the picture needs, and touches the file that SHOT_READY names once all is drawn.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import processing
+from processing.gui.BatchAlgorithmDialog import BatchAlgorithmDialog
+from processing.modeler.ModelerDialog import ModelerDialog
+from qgis.core import QgsApplication, QgsContrastEnhancement, QgsMultiBandColorRenderer, QgsProcessingContext, QgsProject
+from qgis.PyQt.QtCore import QTimer
+from qgis.PyQt.QtWidgets import QDockWidget, QLineEdit, QTreeView
+from qgis.utils import iface
+
+PICTURE = os.environ["TUTORIAL"]
+FOLDER = Path(tempfile.gettempdir()) / "tutorial"
+WINDOW = (0, 0, 1400, 900)
+shown = []  # keeps the dialogs alive
+
+
+def path(name):
+    return str(FOLDER / name)
+
+
+def scene():
+    FOLDER.mkdir(exist_ok=True)
+    processing.runAndLoadResults("scoread:sample_scene", {"OUTPUT": path("Scene.tif")})
+    layer = QgsProject.instance().mapLayersByName("Scene")[0]
+    renderer = QgsMultiBandColorRenderer(layer.dataProvider(), 19, 12, 5)
+    layer.setRenderer(renderer)
+    layer.setContrastEnhancement(QgsContrastEnhancement.StretchToMinimumMaximum)
+    iface.mapCanvas().setExtent(layer.extent())
+
+
+def maps():
+    model = processing.run("scoread:train_sgm", {"INPUT": path("Scene.tif"), "MODEL": path("model.pt")})["MODEL"]
+    processing.runAndLoadResults(
+        "scoread:detect_anomalies", {"INPUT": path("Scene.tif"), "MODEL": model, "OUTPUT": path("Anomaly map.tif")}
+    )
+    processing.runAndLoadResults("scoread:threshold_anomalies", {"INPUT": path("Anomaly map.tif"), "REGIONS": path("Regions.gpkg")})
+    for view in iface.mainWindow().findChildren(QTreeView):
+        if view.objectName() == "theLayerTreeView":
+            view.expandAll()
+
+
+def toolbox():
+    iface.mainWindow().setGeometry(*WINDOW)
+    iface.mainWindow().findChild(QDockWidget, "Browser").hide()
+    dock = iface.mainWindow().findChild(QDockWidget, "ProcessingToolbox")
+    dock.show()
+    dock.findChild(QLineEdit).setText("scoread")
+    dock.findChild(QTreeView).expandAll()
+    iface.mainWindow().resizeDocks([dock], [380], 1)
+    QTimer.singleShot(1000, iface.mapCanvas().zoomToFullExtent)
+
+
+def train_dialog():
+    dialog = processing.createAlgorithmDialog("scoread:train_sgm", {"MODEL": path("model.pt")})
+    shown.append(dialog)
+    dialog.setGeometry(150, 120, 900, 620)
+    dialog.show()
+
+
+def batch_dialog():
+    """The batch dialog with three flight lines filled in."""
+    algorithm = QgsApplication.processingRegistry().createAlgorithmById("scoread:screen_scenes_with_one_model")
+    dialog = BatchAlgorithmDialog(algorithm, parent=iface.mainWindow())
+    shown.append(dialog)
+    panel, context = dialog.mainWidget(), QgsProcessingContext()
+    panel.addRow(2)
+    for row in range(3):
+        for column, value in enumerate((path(f"line_{row + 1}.tif"), path("model.pt"))):
+            panel.wrappers[row][column].setParameterValue(value, context)
+        for column, name in ((3, "map"), (4, "regions")):
+            ending = "tif" if name == "map" else "gpkg"
+            panel.tblParameters.cellWidget(row + 1, column).setValue(path(f"line_{row + 1}_{name}.{ending}"))
+    dialog.setGeometry(60, 160, 1280, 460)
+    dialog.show()
+
+
+def designer():
+    window = ModelerDialog()
+    shown.append(window)
+    window.loadModel(path_of_model("detect_extract_and_explain"))
+    window.setGeometry(*WINDOW)
+    window.show()
+
+
+def path_of_model(name):
+    import scoread_qgis
+
+    return str(Path(scoread_qgis.__file__).parent / "resources" / "models" / f"{name}.model3")
+
+
+def ready():
+    Path(os.environ["SHOT_READY"]).touch()
+
+
+STEPS = {
+    "train": (scene, toolbox, train_dialog),
+    "regions": (scene, maps, toolbox),
+    "batch": (scene, toolbox, batch_dialog),
+    "designer": (designer,),
+}
+
+
+def go(steps):
+    if not steps:
+        QTimer.singleShot(4000, ready)
+        return
+    steps[0]()
+    QTimer.singleShot(2500, lambda: go(steps[1:]))
+
+
+QTimer.singleShot(3000, lambda: go(list(STEPS[PICTURE])))
