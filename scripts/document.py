@@ -41,7 +41,7 @@ def page(algorithms):
 
 def documented(provider):
     """The algorithms in the order of the page."""
-    order = ["train_sgm", "detect_anomalies", "detect_rx", "train_fers", "import_matlab", "sample_scene"]
+    order = ["train_sgm", "detect_anomalies", "detect_rx", "threshold_anomalies", "train_fers", "import_matlab", "sample_scene"]
     return [provider.algorithm(name) for name in order]
 
 
