@@ -90,6 +90,7 @@ def test_other_methods(run, make_map, tmp_path):
 def test_the_layer_comes_styled_and_its_style_stays(provider, make_map, tmp_path, qgis_new_project):
     import processing
     from qgis.core import QgsGraduatedSymbolRenderer, QgsProject, QgsRasterLayer, QgsVectorLayer
+    from qgis.PyQt.QtCore import Qt
 
     source = make_map(with_targets())
     for _ in range(2):
@@ -107,7 +108,7 @@ def test_the_layer_comes_styled_and_its_style_stays(provider, make_map, tmp_path
         assert isinstance(renderer, QgsGraduatedSymbolRenderer)
         assert renderer.orderByEnabled() and not renderer.orderBy().list()[0].ascending(), "the highest peak is drawn last"
         for item in renderer.ranges():
-            assert all(part.brushStyle() == 0 for part in item.symbol().symbolLayers()), "outlines only"
+            assert all(part.brushStyle() == Qt.BrushStyle.NoBrush for part in item.symbol().symbolLayers()), "outlines only"
         assert all(feature.geometry().isGeosValid() for feature in layer.getFeatures())
     assert [item.label() for item in layers[-1].renderer().ranges()][:3] == ["Rank 1 to 5", "Rank 6 to 20", "Rank 21 to 100"]
 

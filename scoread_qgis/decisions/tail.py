@@ -47,6 +47,7 @@ class Tail:
         Raises ValueError where the scores are too few or too equal for a fit.
         """
         progress = progress or Progress()
+        progress(0.0, "fitting the tail of the background")
         scores = np.sort(np.asarray(scores, dtype=np.float64).ravel())
         needed = round(_FEWEST / _SEARCHED)
         if scores.size < needed:
