@@ -13,6 +13,7 @@ from qgis.core import (
     QgsFeatureRequest,
     QgsFillSymbol,
     QgsGraduatedSymbolRenderer,
+    QgsPalettedRasterRenderer,
     QgsRasterLayer,
     QgsRasterShader,
     QgsRendererRange,
@@ -76,6 +77,16 @@ def save_regions_style(path):
     renderer.setOrderBy(QgsFeatureRequest.OrderBy([QgsFeatureRequest.OrderByClause("rank", False)]))
     renderer.setOrderByEnabled(True)
     layer.setRenderer(renderer)
+    style = os.path.splitext(path)[0] + ".qml"
+    layer.saveNamedStyle(style)
+    return style
+
+
+def save_mask_style(path):
+    """Make the style of the mask at `path`, with nothing drawn where no anomaly is, and save it beside it as .qml, whose path is returned."""
+    layer = QgsRasterLayer(path, "mask", "gdal")
+    classes = [QgsPalettedRasterRenderer.Class(1, QColor(_RANKS[0][1]), "Anomaly")]
+    layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
     style = os.path.splitext(path)[0] + ".qml"
     layer.saveNamedStyle(style)
     return style

@@ -41,7 +41,10 @@ def page(algorithms):
 
 def documented(provider):
     """The algorithms in the order of the page."""
-    order = ["train_sgm", "detect_anomalies", "detect_rx", "train_fers", "evaluate_anomalies", "import_matlab", "sample_scene"]
+    order = [
+        "train_sgm", "detect_anomalies", "detect_rx", "train_fers", "threshold_anomalies", "explain_anomalies", "evaluate_anomalies",
+        "import_matlab", "sample_scene",
+    ]  # fmt: skip
     return [provider.algorithm(name) for name in order]
 
 

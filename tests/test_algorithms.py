@@ -34,6 +34,12 @@ class TestMetadata:
         assert names["detect_anomalies"] == ["INPUT", "MODEL", "BANDS", "MASK", "SEED", "DEVICE", "T", "PERTURBATIONS", "READOUT", "OUTPUT"]
         assert names["detect_rx"] == ["INPUT", "BANDS", "MASK", "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT"]
         assert names["evaluate_anomalies"] == ["INPUTS", "TRUTH", "SEED", "REPORT", "TABLE"]
+        assert names["threshold_anomalies"] == [
+            "INPUT", "METHOD", "RATE", "PERCENTILE", "VALUE", "MIN_AREA", "CONNECTIVITY", "REGIONS", "MASK",
+        ]  # fmt: skip
+        assert names["explain_anomalies"] == [
+            "INPUT", "MODEL", "REGIONS", "BANDS", "TOP", "DEVICE", "REPORT", "TABLE", "SPECTRA",
+        ]  # fmt: skip
         assert names["import_matlab"] == ["FILE", "CUBE", "MAP", "OUTPUT", "TRUTH"]
         assert names["train_fers"] == [
             "INPUTS", "BANDS", "SEED", "DEVICE", "PATCH", "EPOCHS", "BATCH", "LEARNING_RATE", "BACKBONE", "BACKBONE_WEIGHTS", "KEEP_ON_CANCEL",

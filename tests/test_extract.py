@@ -89,15 +89,18 @@ def test_other_methods(run, make_map, tmp_path):
 
 def test_the_layer_comes_styled_and_its_style_stays(provider, make_map, tmp_path, qgis_new_project):
     import processing
-    from qgis.core import QgsGraduatedSymbolRenderer, QgsProject, QgsVectorLayer
+    from qgis.core import QgsGraduatedSymbolRenderer, QgsProject, QgsRasterLayer, QgsVectorLayer
+    from qgis.PyQt.QtCore import Qt
 
     source = make_map(with_targets())
     for _ in range(2):
         processing.runAndLoadResults("scoread:threshold_anomalies", {"INPUT": source, "REGIONS": "TEMPORARY_OUTPUT"})
     layers = list(QgsProject.instance().mapLayers().values())
     assert [layer.name() for layer in layers] == ["Regions"] * 2
-    regions = str(tmp_path / "r.gpkg")
-    processing.run("scoread:threshold_anomalies", {"INPUT": source, "METHOD": 1, "PERCENTILE": 90, "REGIONS": regions})
+    regions, mask = str(tmp_path / "r.gpkg"), str(tmp_path / "m.tif")
+    processing.run("scoread:threshold_anomalies", {"INPUT": source, "METHOD": 1, "PERCENTILE": 90, "REGIONS": regions, "MASK": mask})
+    mask_layer = QgsRasterLayer(mask, "opened later", "gdal")
+    assert [(item.value, item.label) for item in mask_layer.renderer().classes()] == [(1, "Anomaly")]
     layers.append(QgsVectorLayer(regions, "opened later", "ogr"))
     for layer in layers:
         assert layer.isValid() and layer.crs().authid() == "EPSG:32631"
@@ -105,7 +108,7 @@ def test_the_layer_comes_styled_and_its_style_stays(provider, make_map, tmp_path
         assert isinstance(renderer, QgsGraduatedSymbolRenderer)
         assert renderer.orderByEnabled() and not renderer.orderBy().list()[0].ascending(), "the highest peak is drawn last"
         for item in renderer.ranges():
-            assert all(part.brushStyle() == 0 for part in item.symbol().symbolLayers()), "outlines only"
+            assert all(part.brushStyle() == Qt.BrushStyle.NoBrush for part in item.symbol().symbolLayers()), "outlines only"
         assert all(feature.geometry().isGeosValid() for feature in layer.getFeatures())
     assert [item.label() for item in layers[-1].renderer().ranges()][:3] == ["Rank 1 to 5", "Rank 6 to 20", "Rank 21 to 100"]
 
@@ -258,3 +261,27 @@ def test_a_large_map_is_never_in_memory_whole(tmp_path):
     *_, count, megabytes = done.stdout.split()
     assert 720 <= int(count) < 800
     assert float(megabytes) < 120
+
+
+@pytest.mark.parametrize("limit", [60_000, 400_000])
+def test_a_full_disk_is_told_and_leaves_nothing(make_map, tmp_path, limit):
+    """A limit on the size of files stands for the full disk."""
+    source = make_map(background((700, 700)))
+    code = f"""
+        import resource, signal, sys
+        sys.path[:0] = {sys.path!r}
+        from scoread_qgis.workflows.extract import extract_anomalies
+        from scoread_qgis.workflows.run import Run
+        from scoread_qgis.workflows.sources import RasterSource
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+        try:
+            extract_anomalies(RasterSource({source!r}), {str(tmp_path / "r.gpkg")!r}, Run(2**20), method="percentile", percentile=90)
+        except ValueError as error:
+            print(error)
+            sys.exit(3)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "cannot be written" in done.stdout
+    assert {p.name for p in tmp_path.iterdir()} == {"map.tif"}

@@ -37,7 +37,7 @@ def test_the_rate_obtained_is_the_rate_asked_for(name, pixels):
 
 
 @pytest.mark.parametrize("share", [0.002, 0.01, 0.02])
-@pytest.mark.parametrize("name", ["t, 5 degrees of freedom", "lognormal", "exponential"])
+@pytest.mark.parametrize("name", ["t, 5 degrees of freedom", "lognormal"])
 def test_anomalies_far_up_do_not_lift_the_threshold(name, share):
     background, random = BACKGROUNDS[name], np.random.default_rng(1)
     scores = background.rvs(100_000, random_state=random)
@@ -49,7 +49,7 @@ def test_anomalies_far_up_do_not_lift_the_threshold(name, share):
 
 
 @pytest.mark.needs_data
-@pytest.mark.parametrize("name", ["hydice", "abu-airport-1", "abu-beach-1", "abu-beach-4", "abu-urban-1", "sandiego"])
+@pytest.mark.parametrize("name", ["hydice", "abu-beach-1", "abu-beach-4", "sandiego"])
 def test_real_scenes_without_their_anomalies(data, name):
     """RX of the real scenes: mixtures of materials, heavy tails, a bend."""
     from scoread_qgis.cube import ArrayCube
@@ -64,7 +64,7 @@ def test_real_scenes_without_their_anomalies(data, name):
 
 
 @pytest.mark.needs_data
-@pytest.mark.parametrize("name", ["abu-airport-4", "abu-beach-1", "abu-urban-3", "sandiego"])
+@pytest.mark.parametrize("name", ["abu-airport-1", "abu-beach-1", "sandiego"])
 def test_real_scenes_without_their_anomalies_in_the_default_mode(data, name):
     from scoread_qgis.cube import ArrayCube
     from scoread_qgis.detectors.sgm import SGM

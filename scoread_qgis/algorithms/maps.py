@@ -2,7 +2,7 @@
 
 from qgis.core import QgsProcessingLayerPostProcessorInterface
 
-from ..styles import save_anomaly_style, save_regions_style
+from ..styles import save_anomaly_style, save_mask_style, save_regions_style
 
 # A post-processor belongs to the context once it is set, but Python must keep its side of it alive until it has run.
 _waiting = {}
@@ -16,6 +16,11 @@ def style_map(path, context):
 def style_regions(path, context):
     """The same for the regions in the GeoPackage at `path`."""
     _apply(save_regions_style(path), path, context)
+
+
+def style_mask(path, context):
+    """The same for the mask at `path`."""
+    _apply(save_mask_style(path), path, context)
 
 
 def _apply(style, path, context):

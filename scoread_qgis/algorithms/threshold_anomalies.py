@@ -12,7 +12,7 @@ from qgis.core import (
 
 from .base import Algorithm, optional_values
 from .inputs import INPUT, raster_source
-from .maps import style_regions
+from .maps import style_mask, style_regions
 
 METHOD, RATE, PERCENTILE, VALUE, MIN_AREA, CONNECTIVITY = "METHOD", "RATE", "PERCENTILE", "VALUE", "MIN_AREA", "CONNECTIVITY"
 MASK, REGIONS, THRESHOLD, COUNT = "MASK", "REGIONS", "THRESHOLD", "COUNT"
@@ -105,3 +105,5 @@ class ThresholdAnomalies(Algorithm):
 
     def finish(self, context):
         style_regions(self.regions, context)
+        if self.mask:
+            style_mask(self.mask, context)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..progress import Progress
+
 # Share of the background that the Pareto distribution describes. Real backgrounds are mixtures of materials, and bend below.
 _TAIL = 0.02
 _SEARCHED = 0.1  # share of the map that is searched for anomalies
@@ -39,11 +41,13 @@ class Tail:
     bulk: np.ndarray
 
     @classmethod
-    def fit(cls, scores):
+    def fit(cls, scores, progress=None):
         """Fit the background of `scores`, (n,): all scores of a map or a random sample of them, anomalies included.
 
         Raises ValueError where the scores are too few or too equal for a fit.
         """
+        progress = progress or Progress()
+        progress(0.0, "fitting the tail of the background")
         scores = np.sort(np.asarray(scores, dtype=np.float64).ravel())
         needed = round(_FEWEST / _SEARCHED)
         if scores.size < needed:
@@ -51,13 +55,15 @@ class Tail:
                 f"A fit of the tail needs at least {needed} scored pixels; there are {scores.size}. Use a percentile or a value instead."
             )
         searched = _exceedances(scores, _SEARCHED)
-        found = _fit_with_anomalies(searched, 5 / min(searched.size, _MOST), 0.8)
+        found = _fit_with_anomalies(searched, 5 / min(searched.size, _MOST), 0.8, progress.part(0.0, 0.5))
         anomalous = found[2] * searched.size / scores.size if found else 0.0
         tail = max(_TAIL, min(_SEARCHED, 4 * _FEWEST / scores.size))
         if anomalous:
             exceedances = _exceedances(scores, min(tail + anomalous, 0.5))
             share = anomalous * scores.size / exceedances.size
-            found = _fit_with_anomalies(exceedances, share / 2, min(2 * share, 0.95))  # the same ones, more closely
+            found = _fit_with_anomalies(
+                exceedances, share / 2, min(2 * share, 0.95), progress.part(0.5, 1.0)
+            )  # the same ones, more closely
         if not anomalous or not found:
             exceedances = _exceedances(scores, tail)
             found = (*_fit_pareto(exceedances)[:2], 0.0)
@@ -158,7 +164,7 @@ def _fit_pareto(exceedances):
     return np.exp(found.x[0]) * unit, float(np.clip(found.x[1], *_SHAPES)), -found.fun
 
 
-def _fit_with_anomalies(exceedances, fewest, most):
+def _fit_with_anomalies(exceedances, fewest, most, progress):
     """Scale, shape and the share of anomalies of a generalised Pareto distribution with anomalies; None where nothing speaks for anomalies.
 
     fewest, most: share of the exceedances that lie above the onset of the anomalies.
@@ -169,9 +175,9 @@ def _fit_with_anomalies(exceedances, fewest, most):
     count = excess.size
 
     best, best_loss = None, -_fit_pareto(exceedances)[2] - (2 * np.log(count) + _VERY_STRONG) / 2  # two more parameters
-    for rank in np.unique(
-        np.maximum(np.geomspace(fewest, most, 64) * count, 2).astype(int)
-    ):  # the likelihood has many narrow peaks along the onset
+    ranks = np.unique(np.maximum(np.geomspace(fewest, most, 64) * count, 2).astype(int))
+    for step, rank in enumerate(ranks):  # the likelihood has many narrow peaks along the onset
+        progress(step / ranks.size, "fitting the tail of the background")
         onset = excess[-rank]
         if excess[-1] <= onset:
             continue

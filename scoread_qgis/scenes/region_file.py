@@ -2,11 +2,13 @@
 
 import os
 import tempfile
+from contextlib import contextmanager
 
 import numpy as np
 from osgeo import gdal, ogr, osr
 
 from ..progress import Cancelled, Progress
+from .writer import gdal_failures
 
 # Where a map has no georeference, QGIS draws its rows downwards from 0.
 _PIXELS = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
@@ -37,11 +39,21 @@ class LabelFile:
     def write(self, row, labels):
         """Rows from `row` on, (rows, columns) int32, 0 where no region is."""
         if labels.any():
-            self.dataset.GetRasterBand(1).WriteArray(labels, 0, int(row))
+            with self._checked():
+                self.dataset.GetRasterBand(1).WriteArray(labels, 0, int(row))
+
+    @contextmanager
+    def _checked(self):
+        """Raise ValueError for a failure that GDAL reports inside."""
+        with gdal_failures() as failures:
+            yield
+        if failures:
+            raise ValueError(f"The temporary folder {self._folder.name} cannot be written: {failures[0]}. Is the disk full?")
 
     def polygons(self, progress):
         """Label -> its area as an OGR MultiPolygon, whose parts hang together by sides, so that it is valid."""
-        self.dataset.FlushCache()
+        with self._checked():
+            self.dataset.FlushCache()
         # Before GDAL 3.11 vector layers in memory had a driver of their own.
         store = (gdal.GetDriverByName("Memory") or gdal.GetDriverByName("MEM")).Create("", 0, 0, 0, gdal.GDT_Unknown)
         layer = store.CreateLayer("parts", None, ogr.wkbPolygon)
@@ -98,20 +110,18 @@ def write_regions(path, labels, regions, p_values, progress=None):
         "x": origin_x + columns * width + rows * skew_x,
         "y": origin_y + columns * skew_y + rows * height,
     }
-    failures = []
-    gdal.PushErrorHandler(lambda level, number, message: failures.append(message) if level >= gdal.CE_Failure else None)
     try:
         os.makedirs(folder, exist_ok=True)
-        _fill(part, os.path.splitext(name)[0], labels.crs, polygons, numbers, progress.part(0.5, 1.0))
+        with gdal_failures() as failures:
+            _fill(part, os.path.splitext(name)[0], labels.crs, polygons, numbers, progress.part(0.5, 1.0))
         if not failures:
             for ending in ("-wal", "-shm", "-journal"):  # of a file that was here before
                 if os.path.exists(path + ending):
                     os.remove(path + ending)
             os.replace(part, path)
-    except (OSError, RuntimeError, AttributeError) as error:  # AttributeError: GDAL returned None instead of a dataset or a layer
-        failures.append(str(error))
+    except OSError as error:
+        failures = [str(error)]
     finally:
-        gdal.PopErrorHandler()
         for ending in ("", "-wal", "-shm", "-journal"):
             if os.path.exists(part + ending):
                 os.remove(part + ending)
@@ -123,6 +133,8 @@ def write_regions(path, labels, regions, p_values, progress=None):
 
 def _fill(path, name, crs, polygons, numbers, progress):
     dataset = gdal.GetDriverByName("GPKG").Create(path, 0, 0, 0, gdal.GDT_Unknown)
+    if dataset is None:
+        return  # and GDAL has said why
     layer = dataset.CreateLayer(name, osr.SpatialReference(crs or _NO_CRS), ogr.wkbMultiPolygon, ["FID=id", "GEOMETRY_NAME=geom"])
     for field, kind in _FIELDS.items():
         layer.CreateField(ogr.FieldDefn(field, kind))

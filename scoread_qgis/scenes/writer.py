@@ -12,6 +12,19 @@ _OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NU
 _ROWS_AT_A_TIME = 512
 
 
+@contextmanager
+def gdal_failures():
+    """The messages of all failures that GDAL reports inside, as a list: many of its calls return as if nothing had happened."""
+    failures = []
+    gdal.PushErrorHandler(lambda level, number, message: failures.append(message) if level >= gdal.CE_Failure else None)
+    try:
+        yield failures
+    except RuntimeError as error:  # where somebody switched GDAL's exceptions on
+        failures.append(str(error))
+    finally:
+        gdal.PopErrorHandler()
+
+
 class _GeoTiff:
     """A GeoTIFF under a temporary name beside `path`; leaving the `with` block without an error gives it its name.
 
@@ -63,15 +76,9 @@ class _GeoTiff:
 
     @contextmanager
     def _checked(self):
-        """Raise ValueError for any failure that GDAL reports inside: many of its calls return as if nothing had happened."""
-        failures = []
-        gdal.PushErrorHandler(lambda level, number, message: failures.append(message) if level >= gdal.CE_Failure else None)
-        try:
+        """Raise ValueError for any failure that GDAL reports inside."""
+        with gdal_failures() as failures:
             yield
-        except RuntimeError as error:  # where somebody switched GDAL's exceptions on
-            failures.append(str(error))
-        finally:
-            gdal.PopErrorHandler()
         if failures:
             raise ValueError(f"{self.path} cannot be written: {failures[0]}. Is the disk full?")
 

@@ -35,8 +35,7 @@ def extract_anomalies(
     if score_map.count > 1:
         run.log(f"{score_map.name} has {score_map.count} bands; the first is taken for the anomaly score.")
     scores = _sample(score_map, seed, run.part(0.0, 0.2))
-    run.progress(0.2, "fitting the tail")
-    tail = _tail(scores, required=method == "tail", run=run)
+    tail = _tail(scores, method == "tail", run.part(0.2, 0.25))
     if method == "tail":
         threshold = tail.threshold(rate)
     elif method == "percentile":
@@ -78,7 +77,7 @@ def _sample(score_map, seed, run):
 def _tail(scores, required, run):
     """Tail of the background, or None where it cannot be fitted and the threshold does not need it."""
     try:
-        tail = Tail.fit(scores)
+        tail = Tail.fit(scores, run.progress)
     except ValueError as error:
         if required:
             raise
