@@ -29,9 +29,11 @@ class TestMetadata:
         names = {a.name(): [p.name() for p in a.parameterDefinitions()] for a in provider.algorithms()}
         assert names["train_sgm"] == [
             "INPUT", "BANDS", "MASK", "MODE", "SEED", "DEVICE", "MORE_INPUTS", "SAMPLES", "STEPS", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "SIGMA",
-            "HIDDEN", "OUTER_WINDOW", "INNER_WINDOW", "CONDITIONAL", "MODEL",
+            "HIDDEN", "OUTER_WINDOW", "INNER_WINDOW", "CONDITIONAL", "MODEL", "REPORT",
         ]  # fmt: skip
-        assert names["detect_anomalies"] == ["INPUT", "MODEL", "BANDS", "MASK", "SEED", "DEVICE", "T", "PERTURBATIONS", "READOUT", "OUTPUT"]
+        assert names["detect_anomalies"] == [
+            "INPUT", "MODEL", "BANDS", "MASK", "SEED", "DEVICE", "T", "PERTURBATIONS", "READOUT", "OUTPUT", "REPORT",
+        ]  # fmt: skip
         assert names["detect_rx"] == ["INPUT", "BANDS", "MASK", "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT"]
         assert names["evaluate_anomalies"] == ["INPUTS", "TRUTH", "SEED", "REPORT", "TABLE"]
         assert names["threshold_anomalies"] == [
@@ -245,29 +247,30 @@ def test_memory_is_a_setting(run, sample, tmp_path):
         ProcessingConfig.setSettingValue(MEMORY_SETTING, 0)
 
 
+@pytest.fixture(scope="module")
+def fers_model(provider, sample, tmp_path_factory):
+    """A FERS model of two scenes, trained for one epoch."""
+    import processing
+
+    from scoread_qgis.scenes.simulated import simulate_scene
+    from scoread_qgis.scenes.writer import write_scene
+
+    folder = tmp_path_factory.mktemp("fers")
+    other = simulate_scene(40, 48, 30, seed=5)
+    write_scene(folder / "other.tif", other.cube, wavelengths=other.wavelengths, good=other.good, scale=other.scale)
+    parameters = {
+        "INPUTS": [sample.path, str(folder / "other.tif")],
+        "PATCH": 16,
+        "EPOCHS": 1,
+        "BATCH": 4,
+        "MODEL": str(folder / "f.pt"),
+    }
+    results = processing.run("scoread:train_fers", parameters)
+    assert np.isfinite(results["LOSS"])
+    return results["MODEL"]
+
+
 class TestFERS:
-    @pytest.fixture(scope="class")
-    def fers_model(self, provider, sample, tmp_path_factory):
-        """A FERS model of two scenes, trained for one epoch."""
-        import processing
-
-        from scoread_qgis.scenes.simulated import simulate_scene
-        from scoread_qgis.scenes.writer import write_scene
-
-        folder = tmp_path_factory.mktemp("fers")
-        other = simulate_scene(40, 48, 30, seed=5)
-        write_scene(folder / "other.tif", other.cube, wavelengths=other.wavelengths, good=other.good, scale=other.scale)
-        parameters = {
-            "INPUTS": [sample.path, str(folder / "other.tif")],
-            "PATCH": 16,
-            "EPOCHS": 1,
-            "BATCH": 4,
-            "MODEL": str(folder / "f.pt"),
-        }
-        results = processing.run("scoread:train_fers", parameters)
-        assert np.isfinite(results["LOSS"])
-        return results["MODEL"]
-
     @pytest.mark.parametrize("readout", [None, "sum", "product", "autoencoder"])
     def test_detection_knows_the_model_from_its_file(self, run, sample, fers_model, tmp_path, readout):
         options = {"READOUT": readout} if readout else {}

@@ -173,12 +173,13 @@ def test_real_georeferenced_scenes(provider, data, tmp_path, name):
         np.testing.assert_array_equal(np.isnan(scores), raw[0] == -32768)
 
 
+@pytest.fixture(scope="module")
+def qgis():
+    return QgisProcess()
+
+
 class TestHeadless:
     """qgis_process, end to end, with the plugin as it is installed."""
-
-    @pytest.fixture(scope="class")
-    def qgis(self):
-        return QgisProcess()
 
     def test_sample_train_detect(self, qgis, tmp_path):
         scene = qgis.run("scoread:sample_scene", ROWS=40, COLUMNS=40, BAND_COUNT=24, OUTPUT=tmp_path / "s.tif", TRUTH=tmp_path / "t.tif")
@@ -187,6 +188,12 @@ class TestHeadless:
         results = qgis.run("scoread:detect_anomalies", INPUT=scene["OUTPUT"], MODEL=model["MODEL"], OUTPUT=tmp_path / "a.tif")
         assert scored_auc(read(scene["TRUTH"]), read(results["OUTPUT"])) > 0.85
         assert (tmp_path / "a.qml").is_file()
+
+    def test_screening_as_in_the_tutorial(self, qgis, sample, tmp_path):
+        qgis.run("scoread:train_sgm", INPUT=sample.path, MODEL=tmp_path / "m.pt")
+        outputs = {"detect:Anomaly map": tmp_path / "a.tif", "extract:Regions": tmp_path / "r.gpkg"}
+        qgis.run("scoread:screen_scenes_with_one_model", INPUT=sample.path, MODEL=tmp_path / "m.pt", RATE=0.001, **outputs)
+        assert (tmp_path / "a.tif").is_file() and (tmp_path / "r.gpkg").is_file()
 
     def test_an_error_has_a_message_and_a_return_code(self, qgis, tmp_path):
         (tmp_path / "a.pt").write_text("text")
