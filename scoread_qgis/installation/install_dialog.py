@@ -8,7 +8,6 @@ from qgis.core import QgsApplication
 from qgis.gui import QgsFileWidget
 from qgis.PyQt.QtGui import QFontDatabase
 from qgis.PyQt.QtWidgets import (
-    QButtonGroup,
     QDialog,
     QDialogButtonBox,
     QGroupBox,
@@ -17,6 +16,7 @@ from qgis.PyQt.QtWidgets import (
     QProgressBar,
     QPushButton,
     QRadioButton,
+    QSizePolicy,
     QVBoxLayout,
 )
 
@@ -36,15 +36,13 @@ class InstallDialog(QDialog):
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self.state = QLabel(wordWrap=True)
         self.choices = QGroupBox("What to install")
-        self._radios = QButtonGroup(self)
         inside = QVBoxLayout(self.choices)
         self._sources = sources()
-        for number, source in enumerate(self._sources):
-            self._radios.addButton(QRadioButton(f"{source.label}: about {_size(source.download_mb)} to download, {_size(source.disk_mb)} on disk"), number)  # fmt: skip
-        self._radios.addButton(QRadioButton("From a folder of wheels (*.whl), without a network"), len(self._sources))
-        for button in self._radios.buttons():
-            inside.addWidget(button)
-        self._radios.button(0).setChecked(True)
+        labels = [f"{s.label}: about {_size(s.download_mb)} to download, {_size(s.disk_mb)} on disk" for s in self._sources]
+        self.radios = [QRadioButton(label) for label in [*labels, "From a folder of wheels (*.whl), without a network"]]
+        for radio in self.radios:
+            inside.addWidget(radio)
+            radio.toggled.connect(lambda checked: self.refresh() if checked else None)
         self.wheels = QgsFileWidget()
         self.wheels.setStorageMode(QgsFileWidget.StorageMode.GetDirectory)
         self.wheels.setDialogTitle("Folder of wheels")
@@ -69,18 +67,19 @@ class InstallDialog(QDialog):
         self.install_button.clicked.connect(self.install)
         self.uninstall_button.clicked.connect(self.uninstall)
         self.cancel_button.clicked.connect(self.stop)
-        self._radios.buttonToggled.connect(lambda *_: self.refresh())
         self.wheels.fileChanged.connect(lambda _: self.refresh())
         layout = QVBoxLayout(self)
-        for widget in (self.state, self.choices, self.by_hand, self.step, self.bar, self.log, buttons):
+        for widget in (self.state, self.choices, self.by_hand, self.step, self.bar, self.log):
             layout.addWidget(widget)
-        layout.setStretchFactor(self.log, 1)
-        self.refresh()
+            if widget is not self.log:
+                widget.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        layout.addStretch()
+        layout.addWidget(buttons)
+        self.radios[0].setChecked(True)
 
     def source(self):
         """The chosen `Source`."""
-        number = self._radios.checkedId()
-        return self._sources[number] if number < len(self._sources) else wheels(self.wheels.filePath())
+        return next((s for s, radio in zip(self._sources, self.radios) if radio.isChecked()), None) or wheels(self.wheels.filePath())
 
     def refresh(self):
         """Show what is there, and what can be done about it."""
@@ -90,7 +89,7 @@ class InstallDialog(QDialog):
         to_install = bool(names) and not os.path.isdir(folder) and not waits
         self.choices.setVisible(to_install and not obstacle)
         self.choices.setEnabled(idle)
-        from_folder = self._radios.checkedId() == len(self._sources)
+        from_folder = self.radios[-1].isChecked()
         self.wheels.setVisible(from_folder)
         self.facts.setText(_facts(names, source, kept, folder) if names else "")
         self.by_hand.setVisible(to_install)
@@ -166,7 +165,7 @@ def _facts(names, source, kept, folder):
         what = f"{what} come from {source.place}."
     chosen = requirements(names, kept)[0]
     if "~=" in chosen:
-        what += f" It will be PyTorch {chosen.partition('~=')[2]} or the latest like it, which fits older packages of your QGIS."
+        what += f" It will be PyTorch {chosen.partition('~=')[2].rpartition('.')[0]}, the newest that fits packages of this QGIS."
     while not os.path.isdir(folder_there := os.path.dirname(folder)):
         folder = folder_there
     free = shutil.disk_usage(folder_there).free >> 20

@@ -109,19 +109,22 @@ def without_passwords(text):
     return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
-def python_candidates(executable=sys.executable, prefixes=(sys.prefix, sys.base_prefix, sys.exec_prefix), version=sys.version_info, windows=os.name == "nt"):  # fmt: skip
-    """Files that may be the interpreter of this Python, the likeliest first; inside QGIS, `sys.executable` is often QGIS itself.
+def python_candidates(
+    executable=sys.executable,
+    prefixes=(sys.prefix, sys.base_prefix, sys.exec_prefix),
+    version=sys.version_info[:2],
+    windows=os.name == "nt",
+):
+    """Files that may be the interpreter of this Python, the likeliest first.
 
-    OSGeo4W has python.exe in the prefix (apps/Python39) and python3.exe beside qgis-bin.exe; the bundle of macOS has bin/python3 in the
-    prefix, or python3 beside the program; Linux has bin/python3 in the prefix.
+    Inside QGIS, `sys.executable` is QGIS itself, or whatever python3 is first on the PATH. Looked at in this order: OSGeo4W has python.exe in
+    the prefix (apps/Python39), and python3.exe beside qgis-bin.exe; Linux and the bundle of macOS have bin/python3 in the prefix; some
+    bundles of macOS have it beside the program, or in bin there.
     """
     names = ["python.exe", "python3.exe"] if windows else [f"python{version[0]}.{version[1]}", "python3", "python"]
-    folders = [
-        os.path.join(prefix, *part) for prefix in prefixes for part in ((() if windows else ("bin",)), (("bin",) if windows else ()))
-    ]
-    folders += [os.path.dirname(executable), os.path.join(os.path.dirname(executable), "bin")]
-    files = [executable] if re.match(r"python[\d.]*(\.exe)?$", os.path.basename(executable).lower()) else []
-    files += [os.path.join(folder, name) for folder in folders for name in names]
+    program = os.path.dirname(executable)
+    folders = [*(prefix if windows else os.path.join(prefix, "bin") for prefix in prefixes), program, os.path.join(program, "bin")]
+    files = [os.path.join(folder, name) for folder in folders for name in names]
     return [file for file in dict.fromkeys(files) if os.path.isfile(file)]
 
 
