@@ -11,6 +11,7 @@ from scoread_qgis.installation import pip_command
 from scoread_qgis.installation.pip_command import (
     CPU_INDEX,
     CUDA_INDEX,
+    OLD_CUDA_INDEX,
     Source,
     command_by_hand,
     environment,
@@ -68,16 +69,17 @@ class TestPython:
 
 class TestSources:
     @pytest.mark.parametrize(
-        ("system", "machine", "indexes"),
+        ("system", "machine", "sympy", "indexes"),
         [
-            ("linux", "x86_64", [CPU_INDEX, CUDA_INDEX]),
-            ("win32", "AMD64", [CPU_INDEX, CUDA_INDEX]),
-            ("linux", "aarch64", [CPU_INDEX]),
-            ("darwin", "arm64", [""]),
+            ("linux", "x86_64", "1.13.3", [CPU_INDEX, CUDA_INDEX]),
+            ("linux", "x86_64", "1.11.1", [CPU_INDEX, OLD_CUDA_INDEX]),
+            ("win32", "AMD64", "1.13.3", [CPU_INDEX, CUDA_INDEX]),
+            ("linux", "aarch64", "1.13.3", [CPU_INDEX]),
+            ("darwin", "arm64", "1.13.3", [""]),
         ],
     )
-    def test_builds_of_a_system(self, system, machine, indexes):
-        assert [source.index for source in sources(system, machine)] == indexes
+    def test_builds_of_a_system(self, system, machine, sympy, indexes):
+        assert [source.index for source in sources({"sympy": sympy}, system, machine)] == indexes
 
     def test_scipy_does_not_come_from_the_index_of_pytorch(self):
         torch, scipy = pip_runs(["torch", "scipy"], Source("", CPU_INDEX), "folder", {"numpy": "1.24.2"}, "constraints.txt")

@@ -3,9 +3,12 @@
 import base64
 import contextlib
 import hashlib
+import sys
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.machinery import PathFinder
+from importlib.metadata import DistributionFinder
 from pathlib import Path
 
 # Passes what the installer tries: any attribute, any call.
@@ -102,8 +105,13 @@ class Server:
         self._server.server_close()
 
 
-def pip_environment(environment):
-    """An environment (a dictionary) less what this machine tells pip: its configuration, its indexes, its proxies."""
+def pip_environment(environment, home=None):
+    """An environment (a dictionary) less what this machine tells pip: its configuration, its indexes, its proxies.
+
+    home: folder in the place of the user's, so that nothing of the user's is read or written.
+    """
+    if home is not None:
+        environment = {**environment, "HOME": str(home), "XDG_CONFIG_HOME": f"{home}/config", "XDG_DATA_HOME": f"{home}/data"}
     clean = {name: value for name, value in environment.items() if not name.startswith("PIP_") and "proxy" not in name.lower()}
     return {**clean, "PIP_CONFIG_FILE": "/dev/null"}
 
@@ -111,15 +119,20 @@ def pip_environment(environment):
 @contextlib.contextmanager
 def only_in(folder, names=("torch",)):
     """Let Python find the packages `names` in `folder` alone, wherever else they are: as where the user has none."""
-    import sys
-    from importlib.machinery import PathFinder
 
-    class Finder:
-        def find_spec(self, name, path=None, target=None):
-            return PathFinder.find_spec(name, [str(folder)] if path is None and name in names else path, target)
+    class Finder(PathFinder):
+        @classmethod
+        def find_spec(cls, name, path=None, target=None):
+            return super().find_spec(name, [str(folder)] if path is None and name in names else path, target)
+
+        @classmethod
+        def find_distributions(cls, context=None):
+            if context is not None and context.name in names:
+                context = DistributionFinder.Context(name=context.name, path=[str(folder)])
+            return super().find_distributions(context)
 
     before = list(sys.meta_path)
-    sys.meta_path[:] = [Finder() if finder is PathFinder else finder for finder in before]
+    sys.meta_path[:] = [Finder if finder is PathFinder else finder for finder in before]
     try:
         yield
     finally:

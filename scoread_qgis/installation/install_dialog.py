@@ -37,7 +37,7 @@ class InstallDialog(QDialog):
         self.state = QLabel(wordWrap=True)
         self.choices = QGroupBox("What to install")
         inside = QVBoxLayout(self.choices)
-        self._sources = sources()
+        self._sources = sources(versions_to_keep())
         labels = [f"{s.label}: about {_size(s.download_mb)} to download, {_size(s.disk_mb)} on disk" for s in self._sources]
         self.radios = [QRadioButton(label) for label in [*labels, "From a folder of wheels (*.whl), without a network"]]
         for radio in self.radios:

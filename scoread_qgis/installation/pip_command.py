@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 TITLES = {"torch": "PyTorch", "scipy": "SciPy"}
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-CUDA_INDEX = "https://download.pytorch.org/whl/cu126"  # the CUDA that PyTorch builds for since 2.6, for every Python from 3.9
+CUDA_INDEX = "https://download.pytorch.org/whl/cu126"  # for PyTorch 2.6 and later
+OLD_CUDA_INDEX = "https://download.pytorch.org/whl/cu121"  # for PyTorch 2.1 to 2.5
 FLATPAK_INFO = "/.flatpak-info"
 
 # Since torch imports these when it trains, and finds QGIS' own first, an old one needs an old torch: (package, older than, torch).
@@ -40,13 +41,18 @@ class Source:
         return self.folder or self.index or "https://pypi.org/simple"
 
 
-def sources(system=sys.platform, machine=None):
-    """The builds of PyTorch that there are for a system (`sys.platform`) and processor, as `Source`s; the first is for everyone."""
+def sources(kept, system=sys.platform, machine=None):
+    """The builds of PyTorch that there are for a system (`sys.platform`) and processor, as `Source`s; the first is for everyone.
+
+    kept: {name: version} of packages that QGIS has.
+    """
     if system == "darwin":
         return [Source("PyTorch for macOS, with Apple GPU where there is one", download_mb=100, disk_mb=500)]
     builds = [Source("Processor only (CPU)", CPU_INDEX)]
     if (machine or platform.machine()).lower() in ("x86_64", "amd64"):
-        builds.append(Source("NVIDIA GPU (CUDA 12.6)", CUDA_INDEX, download_mb=3000, disk_mb=7000))
+        old = requirements(["torch"], kept) != ["torch"]
+        label, index = ("NVIDIA GPU (CUDA 12.1)", OLD_CUDA_INDEX) if old else ("NVIDIA GPU (CUDA 12.6)", CUDA_INDEX)
+        builds.append(Source(label, index, download_mb=3000, disk_mb=7000))
     return builds
 
 
@@ -142,7 +148,7 @@ def can_run_pip():
 
 def command_by_hand(names, folder, kept, source=None, flatpak=None):
     """The command for a terminal that installs `names` into `folder`. flatpak: whether QGIS runs in Flatpak; by default, look."""
-    source = source or sources()[0]
+    source = source or sources(kept)[0]
     flatpak = os.path.exists(FLATPAK_INFO) if flatpak is None else flatpak
     if flatpak:  # pip comes with the SDK, which --devel brings in
         program = ["flatpak", "run", "--devel", "--command=pip3", os.environ.get("FLATPAK_ID", "org.qgis.qgis")]
