@@ -140,7 +140,7 @@ class TestByHand:
 class TestProxy:
     def test_passwords_are_encoded(self):
         assert proxy_url("http", "proxy", 3128, "me", "p@ss:w/rd") == "http://me:p%40ss%3Aw%2Frd@proxy:3128"
-        assert proxy_url("http", "proxy", 3128) == "http://proxy:3128"
+        assert proxy_url("http", "proxy", 3128, "", "") == "http://proxy:3128"
 
     def test_and_not_shown(self):
         assert without_passwords("cannot reach http://me:p%40ss@proxy:3128/x") == "cannot reach http://***@proxy:3128/x"

@@ -24,7 +24,7 @@ def installation_report(progress=None):
     lines = [
         f"ScoreAD: {plugin_version()}",
         f"QGIS: {Qgis.version()}, Qt {QT_VERSION_STR}, PyQt {PYQT_VERSION_STR}",
-        f"Python: {platform.python_version()}, {sys.executable}",
+        f"Python: {platform.python_version()}, {sys.prefix}",
         f"System: {platform.platform()}, {platform.machine()}",
     ]
     for number, (title, name) in enumerate((("numpy", "numpy"), ("scipy", "scipy"), ("GDAL", "osgeo.gdal"), ("PyTorch", "torch"))):

@@ -31,7 +31,7 @@ class InstallDialog(QDialog):
     def __init__(self, parent=None):
         super().__init__(parent)
         self.setWindowTitle("Install PyTorch for ScoreAD")
-        self.resize(700, 620)
+        self.resize(700, 600)
         self.task = None
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self.state = QLabel(wordWrap=True)

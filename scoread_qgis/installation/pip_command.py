@@ -104,8 +104,8 @@ def environment(proxy=""):
     return variables
 
 
-def proxy_url(scheme, host, port, user="", password=""):
-    """URL of a proxy, its user and password percent-encoded."""
+def proxy_url(scheme, host, port, user, password):
+    """URL of a proxy, its user and password percent-encoded; without a login where the user is ""."""
     login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
     return f"{scheme}://{login}{host}:{port}"
 
