@@ -9,4 +9,4 @@ def classFactory(iface):
     """Entry point of QGIS: the plugin. `iface` is None in qgis_process."""
     from .plugin import ScoreadPlugin
 
-    return ScoreadPlugin()
+    return ScoreadPlugin(iface)

@@ -1,25 +1,64 @@
-"""The plugin as QGIS loads it: it registers the Processing provider, and that is all."""
+"""The plugin as QGIS loads it: it registers the Processing provider, and adds its menu where there is a desktop."""
 
 from qgis.core import QgsApplication
+from qgis.PyQt.QtGui import QIcon
+from qgis.PyQt.QtWidgets import QAction
 
-from .dependencies import add_package_folder
-from .provider import ScoreadProvider
+from .installation.packages import add_package_folder, remove_marked_folder
+from .provider import ICON, ScoreadProvider
+
+MENU = "ScoreAD"
 
 
 class ScoreadPlugin:
-    def __init__(self):
+    def __init__(self, iface=None):
+        self.iface = iface
         self.provider = None
+        self._actions, self._dialogs = [], {}
 
     def initProcessing(self):
         """Called by QGIS with and without a desktop (hasProcessingProvider in metadata.txt)."""
+        remove_marked_folder()
         add_package_folder()
         self.provider = ScoreadProvider()
         QgsApplication.processingRegistry().addProvider(self.provider)
 
     def initGui(self):
         self.initProcessing()
+        for title, open_dialog in (("Install PyTorch...", self.show_install_dialog), ("Check installation", self.show_check_dialog)):
+            action = QAction(QIcon(ICON), title, self.iface.mainWindow())
+            action.triggered.connect(open_dialog)
+            self.iface.addPluginToMenu(MENU, action)
+            self._actions.append(action)
+
+    def show_install_dialog(self):
+        from .installation.install_dialog import InstallDialog
+
+        return self._show(InstallDialog)
+
+    def show_check_dialog(self):
+        from .installation.check_dialog import CheckDialog
+
+        return self._show(CheckDialog)
+
+    def _show(self, dialog_class):
+        """Show the one dialog of a kind: an install that is under way is found again."""
+        dialog = self._dialogs.get(dialog_class)
+        if dialog is None:
+            dialog = self._dialogs[dialog_class] = dialog_class(self.iface.mainWindow())
+        dialog.refresh()
+        dialog.show()
+        dialog.raise_()
+        return dialog
 
     def unload(self):
+        for action in self._actions:
+            self.iface.removePluginMenu(MENU, action)
+            action.deleteLater()
+        for dialog in self._dialogs.values():
+            dialog.stop()
+            dialog.deleteLater()
+        self._actions, self._dialogs = [], {}
         if self.provider is not None:
             QgsApplication.processingRegistry().removeProvider(self.provider)
             self.provider = None

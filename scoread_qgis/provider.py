@@ -1,8 +1,8 @@
-"""The Processing provider "scoread": the algorithms, the designer models that come with the plugin, and the plugin's one setting."""
+"""The Processing provider "scoread": the algorithms, the designer models that come with the plugin, and the plugin's settings."""
 
 from pathlib import Path
 
-from processing.core.ProcessingConfig import ProcessingConfig, Setting
+from processing.core.ProcessingConfig import ProcessingConfig
 from qgis.core import QgsProcessingModelAlgorithm, QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
@@ -15,7 +15,7 @@ from .algorithms.sample_scene import SampleScene
 from .algorithms.threshold_anomalies import ThresholdAnomalies
 from .algorithms.train_fers import TrainFERS
 from .algorithms.train_sgm import TrainSGM
-from .settings import MEMORY_SETTING
+from .settings import add_settings, remove_settings
 
 ALGORITHMS = (
     TrainSGM,
@@ -53,15 +53,12 @@ class ScoreadProvider(QgsProcessingProvider):
 
     def load(self):
         ProcessingConfig.settingIcons[self.name()] = self.icon()
-        ProcessingConfig.addSetting(
-            Setting(self.name(), MEMORY_SETTING, "Memory to use, in MB (0: a quarter of what is free)", 0, valuetype=Setting.INT)
-        )
-        ProcessingConfig.readSettings()
+        add_settings(self.name())
         self.refreshAlgorithms()
         return True
 
     def unload(self):
-        ProcessingConfig.removeSetting(MEMORY_SETTING)
+        remove_settings()
 
     def loadAlgorithms(self):
         for algorithm in ALGORITHMS:

@@ -1,10 +1,65 @@
-"""How much memory the plugin may use: one setting, in Options > Processing > Providers."""
+"""The plugin's settings, in Options > Processing > Providers: memory, device, threads, folder for temporary files."""
 
+import contextlib
 import os
 
-from processing.core.ProcessingConfig import ProcessingConfig
+from processing.core.ProcessingConfig import ProcessingConfig, Setting
 
-MEMORY_SETTING = "SCOREAD_MEMORY"
+MEMORY_SETTING, DEVICE_SETTING, THREADS_SETTING, CACHE_SETTING = "SCOREAD_MEMORY", "SCOREAD_DEVICE", "SCOREAD_THREADS", "SCOREAD_CACHE"
+DEVICES = ["auto", "cpu", "cuda", "mps"]
+
+
+def add_settings(group):
+    """Put the settings on the page of Processing's options under the heading `group`."""
+    for setting in (
+        Setting(group, MEMORY_SETTING, "Memory to use, in MB (0: a quarter of what is free)", 0, valuetype=Setting.INT),
+        Setting(group, DEVICE_SETTING, "Device where an algorithm's is auto", "auto", valuetype=Setting.SELECTION, options=DEVICES),
+        Setting(group, THREADS_SETTING, "Threads of PyTorch (0: all)", 0, valuetype=Setting.INT),
+        Setting(group, CACHE_SETTING, "Folder for temporary files (empty: the system's)", "", valuetype=Setting.FOLDER),
+    ):
+        ProcessingConfig.addSetting(setting)
+    ProcessingConfig.readSettings()
+
+
+def remove_settings():
+    for name in (MEMORY_SETTING, DEVICE_SETTING, THREADS_SETTING, CACHE_SETTING):
+        ProcessingConfig.removeSetting(name)
+
+
+def default_device():
+    """The device that "auto" stands for; it is "auto" itself, the best one there is, unless the user set another."""
+    return ProcessingConfig.getSetting(DEVICE_SETTING, readable=True) or "auto"
+
+
+@contextlib.contextmanager
+def torch_threads():
+    """Let PyTorch compute with as many threads as the setting says, on the thread that calls this; as before afterwards."""
+    count = int(ProcessingConfig.getSetting(THREADS_SETTING) or 0)
+    if count <= 0:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def cache_folder():
+    """Folder for temporary files, made if need be; None for the system's. Raises ValueError where it cannot be made."""
+    folder = ProcessingConfig.getSetting(CACHE_SETTING) or None
+    if folder is not None:
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"The folder for temporary files {folder} cannot be made: {error.strerror}. "
+                "Choose another in Options > Processing > Providers > ScoreAD anomaly detection."
+            ) from error
+    return folder
 
 
 def memory_limit():

@@ -32,7 +32,8 @@ def imports(path):
         ("scenes", {"qgis", "torch", "processing", ".algorithms", ".workflows", ".reports", ".detectors", ".decisions"}),
         ("decisions", {"qgis", "torch", "osgeo", "processing", ".algorithms", ".workflows", ".reports", ".scenes", ".detectors"}),
         ("reports", {"qgis", "torch", "osgeo", "processing", ".algorithms", ".workflows", ".scenes", ".detectors"}),
-        ("workflows", {"qgis", "processing", ".algorithms"}),
+        ("workflows", {"qgis", "processing", ".algorithms", ".installation"}),
+        ("installation", {"processing", ".algorithms", ".provider", ".plugin"}),
     ],
 )
 def test_dependencies_point_one_way(folder, forbidden):
@@ -43,6 +44,7 @@ def test_dependencies_point_one_way(folder, forbidden):
 def test_the_bottom_needs_numpy_alone():
     for name in ("cube.py", "progress.py", "files.py"):
         assert imports(PLUGIN / name) <= {"numpy", ".progress", *sys.stdlib_module_names}
+    assert imports(PLUGIN / "installation" / "pip_command.py") <= set(sys.stdlib_module_names)
 
 
 def test_only_what_qgis_has_or_the_plugin_asks_for():

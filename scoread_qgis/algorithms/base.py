@@ -1,5 +1,6 @@
 """What all algorithms of the provider share: names, help made from the parameters, progress, cancellation and errors."""
 
+import contextlib
 import html
 import time
 from pathlib import Path
@@ -7,9 +8,9 @@ from pathlib import Path
 from qgis.core import Qgis, QgsProcessingAlgorithm, QgsProcessingException, QgsProcessingParameterDefinition, QgsRasterLayer
 from qgis.PyQt.QtGui import QIcon
 
-from ..dependencies import missing_packages
+from ..installation.packages import missing_packages
 from ..progress import Cancelled, Progress
-from ..settings import memory_limit
+from ..settings import cache_folder, memory_limit, torch_threads
 from ..workflows.run import Run
 
 _ICONS = Path(__file__).parents[1] / "resources" / "icons"
@@ -74,7 +75,9 @@ class Algorithm(QgsProcessingAlgorithm):
     def processAlgorithm(self, parameters, context, feedback):
         self._done = False
         try:
-            results = self.work(Run(memory_limit(), Progress(_Report(feedback)), feedback.pushInfo, {"qgis": Qgis.version()}))
+            run = Run(memory_limit(), Progress(_Report(feedback)), feedback.pushInfo, {"qgis": Qgis.version()}, cache_folder())
+            with torch_threads() if "torch" in self.NEEDS else contextlib.nullcontext():
+                results = self.work(run)
             self._done = True
             return results
         except Cancelled:

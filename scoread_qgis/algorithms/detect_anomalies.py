@@ -11,7 +11,6 @@ from qgis.core import (
 from .base import Algorithm, optional_values
 from .inputs import (
     BANDS,
-    DEVICE,
     DEVICE_HELP,
     INPUT,
     MASK,
@@ -20,6 +19,7 @@ from .inputs import (
     SEED,
     SEED_HELP,
     bands_parameter,
+    device_name,
     device_parameter,
     mask_parameter,
     mask_source,
@@ -78,7 +78,7 @@ class DetectAnomalies(Algorithm):
         self.model = self.parameterAsFile(parameters, MODEL, context)
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.mask = mask_source(self.parameterAsLayer(parameters, MASK, context))
-        self.device = self.parameterAsEnumString(parameters, DEVICE, context)
+        self.device = device_name(self, parameters, context)
         self.options = optional_values(self, parameters, context, integers=(SEED, PERTURBATIONS), reals=(T,), texts=(READOUT,))
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
         self.report = self.parameterAsFileOutput(parameters, REPORT, context)

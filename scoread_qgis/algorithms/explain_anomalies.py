@@ -11,7 +11,7 @@ from qgis.core import (
 )
 
 from .base import Algorithm
-from .inputs import BANDS, DEVICE, DEVICE_HELP, INPUT, bands_parameter, device_parameter, raster_source, region_source
+from .inputs import BANDS, DEVICE_HELP, INPUT, bands_parameter, device_name, device_parameter, raster_source, region_source
 
 MODEL, REGIONS, TOP, REPORT, TABLE, SPECTRA, COUNT = "MODEL", "REGIONS", "TOP", "REPORT", "TABLE", "SPECTRA", "COUNT"
 
@@ -64,7 +64,7 @@ class ExplainAnomalies(Algorithm):
         self.regions = region_source(self.parameterAsSource(parameters, REGIONS, context), "The regions")
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.top = self.parameterAsInt(parameters, TOP, context)
-        self.device = self.parameterAsEnumString(parameters, DEVICE, context)
+        self.device = device_name(self, parameters, context)
         self.files = {name: self.parameterAsFileOutput(parameters, name, context) for name in (REPORT, TABLE, SPECTRA)}
 
     def work(self, run):

@@ -12,8 +12,9 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
+from ..settings import DEVICES, default_device
+
 INPUT, BANDS, MASK, SEED, DEVICE, REPORT = "INPUT", "BANDS", "MASK", "SEED", "DEVICE", "REPORT"
-DEVICES = ["auto", "cpu", "cuda", "mps"]
 
 
 def bands_parameter(parent):
@@ -36,7 +37,16 @@ def device_parameter():
     return QgsProcessingParameterEnum(DEVICE, "Device", DEVICES, defaultValue="auto", usesStaticStrings=True)
 
 
-DEVICE_HELP = "Where to compute. auto takes a GPU where PyTorch finds one, else the processor; cuda is a GPU of NVIDIA, mps one of Apple."
+DEVICE_HELP = (
+    "Where to compute. auto takes the device of the settings, or a GPU where PyTorch finds one, else the processor; cuda is a GPU of NVIDIA, "
+    "mps one of Apple."
+)
+
+
+def device_name(algorithm, parameters, context):
+    """The device that the user chose for this run, or else in the settings."""
+    name = algorithm.parameterAsEnumString(parameters, DEVICE, context)
+    return default_device() if name == "auto" else name
 
 
 def report_parameter():

@@ -14,10 +14,10 @@ from qgis.core import (
 from .base import Algorithm
 from .inputs import (
     BANDS,
-    DEVICE,
     DEVICE_HELP,
     SEED,
     SEED_HELP,
+    device_name,
     device_parameter,
     raster_source,
     seed_parameter,
@@ -97,7 +97,7 @@ class TrainFERS(Algorithm):
         self.scenes = [raster_source(layer, "One of the scenes") for layer in self.parameterAsLayerList(parameters, INPUTS, context)]
         self.bands = band_numbers(self.parameterAsString(parameters, BANDS, context))
         self.seed = self.parameterAsInt(parameters, SEED, context)
-        self.device = self.parameterAsEnumString(parameters, DEVICE, context)
+        self.device = device_name(self, parameters, context)
         self.settings = {name.lower(): self.parameterAsInt(parameters, name, context) for name in (PATCH, EPOCHS, BATCH)}
         self.settings["learning_rate"] = self.parameterAsDouble(parameters, LEARNING_RATE, context)
         self.settings["backbone"] = self.parameterAsEnum(parameters, BACKBONE, context)

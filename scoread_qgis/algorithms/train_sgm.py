@@ -14,7 +14,6 @@ from qgis.core import (
 from .base import Algorithm, optional_values
 from .inputs import (
     BANDS,
-    DEVICE,
     DEVICE_HELP,
     INPUT,
     MASK,
@@ -23,6 +22,7 @@ from .inputs import (
     SEED,
     SEED_HELP,
     bands_parameter,
+    device_name,
     device_parameter,
     mask_parameter,
     mask_source,
@@ -102,7 +102,7 @@ class TrainSGM(Algorithm):
         self.mask = mask_source(self.parameterAsLayer(parameters, MASK, context))
         self.paper = self.parameterAsEnum(parameters, MODE, context) == 1
         self.seed = self.parameterAsInt(parameters, SEED, context)
-        self.device = self.parameterAsEnumString(parameters, DEVICE, context)
+        self.device = device_name(self, parameters, context)
         self.settings = optional_values(
             self, parameters, context,
             integers=(SAMPLES, STEPS, EPOCHS, BATCH_SIZE, HIDDEN, OUTER_WINDOW, INNER_WINDOW), reals=(LEARNING_RATE, SIGMA), flags=(CONDITIONAL,),

@@ -10,14 +10,14 @@ from osgeo import gdal, ogr, osr
 class Mask:
     """Pixels of a scene that may be used, read by rows. Kept in a compressed file of its own, which goes with the object.
 
-    raster: the scene (`RasterFile`) that gives the grid. Fill it with `from_polygons` or `from_raster`.
+    raster: the scene (`RasterFile`) that gives the grid. scratch: folder for the file; None for the system's. Fill it with `from_polygons` or `from_raster`.
     """
 
     kind = "mask"  # what messages call it
     _elsewhere = 0  # value where a raster has no data
 
-    def __init__(self, raster):
-        self._folder = tempfile.TemporaryDirectory(prefix="scoread_mask_")
+    def __init__(self, raster, scratch=None):
+        self._folder = tempfile.TemporaryDirectory(prefix="scoread_mask_", dir=scratch)
         self._path = os.path.join(self._folder.name, "mask.tif")
         self._columns = raster.columns
         self._dataset = gdal.GetDriverByName("GTiff").Create(
@@ -28,16 +28,16 @@ class Mask:
         self._dataset.SetProjection(raster.crs)
 
     @classmethod
-    def from_polygons(cls, raster, polygons, crs, name="mask"):
+    def from_polygons(cls, raster, polygons, crs, name="mask", scratch=None):
         """Pixels whose centre lies in one of the `polygons` (WKB) of the CRS `crs` (WKT, "" = that of the scene)."""
-        mask = cls(raster)
+        mask = cls(raster, scratch)
         mask._burn(raster, [(wkb, 1) for wkb in polygons], crs)
         return mask._checked(raster, name)
 
     @classmethod
-    def from_raster(cls, raster, source, crs=None, name="mask"):
+    def from_raster(cls, raster, source, crs=None, name="mask", scratch=None):
         """Pixels where the first band of the raster `source` is neither 0 nor nodata, by nearest neighbour. crs: WKT, by default the file's."""
-        mask = cls(raster)
+        mask = cls(raster, scratch)
         other = gdal.OpenEx(str(source), gdal.OF_RASTER | gdal.OF_READONLY)
         if other is None:
             raise ValueError(f"The {cls.kind} {name} cannot be opened: {gdal.GetLastErrorMsg()}")
@@ -98,8 +98,8 @@ class RegionLabels(Mask):
     too small to cover the centre of a pixel is the pixel that it lies in.
     """
 
-    def __init__(self, raster, shapes, crs):
-        super().__init__(raster)
+    def __init__(self, raster, shapes, crs, scratch=None):
+        super().__init__(raster, scratch)
         inside = [(ogr.CreateGeometryFromWkb(bytes(wkb)).PointOnSurface().ExportToWkb(), number) for number, wkb in enumerate(shapes, 1)]
         outlines = [(wkb, number) for number, wkb in enumerate(shapes, 1)]
         self._burn(raster, inside[::-1] + outlines[::-1], crs)

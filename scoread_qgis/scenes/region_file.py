@@ -23,11 +23,11 @@ _FIELDS = {
 class LabelFile:
     """Labels of the regions of a map, in a compressed file of its own, which goes with the object. Written by rows.
 
-    score_map: `ScoreMap` that gives the grid.
+    score_map: `ScoreMap` that gives the grid. scratch: folder for the file; None for the system's.
     """
 
-    def __init__(self, score_map):
-        self._folder = tempfile.TemporaryDirectory(prefix="scoread_regions_")
+    def __init__(self, score_map, scratch=None):
+        self._folder = tempfile.TemporaryDirectory(prefix="scoread_regions_", dir=scratch)
         self.geotransform = score_map.geotransform or _PIXELS
         self.crs = score_map.crs
         self.dataset = gdal.GetDriverByName("GTiff").Create(

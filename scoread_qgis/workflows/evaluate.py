@@ -176,7 +176,7 @@ def _aligned_truth(source, grid, run):
                     "choose a truth of the same size."
                 )
             run.log(f"Truth {source.name}: {difference}; aligned to {grid.name} by nearest neighbour.")
-    return source.on(grid, Truth)
+    return source.on(grid, Truth, run.scratch)
 
 
 def _check(survey, cube, truth, run):

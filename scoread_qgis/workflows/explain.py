@@ -50,7 +50,7 @@ def explain_anomalies(scene, model, regions, run, report=None, table=None, spect
 
 def _reasons(cube, detector, regions, run):
     """`RegionReasons` of the regions that have valid pixels, by rank."""
-    labels = RegionLabels(cube.raster, regions.shapes, regions.crs)
+    labels = RegionLabels(cube.raster, regions.shapes, regions.crs, run.scratch)
     seen = region_spectra(cube, labels, run.progress.part(0.0, 0.25))
     if not seen.pixels.all():
         empty = ", ".join(str(regions.ids[i]) for i in np.flatnonzero(seen.pixels == 0))

@@ -49,7 +49,7 @@ def extract_anomalies(
         run.log(f"Threshold: {threshold:.6g}. Regions: {len(found)}, with {found.pixels.sum()} pixels.")
     else:
         run.log(f"Threshold: {threshold:.6g}. No region of {min_pixels} or more pixels lies above it: the result is empty.")
-    labels = LabelFile(score_map)
+    labels = LabelFile(score_map, run.scratch)
     with ExitStack() as stack:
         writer = stack.enter_context(MaskWriter(mask, score_map)) if mask else None
         for row, rows, valid in found.labels(score_map, run.progress.part(0.5, 0.75)):

@@ -18,12 +18,14 @@ class Run:
 
     memory: bytes that reading and detecting may take. progress: `Progress`. log(text): a line for the log of the run.
     host: versions of the software that started it, by name, for model files and reports.
+    scratch: folder for temporary files; None for the system's.
     """
 
     memory: int
     progress: Progress = field(default_factory=Progress)
     log: callable = print
     host: dict = field(default_factory=dict)
+    scratch: str = None
 
     def part(self, start, end):
         """The same run, for a phase of the work that takes the share from `start` to `end` (0..1)."""

@@ -30,11 +30,11 @@ class MaskSource:
     source: str = None
     polygons: tuple = ()
 
-    def on(self, raster, kind=Mask):
-        """The mask, or what else `kind` makes of it, on the grid of a `RasterFile` or `ScoreMap`."""
+    def on(self, raster, kind=Mask, scratch=None):
+        """The mask, or what else `kind` makes of it, on the grid of a `RasterFile` or `ScoreMap`. scratch: folder for its file, see `Mask`."""
         if self.source is not None:
-            return kind.from_raster(raster, self.source, self.crs, self.name)
-        return kind.from_polygons(raster, self.polygons, self.crs, self.name)
+            return kind.from_raster(raster, self.source, self.crs, self.name, scratch)
+        return kind.from_polygons(raster, self.polygons, self.crs, self.name, scratch)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def good_cubes(sources, bands, mask, run):
     """
     _tell_memory(run)
     rasters = [source.open() for source in sources]
-    masks = [mask.on(raster) if mask and index == 0 else None for index, raster in enumerate(rasters)]
+    masks = [mask.on(raster, scratch=run.scratch) if mask and index == 0 else None for index, raster in enumerate(rasters)]
     choices = []
     for index, raster in enumerate(rasters):
         share = run.progress.part(index / len(rasters), (index + 1) / len(rasters))
@@ -96,7 +96,7 @@ def fitting_cube(source, model, bands, mask, run):
     numbers = match_bands(raster, bands, model.wavelengths, model.bands, model.band_numbers)
     run.log(f"{raster.name}: {raster.rows} rows, {raster.columns} columns; bands {list_bands(numbers)} fit the model.")
     _tell_memory(run)
-    return RasterCube(raster, numbers, mask.on(raster) if mask else None, run.memory)
+    return RasterCube(raster, numbers, mask.on(raster, scratch=run.scratch) if mask else None, run.memory)
 
 
 def _tell_memory(run):

@@ -1,0 +1,56 @@
+"""The dialog Plugins > ScoreAD > Check installation: the report of `check`, made in the background, to read and to copy."""
+
+from qgis.core import QgsApplication
+from qgis.PyQt.QtGui import QFontDatabase
+from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QProgressBar, QVBoxLayout
+
+from .check import installation_report
+from .task import Task
+
+
+class CheckDialog(QDialog):
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.setWindowTitle("Check the installation of ScoreAD")
+        self.resize(760, 380)
+        self.task = None
+        self.step = QLabel()
+        self.bar = QProgressBar(maximum=1000)
+        self.report = QPlainTextEdit(readOnly=True, font=QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        self.copy_button = buttons.addButton("Copy for a bug report", QDialogButtonBox.ButtonRole.ActionRole)
+        self.copy_button.clicked.connect(lambda: QgsApplication.clipboard().setText(self.report.toPlainText()))
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        for widget in (self.step, self.bar, self.report, buttons):
+            layout.addWidget(widget)
+
+    def refresh(self):
+        """Check anew, unless a check is under way."""
+        if self.task is not None:
+            return
+        self.report.clear()
+        self.copy_button.setEnabled(False)
+        self.task = Task("Check the installation of ScoreAD", lambda progress, log: installation_report(progress))
+        self.task.moved.connect(self._moved)
+        self.task.ended.connect(self._ended)
+        QgsApplication.taskManager().addTask(self.task)
+
+    def stop(self):
+        """Cancel the check."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def done(self, result):
+        self.stop()
+        super().done(result)
+
+    def _moved(self, fraction, message):
+        self.bar.setValue(round(1000 * fraction))
+        self.step.setText(message[:1].upper() + message[1:])
+
+    def _ended(self, result, error):
+        self.task = None
+        self.step.setText("Done." if result else error)
+        self.report.setPlainText(result or error)
+        self.copy_button.setEnabled(bool(result))

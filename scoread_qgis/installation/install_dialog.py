@@ -1,0 +1,177 @@
+"""The dialog Plugins > ScoreAD > Install PyTorch...: says what would be done, and does it in the background."""
+
+import os
+import shutil
+import sys
+
+from qgis.core import QgsApplication
+from qgis.gui import QgsFileWidget
+from qgis.PyQt.QtGui import QFontDatabase
+from qgis.PyQt.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QGroupBox,
+    QLabel,
+    QPlainTextEdit,
+    QProgressBar,
+    QPushButton,
+    QRadioButton,
+    QSizePolicy,
+    QVBoxLayout,
+)
+
+from .installer import install, uninstall
+from .packages import is_ours, location, missing, package_folder, removal_mark, version, versions_to_keep
+from .pip_command import TITLES, can_run_pip, command_by_hand, requirements, sources, wheels
+from .proxy import qgis_proxy
+from .task import Task
+
+
+class InstallDialog(QDialog):
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.setWindowTitle("Install PyTorch for ScoreAD")
+        self.resize(700, 600)
+        self.task = None
+        fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
+        self.state = QLabel(wordWrap=True)
+        self.choices = QGroupBox("What to install")
+        inside = QVBoxLayout(self.choices)
+        self._sources = sources(versions_to_keep())
+        labels = [f"{s.label}: about {_size(s.download_mb)} to download, {_size(s.disk_mb)} on disk" for s in self._sources]
+        self.radios = [QRadioButton(label) for label in [*labels, "From a folder of wheels (*.whl), without a network"]]
+        for radio in self.radios:
+            inside.addWidget(radio)
+            radio.toggled.connect(lambda checked: self.refresh() if checked else None)
+        self.wheels = QgsFileWidget()
+        self.wheels.setStorageMode(QgsFileWidget.StorageMode.GetDirectory)
+        self.wheels.setDialogTitle("Folder of wheels")
+        inside.addWidget(self.wheels)
+        self.facts = QLabel(wordWrap=True)
+        inside.addWidget(self.facts)
+        self.by_hand = QGroupBox("The same by hand, in a terminal (on Windows, the OSGeo4W shell); then start QGIS again")
+        self.command = QPlainTextEdit(readOnly=True, font=fixed, maximumHeight=90)
+        self.copy_button = QPushButton("Copy command")
+        self.copy_button.clicked.connect(lambda: QgsApplication.clipboard().setText(self.command.toPlainText()))
+        below = QVBoxLayout(self.by_hand)
+        below.addWidget(self.command)
+        below.addWidget(self.copy_button)
+        self.bar = QProgressBar(maximum=1000)
+        self.step = QLabel(wordWrap=True)
+        self.log = QPlainTextEdit(readOnly=True, font=fixed)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        self.install_button = buttons.addButton("Install", QDialogButtonBox.ButtonRole.ActionRole)
+        self.uninstall_button = buttons.addButton("Uninstall", QDialogButtonBox.ButtonRole.ActionRole)
+        self.cancel_button = buttons.addButton("Cancel installation", QDialogButtonBox.ButtonRole.ActionRole)
+        buttons.rejected.connect(self.reject)
+        self.install_button.clicked.connect(self.install)
+        self.uninstall_button.clicked.connect(self.uninstall)
+        self.cancel_button.clicked.connect(self.stop)
+        self.wheels.fileChanged.connect(lambda _: self.refresh())
+        layout = QVBoxLayout(self)
+        for widget in (self.state, self.choices, self.by_hand, self.step, self.bar, self.log):
+            layout.addWidget(widget)
+            if widget is not self.log:
+                widget.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        layout.addStretch()
+        layout.addWidget(buttons)
+        self.radios[0].setChecked(True)
+
+    def source(self):
+        """The chosen `Source`."""
+        return next((s for s, radio in zip(self._sources, self.radios) if radio.isChecked()), None) or wheels(self.wheels.filePath())
+
+    def refresh(self):
+        """Show what is there, and what can be done about it."""
+        names, source, kept, folder = missing(), self.source(), versions_to_keep(), package_folder()
+        waits, idle, obstacle = os.path.exists(removal_mark(folder)), self.task is None, can_run_pip()
+        self.state.setText(_state(names, folder, waits, obstacle))
+        to_install = bool(names) and not os.path.isdir(folder) and not waits
+        self.choices.setVisible(to_install and not obstacle)
+        self.choices.setEnabled(idle)
+        from_folder = self.radios[-1].isChecked()
+        self.wheels.setVisible(from_folder)
+        self.facts.setText(_facts(names, source, kept, folder) if names else "")
+        self.by_hand.setVisible(to_install)
+        self.command.setPlainText(command_by_hand(names, folder, kept, source) if names else "")
+        self.install_button.setVisible(to_install and not obstacle)
+        self.install_button.setEnabled(idle and (not from_folder or os.path.isdir(source.folder)))
+        self.uninstall_button.setVisible(os.path.isdir(folder) and not waits)
+        self.uninstall_button.setEnabled(idle)
+        self.cancel_button.setVisible(not idle)
+        for widget in (self.bar, self.step):
+            widget.setVisible(not idle or bool(self.step.text()))
+        self.log.setVisible(not idle or bool(self.log.toPlainText()))
+
+    def install(self):
+        names, source, kept, folder = missing(), self.source(), versions_to_keep(), package_folder()
+        proxy = "" if source.folder else qgis_proxy(source.place)
+        restart = any(name in sys.modules for name in names)
+        self._start("Install PyTorch for ScoreAD", lambda progress, log: install(names, source, folder, kept, proxy, progress, log))
+        self._done = "Installed. " + ("Start QGIS again to use it." if restart else "It can be used at once.")
+
+    def uninstall(self):
+        self._start("Uninstall PyTorch of ScoreAD", lambda progress, log: uninstall(package_folder(), progress, log))
+        self._done = "Uninstalled. QGIS keeps what it has loaded until it is closed."
+
+    def stop(self):
+        """Cancel what is under way."""
+        if self.task is not None:
+            self.step.setText("Stopping...")
+            self.task.cancel()
+
+    def _start(self, title, work):
+        self.log.clear()
+        self.bar.setValue(0)
+        self.task = Task(title, work)
+        self.task.said.connect(self.log.appendPlainText)
+        self.task.moved.connect(self._moved)
+        self.task.ended.connect(self._ended)
+        QgsApplication.taskManager().addTask(self.task)
+        self.refresh()
+
+    def _moved(self, fraction, message):
+        self.bar.setValue(round(1000 * fraction))
+        self.step.setText(message[:1].upper() + message[1:])
+
+    def _ended(self, result, error):
+        self.task = None
+        self.step.setText({"": self._done, "cancelled": "Cancelled. Nothing was installed."}.get(error, error))
+        if error:
+            self.bar.setValue(0)
+        self.refresh()
+
+
+def _state(names, folder, waits, obstacle):
+    if waits:
+        return f"<b>PyTorch will be removed when QGIS starts next</b>, since its files are in use: {folder}"
+    there = [f"{TITLES[name]} {version(name)} in {os.path.dirname(location(name))}" for name in TITLES if name not in names]
+    if not names:
+        ours = [TITLES[name] for name in TITLES if is_ours(name)]
+        if ours:
+            return f"<b>Everything is there:</b> {'; '.join(there)}. {' and '.join(ours)} can be uninstalled with one click."
+        return f"<b>Everything is there:</b> {'; '.join(there)}. It belongs to QGIS' Python, is used as it is, and there is nothing to install."
+    text = f"<b>{' and '.join(TITLES[name] for name in names)} missing</b>: the algorithms cannot run yet."
+    if os.path.isdir(folder):
+        return f"{text} The packages in {folder} do not have it: uninstall them, then install anew."
+    return f"{text} {obstacle}" if obstacle else text
+
+
+def _facts(names, source, kept, folder):
+    what = " and ".join(TITLES[name] for name in names) + ", and the packages that it needs,"
+    if source.folder or not source.download_mb:
+        what = f"{what} come from the wheels in {source.folder or 'the folder'}; nothing is downloaded."
+    else:
+        what = f"{what} come from {source.place}."
+    chosen = requirements(names, kept)[0]
+    if "~=" in chosen:
+        what += f" It will be PyTorch {chosen.partition('~=')[2].rpartition('.')[0]}, the newest that fits packages of this QGIS."
+    while not os.path.isdir(folder_there := os.path.dirname(folder)):
+        folder = folder_there
+    free = shutil.disk_usage(folder_there).free >> 20
+    stays = ", ".join(f"{name} {number}" for name, number in kept.items())
+    return f"{what}<br>They go to <i>{package_folder()}</i> ({_size(free)} free).<br>QGIS' own packages stay as they are: {stays}."
+
+
+def _size(megabytes):
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 950 else f"{megabytes} MB"

@@ -1,0 +1,86 @@
+"""The folder of the plugin's own packages: where it is, what is found there or elsewhere, and what to tell a user who lacks something."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sys
+
+from qgis.core import QgsApplication
+
+from .pip_command import TITLES, command_by_hand
+
+MENU_PATH = "Plugins > ScoreAD > Install PyTorch..."
+
+
+def package_folder():
+    """Folder in the user's profile for packages that only this plugin uses, so that none of QGIS' own is ever replaced."""
+    return os.path.normpath(os.path.join(QgsApplication.qgisSettingsDirPath(), "python", "scoread_packages"))
+
+
+def removal_mark(folder):
+    """File beside `folder` that says: remove the folder when QGIS starts, before anything in it is loaded."""
+    return folder + ".remove"
+
+
+def add_package_folder():
+    """Look for packages in the plugin's own folder too, after all others, so that those of QGIS stay first. No restart is needed."""
+    folder = package_folder()
+    if os.path.exists(removal_mark(folder)):
+        return
+    if os.path.isdir(folder) and folder not in sys.path:
+        sys.path.append(folder)
+    importlib.invalidate_caches()
+
+
+def remove_marked_folder():
+    """Finish an uninstall that had to wait for QGIS to let go of the files. Called once, when the plugin is loaded."""
+    folder = package_folder()
+    if os.path.exists(removal_mark(folder)):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
+            os.remove(removal_mark(folder))
+
+
+def location(name):
+    """Folder of an importable package, without importing it; "" where there is none, or it is gone since it was imported."""
+    spec = importlib.util.find_spec(name)
+    there = spec is not None and spec.origin is not None and os.path.exists(spec.origin)
+    return os.path.dirname(spec.origin) if there else ""
+
+
+def version(name):
+    """Version of an installed package, without importing it; "" where that is not known."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def is_ours(name):
+    """Whether a package is found in the plugin's own folder."""
+    return os.path.normcase(os.path.dirname(location(name))) == os.path.normcase(package_folder())
+
+
+def missing(needed=("torch", "scipy")):
+    """Those of the `needed` packages that cannot be found."""
+    add_package_folder()
+    return [name for name in needed if not location(name)]
+
+
+def versions_to_keep():
+    """Version of each package that QGIS' Python has, and that torch, or something it brings, imports: {name: version}."""
+    return {name: version(name).partition("+")[0] for name in ("numpy", "scipy", "sympy", "typing_extensions") if version(name)}
+
+
+def missing_packages(needed):
+    """What to do about `needed` packages that are not installed, as a message; empty where all are there. Imports none of them."""
+    names = missing(needed)
+    if not names:
+        return ""
+    return (
+        f"This algorithm needs {' and '.join(TITLES[name] for name in names)}, which QGIS' Python does not have. Click {MENU_PATH} in QGIS. "
+        "Without a desktop, run this command in a terminal (on Windows, the OSGeo4W shell):\n\n"
+        f"{command_by_hand(names, package_folder(), versions_to_keep())}\n"
+    )

@@ -1,0 +1,46 @@
+"""Work of a dialog in the background, as QGIS' task manager runs and shows it."""
+
+import traceback
+
+from qgis.core import QgsTask
+from qgis.PyQt.QtCore import pyqtSignal
+
+from ..progress import Cancelled, Progress
+
+
+class Task(QgsTask):
+    """Calls `work(progress, log)` on a thread of its own. `cancel()` makes progress raise `Cancelled`.
+
+    Signals, received where the task was made: said(text) for each line of the log; moved(fraction, message); ended(result, error), where
+    error is "" or what went wrong, "cancelled" after a cancel.
+    """
+
+    said = pyqtSignal(str)
+    moved = pyqtSignal(float, str)
+    ended = pyqtSignal(object, str)
+
+    def __init__(self, title, work):
+        super().__init__(title, QgsTask.Flag.CanCancel)
+        self._work = work
+        self._result, self._error = None, ""
+
+    def run(self):
+        try:
+            self._result = self._work(Progress(self._report), self.said.emit)
+        except Cancelled:
+            self._error = "cancelled"
+        except (ValueError, OSError) as error:
+            self._error = str(error)
+        except Exception as error:  # a fault of the plugin must not end QGIS
+            self._error = f"{type(error).__name__}: {error}"
+            self.said.emit(traceback.format_exc())
+        return not self._error
+
+    def finished(self, succeeded):
+        self.ended.emit(self._result, self._error or ("" if succeeded else "cancelled"))
+
+    def _report(self, fraction, message):
+        if self.isCanceled():
+            raise Cancelled
+        self.setProgress(100 * fraction)
+        self.moved.emit(fraction, message)
