@@ -81,11 +81,8 @@ install: build
 
 package: dist/$(PLUGIN).zip
 
-dist/$(PLUGIN).zip: $(BUILT) $(INSTALLED)
-	@mkdir -p dist
-	@rm -f $@
-	cd build && zip -q -r -X ../$@ $(PLUGIN) -x '*/.built' '*/__pycache__/*'
-	@echo "packaged $@"
+dist/$(PLUGIN).zip: $(BUILT) scripts/package.py
+	@/usr/bin/python3 scripts/package.py build/$(PLUGIN) $@
 
 demo: $(INSTALLED) $(BUILT)
 	$(PYTHON) scripts/demo.py build/demo
