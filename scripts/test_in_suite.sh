@@ -23,13 +23,18 @@ host_mirror() {
 }
 
 if [ ! -e "$folder/.debootstrapped" ]; then
+  if [ -n "$(ls -A "$folder" 2>/dev/null)" ]; then
+    echo "$folder holds something else. Name a new folder with SUITE_FOLDER=..." >&2
+    exit 1
+  fi
   command -v debootstrap >/dev/null || { apt-get update; apt-get install -y --no-install-recommends debootstrap debian-archive-keyring; }
   [ -n "$mirror" ] || mirror=$(host_mirror)
   [ -n "$mirror" ] || { echo "No Debian mirror in this machine's apt sources: name one with MIRROR=http://..." >&2; exit 1; }
-  rm -rf "$folder"
-  mkdir -p "$folder"
-  debootstrap --variant=minbase --include=make,ca-certificates "$suite" "$folder" "$mirror"
-  touch "$folder/.debootstrapped"
+  rm -rf "$folder.partial"
+  mkdir -p "$folder.partial"
+  debootstrap --variant=minbase --include=make,ca-certificates "$suite" "$folder.partial" "$mirror"
+  touch "$folder.partial/.debootstrapped"
+  mv --no-target-directory "$folder.partial" "$folder"
 fi
 
 # The suite reaches the network as the host does: names, proxies and other settings of apt, no services started, no packages kept.
@@ -61,7 +66,7 @@ for place in /etc /root/.pip /root/.config/pip; do
   fi
 done
 # A folder that serves as an index has its files beside it.
-cat "${configurations[@]}" /dev/null <(printf '%s\n' "${settings[@]}") | grep -oE '(file://)?/[^ ,:"]+' | sort -u |
+cat "${configurations[@]}" /dev/null <(printf '%s\n' "${settings[@]}") | { grep -oE '(file://)?/[^ ,:"]+' || true; } | sort -u |
   while read -r path; do
     case $path in file://*) path=$(dirname "${path#file://}") ;; esac
     if [ -d "$path" ]; then
