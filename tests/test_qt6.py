@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from enum import Enum
 from pathlib import Path
 
@@ -135,7 +136,7 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Constant(self, node):
-        if isinstance(node.value, str) and node.value.startswith(":/"):
+        if isinstance(node.value, str) and re.match(r":/[^/]", node.value):
             self.say(node, f"{node.value}: Qt 6 has no compiled resources, load files by path")
 
 
@@ -206,6 +207,7 @@ def test_what_qt_6_does_not_know_is_found(line, qgis_app):
         "from qgis.PyQt import sip",
         "dialog.exec()",
         "rectangle.width()",
+        "link = '://host'",
         "Qt.AlignmentFlag.AlignLeft",
         "QImage.Format.Format_RGB32",
         "QgsProcessing.SourceType.TypeRaster",
