@@ -14,6 +14,7 @@ project=$(realpath "$(dirname "$0")/..")
 if [ -z "${SCOREAD_OWN_NAMESPACES:-}" ]; then
   exec env SCOREAD_OWN_NAMESPACES=1 unshare --mount --pid --fork --kill-child "$0" "$@"
 fi
+trap 'exit 130' INT TERM  # the first process of a namespace ignores them otherwise
 
 # The mirror from which the host itself gets its Debian.
 host_mirror() {
