@@ -1,4 +1,4 @@
-# Everything a developer runs. `make demo` and `make test` set up what they need on Debian 12; the others too.
+# Everything a developer runs. `make demo` and `make test` set up what they need on Debian 12 and later; the others too.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
