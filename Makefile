@@ -1,26 +1,34 @@
-# Everything a developer runs. `make demo` and `make test` set up what they need on Debian 12; the others too.
+# Everything a developer runs. `make demo` and `make test` set up what they need on Debian 12 and later; the others too.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 PLUGIN := scoread_qgis
-DEBIAN_PACKAGES := qgis python3-qgis python3-gdal python3-scipy python3-matplotlib python3-h5py python3-venv gdal-bin xvfb zip
+DEBIAN_PACKAGES := qgis python3-qgis python3-gdal python3-scipy python3-matplotlib python3-h5py python3-venv gdal-bin xvfb
+# Debian 12's own are too old: pip brings them there (requirements-dev.txt).
+ifneq ($(shell . /etc/os-release && echo $$VERSION_CODENAME),bookworm)
+DEBIAN_PACKAGES += python3-torch python3-sklearn
+endif
 PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 SOURCES := $(shell find $(PLUGIN) resources -type f -not -name '*.pyc') metadata.txt LICENSE
 BUILT := build/$(PLUGIN)/.built
 PROFILE ?= $(HOME)/.local/share/QGIS/QGIS3/profiles/default
 DATA ?= ../shared/data/scenes
+SUITE ?= trixie
+SUITE_FOLDER ?= build/qgis-$(SUITE)
 
 export QT_QPA_PLATFORM ?= offscreen
 # Debian's qgis_process wrapper and others read these; the tests and the demo run the plugin that was built.
 export QGIS_PLUGINPATH := $(CURDIR)/build
 
-.PHONY: help setup demo test build install package docs lint benchmark clean
+.PHONY: help setup demo test test-qgis build install package docs lint benchmark clean
 
 help:
 	@echo "make demo       set up, make a sample scene, train, detect, and show where the results are (build/demo)"
 	@echo "make test       set up and run the whole test suite"
+	@echo "make test-qgis SUITE=bookworm|trixie|sid   the whole test suite in that Debian (QGIS 3.22, 3.40, 3.44), made in $(SUITE_FOLDER);"
+	@echo "                as root; MIRROR=<url> if not the one this machine's apt uses"
 	@echo "make build      the plugin as a folder, build/$(PLUGIN)"
 	@echo "make install    the plugin into the QGIS profile $(PROFILE)"
 	@echo "make package    the plugin as a zip for QGIS' plugin manager, dist/$(PLUGIN).zip"
@@ -73,17 +81,17 @@ install: build
 
 package: dist/$(PLUGIN).zip
 
-dist/$(PLUGIN).zip: $(BUILT) $(INSTALLED)
-	@mkdir -p dist
-	@rm -f $@
-	cd build && zip -q -r -X ../$@ $(PLUGIN) -x '*/.built' '*/__pycache__/*'
-	@echo "packaged $@"
+dist/$(PLUGIN).zip: $(BUILT) scripts/package.py
+	@/usr/bin/python3 scripts/package.py build/$(PLUGIN) $@
 
 demo: $(INSTALLED) $(BUILT)
 	$(PYTHON) scripts/demo.py build/demo
 
 test: $(INSTALLED) $(BUILT)
 	$(PYTHON) -m pytest
+
+test-qgis:
+	scripts/test_in_suite.sh "$(SUITE)" "$(SUITE_FOLDER)" "$(MIRROR)"
 
 benchmark: $(INSTALLED)
 	PYTHONPATH=. $(PYTHON) benchmarks/detectors.py "$(DATA)" build/benchmark

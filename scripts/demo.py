@@ -64,7 +64,7 @@ def draw(scene, anomalies, picture):
     ):
         low, high = np.percentile(dataset.GetRasterBand(band).ReadAsArray(), (1, 99)) * dataset.GetRasterBand(band).GetScale()
         stretch = QgsContrastEnhancement(composite.dataProvider().dataType(band))
-        stretch.setContrastEnhancementAlgorithm(QgsContrastEnhancement.StretchToMinimumMaximum)
+        stretch.setContrastEnhancementAlgorithm(QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum)
         stretch.setMinimumValue(float(low))
         stretch.setMaximumValue(float(high))
         setter(stretch)
@@ -72,7 +72,7 @@ def draw(scene, anomalies, picture):
     styled = QgsRasterLayer(anomalies, "anomalies")  # with the style that lies beside it
 
     side, gap, legend = 480, 20, 110
-    image = QImage(2 * side + 3 * gap + legend, side + 60, QImage.Format_RGB32)
+    image = QImage(2 * side + 3 * gap + legend, side + 60, QImage.Format.Format_RGB32)
     image.fill(QColor("white"))
     painter = QPainter(image)
     painter.setFont(QFont("DejaVu Sans", 12))
@@ -81,14 +81,14 @@ def draw(scene, anomalies, picture):
         (2 * gap + side, [styled], "black", "Anomalies"),
     ):
         painter.drawImage(left, 40, render(layers, side, QColor(background)))
-        painter.drawText(QRect(left, 8, side, 28), Qt.AlignLeft | Qt.AlignVCenter, title)
+        painter.drawText(QRect(left, 8, side, 28), Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, title)
     entries = styled.renderer().legendSymbologyItems()
     for place, (label, color) in enumerate(reversed(entries)):
         top = 40 + place * 28
         opaque = QColor(color)
         opaque.setAlpha(255)
         painter.fillRect(QRect(2 * side + 3 * gap, top, 22, 22), opaque)
-        painter.drawText(QRect(2 * side + 3 * gap + 30, top, legend, 22), Qt.AlignLeft | Qt.AlignVCenter, label)
+        painter.drawText(QRect(2 * side + 3 * gap + 30, top, legend, 22), Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, label)
     painter.end()
     image.save(picture)
 

@@ -24,7 +24,7 @@ def results():
     composite = layers["Scene"]
     renderer = QgsMultiBandColorRenderer(composite.dataProvider(), 19, 12, 5)
     composite.setRenderer(renderer)
-    composite.setContrastEnhancement(QgsContrastEnhancement.StretchToMinimumMaximum)
+    composite.setContrastEnhancement(QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum)
     composite.triggerRepaint()
     iface.mapCanvas().setExtent(composite.extent())
     iface.mapCanvas().refresh()

@@ -31,7 +31,20 @@ def data():
 
 
 @pytest.fixture(scope="session")
-def provider(qgis_app, qgis_processing):
+def layer_tree(qgis_app):
+    """A real view of the layer tree: QGIS 3.44 loads results into it and refuses the stand-in of pytest-qgis."""
+    from qgis.core import QgsLayerTreeModel, QgsProject
+    from qgis.gui import QgsLayerTreeView
+    from qgis.utils import iface
+
+    view = QgsLayerTreeView()
+    view.setModel(QgsLayerTreeModel(QgsProject.instance().layerTreeRoot(), view))
+    iface.layerTreeView = lambda: view
+    return view
+
+
+@pytest.fixture(scope="session")
+def provider(qgis_app, qgis_processing, layer_tree):
     """The provider, registered as QGIS does it."""
     from qgis.core import QgsApplication
 

@@ -88,7 +88,8 @@ class Mask:
     def read(self, first, last):
         """Rows first..last-1, (rows, columns) bool."""
         values = self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first)
-        return (values != 0) & np.isfinite(values)
+        # Newer GDAL writes the least float for a 0 that is no nodata into a file whose nodata value is 0.
+        return (np.abs(values) >= np.finfo(np.float32).tiny) & np.isfinite(values)
 
 
 class RegionLabels(Mask):
