@@ -1,5 +1,7 @@
 """PyTorch, which QGIS does not bring: where the plugin looks for it, and what to tell a user who lacks it."""
 
+import ctypes
+import gc
 import importlib.util
 import os
 import sys
@@ -32,3 +34,28 @@ def missing_packages(needed):
         f"Install with this command in a terminal (on Windows, the OSGeo4W shell), then start QGIS again:\n\n{python} -m pip install "
         f'--target "{package_folder()}" {" ".join(missing)} numpy=={numpy.__version__}\n'
     )
+
+
+def load_torch():
+    """Import torch in a thread without stopping the others, so that QGIS goes on drawing.
+
+    Python holds its lock while it loads the libraries of a module, for torch half a second and more: they are loaded before, by a call that
+    lets go of it. (On Windows torch does so itself.) And it holds it for each pass of its garbage collector, a quarter of a second
+    once torch's objects have joined those of QGIS: none runs during the import, and none looks at what is there by then ever again.
+    """
+    if "torch" in sys.modules:
+        return
+    if os.name == "posix":
+        load = ctypes.CDLL(None).dlopen
+        load.argtypes, load.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
+        folder = os.path.join(os.path.dirname(importlib.util.find_spec("torch").origin), "lib")
+        library = "libtorch_python.dylib" if sys.platform == "darwin" else "libtorch_python.so"
+        load(os.path.join(folder, library).encode(), os.RTLD_NOW)  # where it is not there, the import finds it
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        importlib.import_module("torch")
+        gc.freeze()
+    finally:
+        if collecting:
+            gc.enable()

@@ -7,7 +7,7 @@ from pathlib import Path
 from qgis.core import Qgis, QgsProcessingAlgorithm, QgsProcessingException, QgsProcessingParameterDefinition, QgsRasterLayer
 from qgis.PyQt.QtGui import QIcon
 
-from ..dependencies import missing_packages
+from ..dependencies import load_torch, missing_packages
 from ..progress import Cancelled, Progress
 from ..settings import memory_limit
 from ..workflows.run import Run
@@ -43,7 +43,7 @@ class Algorithm(QgsProcessingAlgorithm):
         raise NotImplementedError
 
     def finish(self, context):
-        """What is left to do with outputs that are there, such as styling them. Not called after a cancel."""
+        """What is left to do with outputs that are there, such as styling them, on the background thread too. Not called after a cancel."""
 
     def add(self, definition, help_text, advanced=False):
         definition.setHelp(help_text)
@@ -69,23 +69,24 @@ class Algorithm(QgsProcessingAlgorithm):
         if not ready:
             raise QgsProcessingException(message)
         self.read(parameters, context)
+        # What `read` told of layers to load goes to the context of the thread that does the work: in QGIS 3.22 its layers replace these.
+        self._layers = context.layersToLoadOnCompletion()
+        context.setLayersToLoadOnCompletion({})
         return True
 
     def processAlgorithm(self, parameters, context, feedback):
-        self._done = False
+        for path, details in self._layers.items():
+            context.addLayerToLoadOnCompletion(path, details)
         try:
+            if "torch" in self.NEEDS:
+                load_torch()
             results = self.work(Run(memory_limit(), Progress(_Report(feedback)), feedback.pushInfo, {"qgis": Qgis.version()}))
-            self._done = True
+            self.finish(context)
             return results
         except Cancelled:
             return {}
         except (ValueError, OSError) as error:
             raise QgsProcessingException(str(error)) from error
-
-    def postProcessAlgorithm(self, context, feedback):
-        if self._done:
-            self.finish(context)
-        return {}
 
     def createInstance(self):
         return type(self)()
