@@ -380,7 +380,8 @@ class TestStyle:
         from scoread_qgis.styles import save_anomaly_style
 
         write_scene(tmp_path / "flat.tif", np.ones((5, 5), np.float32))
-        assert Path(save_anomaly_style(str(tmp_path / "flat.tif"))).is_file()
+        save_anomaly_style(str(tmp_path / "flat.tif"))
+        assert (tmp_path / "flat.qml").is_file()
 
 
 class TestErrors:

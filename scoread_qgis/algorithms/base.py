@@ -43,7 +43,7 @@ class Algorithm(QgsProcessingAlgorithm):
         raise NotImplementedError
 
     def finish(self, context):
-        """What is left to do with outputs that are there, such as styling them, on the background thread too. Not called after a cancel."""
+        """What is left to do with layers of outputs that are there. Runs on the main thread, so it must be quick. Not called after a cancel."""
 
     def add(self, definition, help_text, advanced=False):
         definition.setHelp(help_text)
@@ -69,24 +69,30 @@ class Algorithm(QgsProcessingAlgorithm):
         if not ready:
             raise QgsProcessingException(message)
         self.read(parameters, context)
-        # What `read` told of layers to load goes to the context of the thread that does the work: in QGIS 3.22 its layers replace these.
         self._layers = context.layersToLoadOnCompletion()
-        context.setLayersToLoadOnCompletion({})
         return True
 
     def processAlgorithm(self, parameters, context, feedback):
+        self._done = False
+        # The background thread has a context of its own, whose layers replace those of the main thread's in QGIS 3.22: `read` told the latter.
         for path, details in self._layers.items():
-            context.addLayerToLoadOnCompletion(path, details)
+            if not context.willLoadLayerOnCompletion(path):
+                context.addLayerToLoadOnCompletion(path, details)
         try:
             if "torch" in self.NEEDS:
                 load_torch()
             results = self.work(Run(memory_limit(), Progress(_Report(feedback)), feedback.pushInfo, {"qgis": Qgis.version()}))
-            self.finish(context)
+            self._done = True
             return results
         except Cancelled:
             return {}
         except (ValueError, OSError) as error:
             raise QgsProcessingException(str(error)) from error
+
+    def postProcessAlgorithm(self, context, feedback):
+        if self._done:
+            self.finish(context)
+        return {}
 
     def createInstance(self):
         return type(self)()
