@@ -4,11 +4,13 @@ from qgis.core import QgsApplication
 
 from .dependencies import add_package_folder
 from .provider import ScoreadProvider
+from .translation import install_translator
 
 
 class ScoreadPlugin:
     def __init__(self):
         self.provider = None
+        self.translator = install_translator()
 
     def initProcessing(self):
         """Called by QGIS with and without a desktop (hasProcessingProvider in metadata.txt)."""
@@ -23,3 +25,4 @@ class ScoreadPlugin:
         if self.provider is not None:
             QgsApplication.processingRegistry().removeProvider(self.provider)
             self.provider = None
+        self.translator = None
