@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import glob
 import importlib.util
 import os
 import sys
@@ -48,9 +49,9 @@ def load_torch():
     if os.name == "posix":
         load = ctypes.CDLL(None).dlopen
         load.argtypes, load.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
-        folder = os.path.join(os.path.dirname(importlib.util.find_spec("torch").origin), "lib")
-        library = "libtorch_python.dylib" if sys.platform == "darwin" else "libtorch_python.so"
-        load(os.path.join(folder, library).encode(), os.RTLD_NOW)  # where it is not there, the import finds it
+        package = os.path.dirname(importlib.util.find_spec("torch").origin)
+        for extension in glob.glob(os.path.join(glob.escape(package), "_C.*.so")):  # with all that it is linked to
+            load(os.fsencode(extension), os.RTLD_NOW)
     collecting = gc.isenabled()
     gc.disable()
     try:

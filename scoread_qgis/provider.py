@@ -95,6 +95,15 @@ class DesignerModel(QgsProcessingModelAlgorithm):
     def groupId(self):
         return super().group().lower().replace(" ", "_")
 
+    def tags(self):
+        return ["hyperspectral", "anomaly", "anomalies", "detection"]
+
+    def icon(self):
+        return QIcon(ICON)
+
+    def svgIconPath(self):
+        return ICON
+
     def helpUrl(self):
         return help_url(self)
 

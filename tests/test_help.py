@@ -46,19 +46,19 @@ def test_links_of_the_documentation_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page}: {target}"
 
 
-def test_the_examples_run(provider, sample, tmp_path, monkeypatch):
+def test_the_examples_run(provider, sample, tmp_path):
     """The chain of the first examples, word by word, in a folder that has the scene."""
     import processing
 
     from scoread_qgis.algorithms.help import example
 
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(sample.path, "hyperspectral_scene.tif")
+    shutil.copy(sample.path, tmp_path / "hyperspectral_scene.tif")
     for name, made in (("train_sgm", "model.pt"), ("detect_anomalies", "anomaly_map.tif"), ("detect_rx", "rx_map.tif")):
         command, algorithm, *values = shlex.split(example(provider.algorithm(name)).replace("qgis_process run", "qgis_process"))
         assert (command, values.pop(0)) == ("qgis_process", "--")
-        processing.run(algorithm, dict(value.split("=", 1) for value in values))
-        assert Path(made).is_file()
+        files = dict(value.split("=", 1) for value in values)
+        processing.run(algorithm, {parameter: str(tmp_path / file) for parameter, file in files.items()})
+        assert (tmp_path / made).is_file()
 
 
 class TestTranslation:
