@@ -37,16 +37,15 @@ def missing_packages(needed):
     )
 
 
-def load_torch():
-    """Import torch in a thread without stopping the others, so that QGIS goes on drawing.
+def load_torch(training=False):
+    """Import torch in a thread without stopping the others, so that QGIS goes on drawing; for training, with what its optimizers bring in.
 
     Python holds its lock while it loads the libraries of a module, for torch half a second and more: they are loaded before, by a call that
     lets go of it. (On Windows torch does so itself.) And it holds it for each pass of its garbage collector, a quarter of a second
     once torch's objects have joined those of QGIS: none runs during the import, and none looks at what is there by then ever again.
     """
-    if "torch" in sys.modules:
-        return
-    if os.name == "posix":
+    known = len(sys.modules)
+    if "torch" not in sys.modules and os.name == "posix":
         load = ctypes.CDLL(None).dlopen
         load.argtypes, load.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
         package = os.path.dirname(importlib.util.find_spec("torch").origin)
@@ -55,8 +54,11 @@ def load_torch():
     collecting = gc.isenabled()
     gc.disable()
     try:
-        importlib.import_module("torch")
-        gc.freeze()
+        torch = importlib.import_module("torch")
+        if training:
+            torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)  # the first one imports a thousand modules
+        if len(sys.modules) > known:
+            gc.freeze()
     finally:
         if collecting:
             gc.enable()

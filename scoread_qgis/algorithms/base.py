@@ -33,6 +33,7 @@ class Algorithm(QgsProcessingAlgorithm):
     NAME = TITLE = GROUP = HELP = ""
     TAGS = ()
     NEEDS = ("torch", "scipy")  # packages that the algorithm imports, and QGIS may lack
+    TRAINS = False  # whether it trains a network
 
     def declare(self):
         """Declare parameters with `self.add` and further outputs with `self.addOutput`."""
@@ -94,7 +95,7 @@ class Algorithm(QgsProcessingAlgorithm):
                 context.addLayerToLoadOnCompletion(path, details)
         try:
             if "torch" in self.NEEDS:
-                load_torch()
+                load_torch(self.TRAINS)
             results = self.work(Run(memory_limit(), Progress(_Report(feedback)), feedback.pushInfo, {"qgis": Qgis.version()}))
             self._done = True
             return results
