@@ -8,7 +8,19 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>1 for pixels of the regions, 0 elsewhere, nodata where the map has no score.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>1 where an anomaly covers at least a tenth of the pixel, else 0. For evaluation; no detector reads it.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>4, by sides</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>8, by corners too</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -21,6 +33,10 @@
     </message>
     <message>
         <source>A page with a map of the regions, and the spectra and numbers of each. Opens in any browser, without network.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>A page with all that it takes to judge the run and to repeat it: settings, bands, loss curve, spectra sampled from the model, log.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -104,6 +120,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Connectivity</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Create sample scene</source>
         <translation type="unfinished"></translation>
     </message>
@@ -128,6 +148,14 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Detect, extract and explain</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Detects and extracts the anomalies of a scene with a model that is already trained. Run it as a batch process to screen many scenes of a sensor with one model: a map and a layer of ranked regions for each.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Device</source>
         <translation type="unfinished"></translation>
     </message>
@@ -144,7 +172,19 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Extract anomalies</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>FERS only: RX of the sum of the features, the product of two RX maps, or the error of a small autoencoder. Unset: as published, by the number of bands.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>False-alarm rate</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>False-alarm rate: from a fit of the tail of the background. Percentile: a share of all pixels. Otsu: two classes, apart as far as can be, for maps in which anomalies are many. Value: a score.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -160,7 +200,15 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>From a scene and a trained model to the anomaly map, the ranked regions above a threshold with a known false-alarm rate, and a report of the reasons for each.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Further scenes of the sensor</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>GeoPackage of polygons in the CRS of the map, in the order of rank: 1 has the highest peak. area is in square units of the CRS; p_value is the probability that a pixel of the background scores higher than the peak; x and y are the centroid.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -201,6 +249,10 @@
     </message>
     <message>
         <source>Import MATLAB scene</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>In pixels. Smaller regions are left out of all results.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -248,6 +300,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Map of any detector, larger is more anomalous. Of several bands the first is taken.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Maps how little each pixel of a scene fits what a model has learnt: the model of Train SGM, or of Train FERS. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more anomalous.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -257,6 +313,14 @@
     </message>
     <message>
         <source>Mask</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Method Percentile only: how many per cent of the pixels lie below the threshold, more than 0 and less than 100.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Method Value only: the score above which a pixel is anomalous.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -284,6 +348,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Number of regions</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Number of regions explained</source>
         <translation type="unfinished"></translation>
     </message>
@@ -301,6 +369,10 @@
     </message>
     <message>
         <source>On the command line</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Otsu</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -337,6 +409,10 @@
     </message>
     <message>
         <source>Patches in a training step. Published: 16.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Percentile</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -416,6 +492,14 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Screen scenes with one model</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Share of the pixels of the background that may lie above the threshold. 0.001 is ten pixels of a scene of 100 × 100.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Shows why a model finds some places anomalous: their mean spectrum against the background spectrum that the model expected there, the bands that contribute most to the anomaly value, and the most similar spectrum elsewhere in the scene. Takes the regions of Extract anomalies, or any polygons or points.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -437,6 +521,10 @@
     </message>
     <message>
         <source>Size of the training steps. Published: 0.005.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Smallest region</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -496,6 +584,14 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Threshold</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Threshold by</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Time t</source>
         <translation type="unfinished"></translation>
     </message>
@@ -536,6 +632,14 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Turns an anomaly map into a list of places: polygons round the pixels above a threshold, ranked by their highest score. By default the threshold is the score that the background exceeds at the rate given, from a fit of the upper tail of its scores, which leaves out anomalies that stand out from it.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Value</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Variable of the scene</source>
         <translation type="unfinished"></translation>
     </message>
@@ -549,6 +653,10 @@
     </message>
     <message>
         <source>Where to compute. auto takes a GPU where PyTorch finds one, else the processor; cuda is a GPU of NVIDIA, mps one of Apple.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Whether pixels that share a corner only belong to one region.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
