@@ -22,7 +22,7 @@ export QT_QPA_PLATFORM ?= offscreen
 # Debian's qgis_process wrapper and others read these; the tests and the demo run the plugin that was built.
 export QGIS_PLUGINPATH := $(CURDIR)/build
 
-.PHONY: help setup demo test test-qgis build install package docs lint benchmark clean
+.PHONY: help setup demo test test-qgis build install package docs translations lint benchmark clean
 
 help:
 	@echo "make demo       set up, make a sample scene, train, detect, and show where the results are (build/demo)"
@@ -33,7 +33,8 @@ help:
 	@echo "make install    the plugin into the QGIS profile $(PROFILE)"
 	@echo "make package    the plugin as a zip for QGIS' plugin manager, dist/$(PLUGIN).zip"
 	@echo "make benchmark  all detectors on all .mat scenes of DATA=<folder>"
-	@echo "make docs       docs/algorithms.md from the algorithms"
+	@echo "make docs       docs/algorithms from the algorithms"
+	@echo "make translations  resources/i18n/scoread.ts, the strings to translate"
 	@echo "make lint       ruff"
 	@echo "make clean      remove what was built (not .venv)"
 
@@ -98,6 +99,9 @@ benchmark: $(INSTALLED)
 
 docs: $(INSTALLED) $(BUILT)
 	$(PYTHON) scripts/document.py
+
+translations: $(INSTALLED) $(BUILT)
+	$(PYTHON) scripts/translate.py
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check .

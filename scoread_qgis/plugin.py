@@ -6,6 +6,7 @@ from qgis.PyQt.QtWidgets import QAction
 
 from .installation.packages import add_package_folder, remove_marked_folder
 from .provider import ICON, ScoreadProvider
+from .translation import install_translator
 
 MENU = "ScoreAD"
 
@@ -15,6 +16,7 @@ class ScoreadPlugin:
         self.iface = iface
         self.provider = None
         self._actions, self._dialogs = [], {}
+        self.translator = install_translator()
 
     def initProcessing(self):
         """Called by QGIS with and without a desktop (hasProcessingProvider in metadata.txt)."""
@@ -62,3 +64,4 @@ class ScoreadPlugin:
         if self.provider is not None:
             QgsApplication.processingRegistry().removeProvider(self.provider)
             self.provider = None
+        self.translator = None

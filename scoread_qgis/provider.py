@@ -10,12 +10,14 @@ from .algorithms.detect_anomalies import DetectAnomalies
 from .algorithms.detect_rx import DetectRX
 from .algorithms.evaluate_anomalies import EvaluateAnomalies
 from .algorithms.explain_anomalies import ExplainAnomalies
+from .algorithms.help import dialog_help, help_url
 from .algorithms.import_matlab import ImportMatlab
 from .algorithms.sample_scene import SampleScene
 from .algorithms.threshold_anomalies import ThresholdAnomalies
 from .algorithms.train_fers import TrainFERS
 from .algorithms.train_sgm import TrainSGM
 from .settings import add_settings, remove_settings
+from .translation import tr
 
 ALGORITHMS = (
     TrainSGM,
@@ -82,7 +84,29 @@ class DesignerModel(QgsProcessingModelAlgorithm):
         return self._path.stem
 
     def displayName(self):
-        return super().name()
+        return tr(super().name())
+
+    def group(self):
+        return tr(super().group())
 
     def groupId(self):
-        return self.group().lower().replace(" ", "_")
+        return super().group().lower().replace(" ", "_")
+
+    def tags(self):
+        return ["hyperspectral", "anomaly", "anomalies", "detection"]
+
+    def icon(self):
+        return QIcon(ICON)
+
+    def svgIconPath(self):
+        return ICON
+
+    def helpUrl(self):
+        return help_url(self)
+
+    def shortHelpString(self):
+        return dialog_help(self, tr(self.HELP))
+
+    @property
+    def HELP(self):
+        return self.helpContent()["ALG_DESC"]

@@ -34,8 +34,13 @@ _CASING = "#101018"  # dark, so that outlines show on bright ground too
 _SAMPLED = 2000  # rows and columns that are looked at for the quantiles
 
 
+def style_path(path):
+    """Where the style of the map at `path` lies: beside it, so that QGIS applies it whenever the map is opened."""
+    return os.path.splitext(path)[0] + ".qml"
+
+
 def save_anomaly_style(path):
-    """Make the style of the anomaly map at `path` and save it beside it as .qml, whose path is returned."""
+    """Make the style of the anomaly map at `path` and save it beside it. Reads the map: not for the main thread."""
     layer = QgsRasterLayer(path, "anomalies", "gdal")
     values = _sampled_values(path)
     quantiles = np.quantile(values, _SHARES) if values.size else np.arange(len(_SHARES), dtype=float)
@@ -57,9 +62,7 @@ def save_anomaly_style(path):
     renderer.setClassificationMin(items[0].value)
     renderer.setClassificationMax(items[-1].value)
     layer.setRenderer(renderer)
-    style = os.path.splitext(path)[0] + ".qml"
-    layer.saveNamedStyle(style)
-    return style
+    layer.saveNamedStyle(style_path(path))
 
 
 def save_regions_style(path):

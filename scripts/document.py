@@ -1,66 +1,61 @@
-"""Write docs/algorithms.md from the algorithms themselves: python scripts/document.py (the plugin built, QT_QPA_PLATFORM=offscreen)."""
+"""Write docs/algorithms/ from the algorithms themselves: python scripts/document.py (the plugin built, QT_QPA_PLATFORM=offscreen)."""
 
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "algorithms.md"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "algorithms"
 
 
-def page(algorithms):
-    """Markdown that describes algorithms of the provider and their parameters, in the given order."""
-    from qgis.core import QgsProcessingParameterDefinition, QgsProcessingParameterEnum
-
-    lines = ["# Algorithms", "", "Made from the algorithms by `make docs`. Ids and parameter names are permanent.", ""]
-    for algorithm in algorithms:
-        lines += [
-            f"## {algorithm.displayName()}",
-            "",
-            f"`{algorithm.id()}`",
-            "",
-            algorithm.HELP,
-            "",
-            "| parameter | what it is | default |",
-            "|---|---|---|",
-        ]
-        advanced = QgsProcessingParameterDefinition.Flag.FlagAdvanced
-        for parameter in sorted(algorithm.parameterDefinitions(), key=lambda p: bool(p.flags() & advanced)):
-            default = "" if parameter.defaultValue() is None else f"`{parameter.defaultValue()}`"
-            choices = ""
-            if isinstance(parameter, QgsProcessingParameterEnum):
-                options = parameter.options()
-                choices = " (" + ", ".join(options if parameter.usesStaticStrings() else (f"{i} {o}" for i, o in enumerate(options))) + ")"
-            label = f"**{parameter.description()}**{' (advanced)' if parameter.flags() & advanced else ''}{choices}"
-            lines.append(f"| `{parameter.name()}` | {label}: {parameter.help()} | {default} |")
-        for output in algorithm.outputDefinitions():
-            if algorithm.parameterDefinition(output.name()) is None:
-                lines.append(f"| `{output.name()}` | **{output.description()}** (output) | |")
-        lines.append("")
-    return "\n".join(lines)
+def pages(provider):
+    """The pages in docs/algorithms, one for each algorithm of the provider and the table of them all: file name -> Markdown."""
+    algorithms = sorted((a.create() for a in provider.algorithms()), key=lambda a: (a.group(), a.displayName()))
+    return {"README.md": _index(algorithms), **{f"{a.name()}.md": _page(a) for a in algorithms}}
 
 
-def documented(provider):
-    """The algorithms in the order of the page."""
-    order = [
-        "train_sgm", "detect_anomalies", "detect_rx", "train_fers", "threshold_anomalies", "explain_anomalies", "evaluate_anomalies",
-        "import_matlab", "sample_scene",
+def _index(algorithms):
+    lines = [
+        "# Algorithms", "",
+        "Made from the algorithms by `make docs`. Ids and the names of parameters are permanent.", "",
+        "| algorithm | group | id | what it does |", "|---|---|---|---|",
     ]  # fmt: skip
-    return [provider.algorithm(name) for name in order]
+    lines += [f"| [{a.displayName()}]({a.name()}.md) | {a.group()} | `{a.id()}` | {_cell(a.HELP)} |" for a in algorithms]
+    return "\n".join([*lines, ""])
+
+
+def _page(algorithm):
+    from scoread_qgis.algorithms.help import example, inputs, outputs
+
+    lines = [f"# {algorithm.displayName()}", "", f"`{algorithm.id()}`, in the group {algorithm.group()}. [All algorithms](README.md)", ""]
+    lines += [algorithm.HELP, "", "## Parameters", "", "| parameter | what it is | default |", "|---|---|---|"]
+    for definition, advanced in inputs(algorithm):
+        default = "" if definition.defaultValue() is None else f"`{definition.defaultValue()}`"
+        label = f"**{definition.description()}**{' (advanced)' if advanced else ''}{_choices(definition)}"
+        lines.append(f"| `{definition.name()}` | {label}: {_cell(definition.help())} | {default} |")
+    lines += ["", "## Outputs", "", "| output | what it is |", "|---|---|"]
+    for name, label, text in outputs(algorithm):
+        lines.append(f"| `{name}` | **{label}**{f': {_cell(text)}' if text else ''} |")
+    return "\n".join([*lines, "", "## On the command line", "", "```sh", example(algorithm), "```", ""])
+
+
+def _choices(definition):
+    from qgis.core import QgsProcessingParameterEnum
+
+    if not isinstance(definition, QgsProcessingParameterEnum):
+        return ""
+    options = definition.options()
+    return " (" + ", ".join(options if definition.usesStaticStrings() else (f"{i} {o}" for i, o in enumerate(options))) + ")"
+
+
+def _cell(text):
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT / "build"), "/usr/share/qgis/python/plugins"]
-    from qgis.core import QgsApplication
+    from headless import registered_provider
 
-    application = QgsApplication([], False)
-    application.initQgis()
-    from processing.core.Processing import Processing
-
-    Processing.initialize()
-    from scoread_qgis.provider import ScoreadProvider
-
-    provider = ScoreadProvider()
-    QgsApplication.processingRegistry().addProvider(provider)
-    PAGE.write_text(page(documented(provider)), encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
-    application.exitQgis()
+    with registered_provider() as provider:
+        FOLDER.mkdir(exist_ok=True)
+        for stale in FOLDER.glob("*.md"):
+            stale.unlink()
+        for name, text in pages(provider).items():
+            (FOLDER / name).write_text(text, encoding="utf-8")
+            print(f"wrote docs/algorithms/{name}")

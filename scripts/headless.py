@@ -1,11 +1,13 @@
-"""Run algorithms of the built plugin through qgis_process, as a user without a desktop does."""
+"""The built plugin without a desktop: through qgis_process, as a user has it, and in this Python."""
 
 import json
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,3 +43,22 @@ class QgisProcess:
         """Run an algorithm and return its results as a dictionary."""
         done = self.call("--json", "run", algorithm, "--", *(f"{name}={value}" for name, value in parameters.items()))
         return json.loads(done.stdout)["results"]
+
+
+@contextmanager
+def registered_provider():
+    """The plugin's Processing provider in a QGIS of this Python process, in English."""
+    sys.path[:0] = [str(ROOT / "build"), "/usr/share/qgis/python/plugins"]
+    from qgis.core import QgsApplication
+
+    application = QgsApplication([], False)
+    application.initQgis()
+    from processing.core.Processing import Processing
+
+    Processing.initialize()
+    from scoread_qgis.provider import ScoreadProvider
+
+    provider = ScoreadProvider()
+    QgsApplication.processingRegistry().addProvider(provider)
+    yield provider
+    application.exitQgis()

@@ -31,7 +31,7 @@ def scene():
     layer = QgsProject.instance().mapLayersByName("Scene")[0]
     renderer = QgsMultiBandColorRenderer(layer.dataProvider(), 19, 12, 5)
     layer.setRenderer(renderer)
-    layer.setContrastEnhancement(QgsContrastEnhancement.StretchToMinimumMaximum)
+    layer.setContrastEnhancement(QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum)
     iface.mapCanvas().setExtent(layer.extent())
 
 

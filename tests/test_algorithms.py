@@ -50,34 +50,23 @@ class TestMetadata:
         assert names["sample_scene"] == ["ROWS", "COLUMNS", "BAND_COUNT", "SEED", "OUTPUT", "TRUTH"]
 
     def test_everything_is_explained(self, provider):
-        for algorithm in provider.algorithms():
-            if algorithm.flags() & algorithm.Flag.FlagHideFromToolbox or not hasattr(algorithm, "HELP"):
-                continue
+        from qgis.core import QgsProcessingModelAlgorithm
+
+        for algorithm in (registered.create() for registered in provider.algorithms()):  # as a dialog has it
             assert len(algorithm.HELP) > 60, algorithm.id()
             assert algorithm.tags()
             assert algorithm.group()
-            assert algorithm.helpUrl().startswith("https://")
             assert Path(algorithm.svgIconPath()).is_file(), algorithm.id()
             assert not algorithm.icon().isNull()
             for parameter in algorithm.parameterDefinitions():
                 assert len(parameter.help()) > 20, f"{algorithm.id()} {parameter.name()}"
                 assert parameter.description() in algorithm.shortHelpString() or "&" in algorithm.shortHelpString()
             assert algorithm.canExecute() == (True, "")
-            assert not algorithm.flags() & algorithm.Flag.FlagNoThreading
-
-    def test_the_documentation_is_that_of_the_algorithms(self, provider):
-        from document import PAGE, documented, page
-
-        assert PAGE.read_text(encoding="utf-8") == page(documented(provider)), "run `make docs`"
-        headings = {
-            line[3:].lower().replace(" ", "-").replace("(", "").replace(")", "")
-            for line in PAGE.read_text().splitlines()
-            if line[:3] == "## "
-        }
-        assert {a.helpUrl().split("#")[1] for a in documented(provider)} == headings
+            if not isinstance(algorithm, QgsProcessingModelAlgorithm):  # which QGIS before 3.26 runs on the main thread, all of them
+                assert not algorithm.flags() & algorithm.Flag.FlagNoThreading
 
     def test_group_ids_are_lower_case(self, provider):
-        assert {a.groupId() for a in provider.algorithms() if a.groupId()} <= {"anomaly_detection", "anomaly_maps", "scenes", ""}
+        assert all(re.fullmatch("[a-z_]+", algorithm.groupId()) for algorithm in provider.algorithms())
 
 
 class TestSampleScene:
@@ -389,7 +378,8 @@ class TestStyle:
         from scoread_qgis.styles import save_anomaly_style
 
         write_scene(tmp_path / "flat.tif", np.ones((5, 5), np.float32))
-        assert Path(save_anomaly_style(str(tmp_path / "flat.tif"))).is_file()
+        save_anomaly_style(str(tmp_path / "flat.tif"))
+        assert (tmp_path / "flat.qml").is_file()
 
 
 class TestErrors:

@@ -1,32 +1,42 @@
 """What all algorithms of the provider share: names, help made from the parameters, progress, cancellation and errors."""
 
 import contextlib
-import html
 import time
 from pathlib import Path
 
-from qgis.core import Qgis, QgsProcessingAlgorithm, QgsProcessingException, QgsProcessingParameterDefinition, QgsRasterLayer
+from qgis.core import (
+    Qgis,
+    QgsProcessingAlgorithm,
+    QgsProcessingException,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+    QgsRasterLayer,
+)
 from qgis.PyQt.QtGui import QIcon
 
 from ..installation.packages import missing_packages
+from ..loading import load_torch
 from ..progress import Cancelled, Progress
 from ..settings import cache_folder, memory_limit, torch_threads
+from ..translation import tr
 from ..workflows.run import Run
+from .help import dialog_help, help_url
 
 _ICONS = Path(__file__).parents[1] / "resources" / "icons"
-_HELP_URL = "https://github.com/scoread-qgis/scoread_qgis/blob/main/docs/algorithms.md#"
 
 
 class Algorithm(QgsProcessingAlgorithm):
     """An algorithm of the provider.
 
     Subclasses set the constants, declare parameters in `declare`, take their values in `read`, and do the work in `work`.
-    NAME and the parameter names are permanent, since models and scripts keep them.
+    Titles, labels and help are translated here; they are plain English in the subclasses. NAME and the parameter names are permanent, since
+    models and scripts keep them.
     """
 
     NAME = TITLE = GROUP = HELP = ""
     TAGS = ()
     NEEDS = ("torch", "scipy")  # packages that the algorithm imports, and QGIS may lack
+    TRAINS = False  # whether it trains a network
 
     def declare(self):
         """Declare parameters with `self.add` and further outputs with `self.addOutput`."""
@@ -44,13 +54,20 @@ class Algorithm(QgsProcessingAlgorithm):
         raise NotImplementedError
 
     def finish(self, context):
-        """What is left to do with outputs that are there, such as styling them. Not called after a cancel."""
+        """What is left to do with layers of outputs that are there. Runs on the main thread, so it must be quick. Not called after a cancel."""
 
     def add(self, definition, help_text, advanced=False):
-        definition.setHelp(help_text)
+        definition.setDescription(tr(definition.description()))
+        definition.setHelp(tr(help_text))
+        if isinstance(definition, QgsProcessingParameterEnum) and not definition.usesStaticStrings():  # those are values, not labels
+            definition.setOptions([tr(option) for option in definition.options()])
         if advanced:
             definition.setFlags(definition.flags() | QgsProcessingParameterDefinition.Flag.FlagAdvanced)
         self.addParameter(definition)
+
+    def addOutput(self, definition):
+        definition.setDescription(tr(definition.description()))
+        return super().addOutput(definition)
 
     def initAlgorithm(self, configuration=None):
         self.declare()
@@ -70,12 +87,19 @@ class Algorithm(QgsProcessingAlgorithm):
         if not ready:
             raise QgsProcessingException(message)
         self.read(parameters, context)
+        self._layers = context.layersToLoadOnCompletion()
         return True
 
     def processAlgorithm(self, parameters, context, feedback):
         self._done = False
+        # The background thread has a context of its own, whose layers replace those of the main thread's in QGIS 3.22: `read` told the latter.
+        for path, details in self._layers.items():
+            if not context.willLoadLayerOnCompletion(path):
+                context.addLayerToLoadOnCompletion(path, details)
         try:
             run = Run(memory_limit(), Progress(_Report(feedback)), feedback.pushInfo, {"qgis": Qgis.version()}, cache_folder())
+            if "torch" in self.NEEDS:
+                load_torch(self.TRAINS)
             with torch_threads() if "torch" in self.NEEDS else contextlib.nullcontext():
                 results = self.work(run)
             self._done = True
@@ -97,10 +121,10 @@ class Algorithm(QgsProcessingAlgorithm):
         return self.NAME
 
     def displayName(self):
-        return self.TITLE
+        return tr(self.TITLE)
 
     def group(self):
-        return self.GROUP
+        return tr(self.GROUP)
 
     def groupId(self):
         return self.GROUP.lower().replace(" ", "_")
@@ -115,15 +139,10 @@ class Algorithm(QgsProcessingAlgorithm):
         return str(_ICONS / f"{self.NAME}.svg")
 
     def helpUrl(self):
-        return _HELP_URL + self.TITLE.lower().replace(" ", "-").replace("(", "").replace(")", "")
+        return help_url(self)
 
     def shortHelpString(self):
-        paragraphs = [f"<p>{html.escape(self.HELP)}</p>"]
-        for advanced in (False, True):
-            for definition in self.parameterDefinitions():
-                if bool(definition.flags() & QgsProcessingParameterDefinition.Flag.FlagAdvanced) == advanced:
-                    paragraphs.append(f"<p><b>{html.escape(definition.description())}</b>: {html.escape(definition.help())}</p>")
-        return "\n".join(paragraphs)
+        return dialog_help(self, tr(self.HELP))
 
     def canExecute(self):
         message = missing_packages(self.NEEDS)

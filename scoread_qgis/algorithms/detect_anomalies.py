@@ -8,6 +8,7 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
 )
 
+from ..styles import save_anomaly_style
 from .base import Algorithm, optional_values
 from .inputs import (
     BANDS,
@@ -87,6 +88,7 @@ class DetectAnomalies(Algorithm):
         from ..workflows.detect import detect_anomalies
 
         detect_anomalies(self.scene, self.model, self.output, run, self.bands, self.mask, self.options, self.device, self.report)
+        save_anomaly_style(self.output)
         return {OUTPUT: self.output, **({REPORT: self.report} if self.report else {})}
 
     def finish(self, context):

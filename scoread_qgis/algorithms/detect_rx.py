@@ -7,6 +7,7 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
 )
 
+from ..styles import save_anomaly_style
 from .base import Algorithm
 from .inputs import BANDS, INPUT, MASK, bands_parameter, mask_parameter, mask_source, raster_source
 from .maps import style_map
@@ -68,6 +69,7 @@ class DetectRX(Algorithm):
         from ..workflows.detect import detect_rx
 
         detect_rx(self.scene, self.output, run, self.bands, self.mask, self.local, *self.windows, self.shrinkage)
+        save_anomaly_style(self.output)
         return {OUTPUT: self.output}
 
     def finish(self, context):

@@ -1,20 +1,20 @@
-"""Maps and regions as results: styled, and the style kept beside them."""
+"""Maps and regions as layers: in the style that lies beside them."""
 
 from qgis.core import QgsProcessingLayerPostProcessorInterface
 
-from ..styles import save_anomaly_style, save_mask_style, save_regions_style
+from ..styles import save_mask_style, save_regions_style, style_path
 
 # A post-processor belongs to the context once it is set, but Python must keep its side of it alive until it has run.
 _waiting = {}
 
 
 def style_map(path, context):
-    """Save the style of the map beside it, and have it applied where QGIS is going to load the map."""
-    _apply(save_anomaly_style(path), path, context)
+    """Have the style that lies beside the map applied where QGIS is going to load the map."""
+    _apply(style_path(path), path, context)
 
 
 def style_regions(path, context):
-    """The same for the regions in the GeoPackage at `path`."""
+    """Save the style of the regions in the GeoPackage at `path` beside it, and have it applied where QGIS is going to load them."""
     _apply(save_regions_style(path), path, context)
 
 

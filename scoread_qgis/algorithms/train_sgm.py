@@ -45,6 +45,7 @@ class TrainSGM(Algorithm):
         "Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file "
         "for Detect anomalies. The model fits this scene and others of the same sensor."
     )
+    TRAINS = True
 
     def declare(self):
         number, integer, real = (

@@ -9,6 +9,7 @@ import numpy as np
 from qgis.core import Qgis
 from qgis.PyQt.QtCore import PYQT_VERSION_STR, QT_VERSION_STR
 
+from ..loading import load_torch
 from ..progress import Cancelled, Progress
 from ..settings import default_device, torch_threads
 from ..workflows.run import plugin_version
@@ -21,6 +22,9 @@ def installation_report(progress=None):
     """Versions, devices and the result of the self test, as lines of text. What is missing or broken is told, and never raises."""
     progress = progress or Progress()
     add_package_folder()
+    if location("torch"):
+        progress(0.0, "loading PyTorch")
+        _told(lambda: load_torch(training=True))  # what is wrong with it is told below
     lines = [
         f"ScoreAD: {plugin_version()}",
         f"QGIS: {Qgis.version()}, Qt {QT_VERSION_STR}, PyQt {PYQT_VERSION_STR}",

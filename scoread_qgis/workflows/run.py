@@ -44,7 +44,7 @@ class Run:
     def supported(self, function, options):
         """The `options` that `function` takes; the log tells of the others."""
         known = inspect.signature(function).parameters
-        for name in sorted(set(options) - set(known) - {"seed"}):
+        for name in sorted(name for name, value in options.items() if name not in known and name != "seed" and value is not False):
             self.log(f"{name.upper()} does not matter here and is passed over.")
         return {name: value for name, value in options.items() if name in known}
 

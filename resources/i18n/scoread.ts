@@ -1,0 +1,679 @@
+<?xml version="1.0" encoding="utf-8"?>
+<!DOCTYPE TS>
+<TS version="2.1" sourcelanguage="en">
+<context>
+    <name>scoread</name>
+    <message>
+        <source>1 for anomalies, 0 for the background, for evaluation. Not written where the file has no such map.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>1 for pixels of the regions, 0 elsewhere, nodata where the map has no score.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>1 where an anomaly covers at least a tenth of the pixel, else 0. For evaluation; no detector reads it.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>4, by sides</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>8, by corners too</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>A line for each region and band: observed and expected background spectrum, difference, contribution.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>A line for each region: place, anomaly value, bands that contribute most, most similar spectrum.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>A page with a map of the regions, and the spectra and numbers of each. Opens in any browser, without network.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>A page with all that it takes to judge the run and to repeat it: settings, bands, loss curve, spectra sampled from the model, log.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>AUC-ROC of the first map</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>All numbers with their intervals, ROC curves, separability and the maps beside the truth, in one HTML file that opens without network.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Anomaly detection</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Anomaly map</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Anomaly maps</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Anomaly score, Float32, on the grid and CRS of the scene; nodata where a band has no data. Larger is more anomalous.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>As published</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Average precision of the first map</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Backbone</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Backbone weights</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Background</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Background scenes</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Bands</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Bands to choose from. Unset: those of the model, by wavelength where known, else by number.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Bands to use. Unset: all good bands, which the log names.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Batch size</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Columns</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Compact</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Compact: small networks for a processor. As published: Wide-ResNet-101-2 and ResNet34, for a GPU.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Conditional</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Connectivity</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Create sample scene</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Default</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Default mode: how many training steps. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Default: seconds, and one setting for all scenes. Paper: ScoreAD as published (arXiv 2601.12379), minutes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Detect anomalies</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Detect anomalies (RX)</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Detect, extract and explain</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Detects and extracts the anomalies of a scene with a model that is already trained. Run it as a batch process to screen many scenes of a sensor with one model: a map and a layer of ranked regions for each.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Device</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Epochs</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Evaluate anomaly maps</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Explain anomalies</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Extract anomalies</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>FERS only: RX of the sum of the features, the product of two RX maps, or the error of a small autoencoder. Unset: as published, by the number of bands.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>False-alarm rate</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>False-alarm rate: from a fit of the tail of the background. Percentile: a share of all pixels. Otsu: two classes, apart as far as can be, for maps in which anomalies are many. Value: a score.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>File for the model: weights, scaling, wavelengths, settings, loss curve. Detect anomalies takes it.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>File for the model: weights, wavelengths, settings, loss curve. Detect anomalies takes it.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>For the published backbone: files with the state dictionaries of Wide-ResNet-101-2 and ResNet34 trained on ImageNet, in torchvision's layout. Unset: random filters.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>From a scene and a trained model to the anomaly map, the ranked regions above a threshold with a known false-alarm rate, and a report of the reasons for each.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Further scenes of the sensor</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>GeoPackage of polygons in the CRS of the map, in the order of rank: 1 has the highest peak. area is in square units of the CRS; p_value is the probability that a pixel of the background scores higher than the peak; x and y are the centroid.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Global</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Global: all valid pixels of the scene. Local: those between an inner and an outer window around each pixel, much slower.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Height of the scene in pixels.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Hidden width</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>How many pixels, drawn from all over the scenes, are trained on at most. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>How many regions are explained, those of the highest rank.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>How often each of the two stages goes through the patches. Published: 60.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Hyperspectral scene</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Hyperspectral scenes of ordinary background, with the same bands or known wavelengths.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Import MATLAB scene</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>In pixels. Smaller regions are left out of all results.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Inner window</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Judges one or several anomaly maps by a truth: ROC curve and AUC, average precision, detection rates at false-alarm rates, and the 3-D ROC family of the field, with 95 % bootstrap intervals. All maps are judged over the same pixels. The truth is used for this and nothing else.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Keep the model on cancel</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Learning rate</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Learns once, from a library of ordinary scenes, how to enhance spectra so that anomalies stand out (FERS, arXiv 2510.18781), and keeps it in a model file for Detect anomalies, which then needs no training for a new scene. The scenes should hold few anomalies.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file for Detect anomalies. The model fits this scene and others of the same sensor.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Local</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Local only. Odd width in pixels of the window whose pixels are the background.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Local only. Odd width in pixels of the window whose pixels do not count as background: larger than the anomalies.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Local only. Share of the mean variance in the covariance, 0 to 1. Unset: chosen in each window after Ledoit and Wolf, so that windows may hold fewer pixels than bands.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>MATLAB file</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Map of any detector, larger is more anomalous. Of several bands the first is taken.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Maps how little each pixel of a scene fits what a model has learnt: the model of Train SGM, or of Train FERS. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more anomalous.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Maps of one scene on one grid, larger is more anomalous. A map on another grid is refused, with the reason.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Mask</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Method Percentile only: how many per cent of the pixels lie below the threshold, more than 0 and less than 100.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Method Value only: the score above which a pixel is anomalous.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Mode</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Model</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Model file made by Train SGM or Train FERS.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Name of the array of rows × columns that marks the anomalies. Needed only where the file has several.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Name of the array of rows × columns × bands. Needed only where the file has several.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Number of bands</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Number of regions</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Number of regions explained</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Number that random choices start from. The same seed gives the same result.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Number that random choices start from. The same seed gives the same scene.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Numbers of the bands to use, such as 1-100, 115-188. Unset: all good bands that the scenes share, which the log names.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>On the command line</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Otsu</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Outer window</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Paper</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Paper mode, conditional: odd width in pixels of the window that context comes from. Published: 3, 5 or 7. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Paper mode, conditional: odd width in pixels of the window that context does not come from. Published: 1, 3 or 5. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Paper mode: base of the noise scale of the diffusion. Published: 5. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Paper mode: give the network the most similar spectrum around the pixel as context.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Paper mode: how often training goes through the pixels. Published: 100. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Patch size</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Patches in a training step. Published: 16.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Percentile</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Perturbations</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Polygons or points to explain. Fields id and rank, as Extract anomalies writes them, name and order the regions.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Polygons or raster (not 0) that say where to look. Unset: everywhere.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Polygons or raster (not 0) that say where to look; they are the background too. Unset: everywhere.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Polygons or raster (not 0) that say which pixels to train on, where clean background is known. Unset: all.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>RX map</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Random seed</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Raster with many spectral bands.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Raster with the bands that the model was trained on.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Readout</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Regions</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Regions to explain at most</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Report</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Rows</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>SGM of the paper mode: how many noised copies of a spectrum are asked for their score. Unset: 100, as published.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>SGM of the paper mode: time of the perturbation kernel, hence how much noise is added to a spectrum. Unset: 0.05, as published.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Scene</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Scenes</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Scenes that the model learns too. The mask does not apply to them.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Screen scenes with one model</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Share of the pixels of the background that may lie above the threshold. 0.001 is ten pixels of a scene of 100 × 100.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Shows why a model finds some places anomalous: their mean spectrum against the background spectrum that the model expected there, the bands that contribute most to the anomaly value, and the most similar spectrum elsewhere in the scene. Takes the regions of Extract anomalies, or any polygons or points.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Shrinkage</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Sigma</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Simulates a hyperspectral scene in reflectance: fields, trees, water, roads and roofs, mixed in the pixels, with varying illumination, sensor noise and bands that water vapour makes useless. Anomalies of several materials and sizes are planted in it, also smaller than a pixel. For a first try, and to compare detectors where the truth is known.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Size of the training steps. Published: 0.00003. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Size of the training steps. Published: 0.005.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Smallest region</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Spectra in a training step. Published: 16. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Spectral bands between 400 and 2500 nm.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Squared Mahalanobis distance, Float32, on the grid of the scene. Larger is more anomalous.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Steps</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Table</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Table of regions</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Table of spectra</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>The .mat file. It holds the scene as an array of rows × columns × bands.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>The Reed-Xiaoli detector: how far a spectrum lies from the mean of its background, measured by the background's covariance (squared Mahalanobis distance). It needs no model, and is the baseline for the others.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>The model that found them: file made by Train SGM or Train FERS.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>The same numbers as CSV, one row a map; the bounds of the interval of each in the columns that end in _low and _high.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>The scene as a GeoTIFF with one band for each spectral band, and wavelengths where the file has them.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>The scene as a GeoTIFF, Int16 with a scale, with wavelength, width and bad-band flag of each band.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>The scene in which the anomalies were found.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Threshold</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Threshold by</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Time t</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Train FERS</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Train SGM</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Train and detect</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Training loss at the end</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Training pixels</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Trains a score-based generative model on the scene (Train SGM) and maps the scene's anomalies with it (Detect anomalies), in one step.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Truth</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Truth map</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Turns a hyperspectral scene in a MATLAB file, as the benchmarks of the field come, into a GeoTIFF. Reads files of version 5 to 7.3. Finds the cube and the truth map by itself where the file has one of each.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Turns an anomaly map into a list of places: polygons round the pixels above a threshold, ranked by their highest score. By default the threshold is the score that the background exceeds at the rate given, from a fit of the upper tail of its scores, which leaves out anomalies that stand out from it.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Value</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Variable of the scene</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Variable of the truth map</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Where the anomalies are: polygons around them, or a raster with 0 for background and anything else for anomalies. Aligned to the maps by nearest neighbour. Where a raster has nodata or does not reach, nothing is evaluated.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Where to compute. auto takes the device of the settings, or a GPU where PyTorch finds one, else the processor; cuda is a GPU of NVIDIA, mps one of Apple.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Whether pixels that share a corner only belong to one region.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Width in pixels, a multiple of 16, of the patches that training cuts from the scenes. Published: 64.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Width of the network's hidden layers. Published: 256. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Width of the scene in pixels.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Write what has been learnt so far when the run is cancelled. Unset: a cancelled run leaves no file.</source>
+        <translation type="unfinished"></translation>
+    </message>
+</context>
+</TS>

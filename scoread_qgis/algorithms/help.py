@@ -1,0 +1,74 @@
+"""Help on an algorithm, made from what it declares: for its dialog, and for its page in docs/algorithms, which the help button opens."""
+
+import html
+import re
+import shlex
+
+from qgis.core import (
+    QgsProcessingDestinationParameter,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterMultipleLayers,
+)
+
+from ..translation import tr
+
+_PAGES = "https://github.com/scoread-qgis/scoread_qgis/blob/main/docs/algorithms/"
+_ADVANCED = QgsProcessingParameterDefinition.Flag.FlagAdvanced
+_OPTIONAL = QgsProcessingParameterDefinition.Flag.FlagOptional
+
+
+def help_url(algorithm):
+    """Address of the algorithm's page."""
+    return f"{_PAGES}{algorithm.name()}.md"
+
+
+def inputs(algorithm):
+    """Parameters that are no outputs, as (definition, whether it is an advanced one), those last."""
+    definitions = [(d, bool(d.flags() & _ADVANCED)) for d in algorithm.parameterDefinitions() if not d.isDestination()]
+    return sorted(definitions, key=lambda pair: pair[1])
+
+
+def outputs(algorithm):
+    """What comes out, as (name, label, explanation): files to name, and further values."""
+    files = [(d.name(), d.description(), d.help()) for d in algorithm.parameterDefinitions() if d.isDestination()]
+    names = {name for name, _, _ in files}
+    return files + [(d.name(), d.description(), "") for d in algorithm.outputDefinitions() if d.name() not in names]
+
+
+def example(algorithm):
+    """A command line that runs the algorithm with all defaults, for files that are called what they are."""
+    words = []
+    for definition in algorithm.parameterDefinitions():
+        if definition.isDestination():
+            wanted = definition.createByDefault()
+        else:
+            wanted = not definition.flags() & _OPTIONAL and definition.defaultValue() is None
+        if wanted:
+            words += [shlex.quote(f"{definition.name()}={value}") for value in _example_values(definition)]
+    return " ".join(["qgis_process run", algorithm.id(), "--", *words])
+
+
+def _example_values(definition):
+    name = re.sub(r"\W+", "_", definition.description().lower()).strip("_")
+    if isinstance(definition, QgsProcessingParameterMultipleLayers):
+        return [f"{name}_{number}.tif" for number in (1, 2)]
+    if isinstance(definition, QgsProcessingDestinationParameter):
+        extension = definition.defaultFileExtension()
+    elif isinstance(definition, QgsProcessingParameterFile):
+        extension = definition.extension()
+    else:
+        extension = {"raster": "tif", "vector": "gpkg", "source": "gpkg", "layer": "gpkg"}.get(definition.type(), "")
+    return [f"{name}.{extension}" if extension else name]
+
+
+def dialog_help(algorithm, text):
+    """HTML for the right-hand side of the dialog. text: what the algorithm does."""
+    named = [(d.description(), d.help()) for d, _ in inputs(algorithm)]
+    named += [(label, explanation) for _, label, explanation in outputs(algorithm)]
+    paragraphs = [f"<p>{html.escape(text)}</p>"]
+    paragraphs += [
+        f"<p><b>{html.escape(label)}</b>{html.escape(f': {explanation}' if explanation else '')}</p>" for label, explanation in named
+    ]
+    paragraphs.append(f"<p><b>{html.escape(tr('On the command line'))}</b>: <code>{html.escape(example(algorithm))}</code></p>")
+    return "\n".join(paragraphs)

@@ -1,0 +1,59 @@
+"""Write resources/i18n/scoread.ts, which translators start from: python scripts/translate.py (the plugin built, QT_QPA_PLATFORM=offscreen).
+
+The strings are those that the algorithms have translated, written down by a translator that knows no language.
+"""
+
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+SOURCE = Path(__file__).resolve().parents[1] / "resources" / "i18n" / "scoread.ts"
+
+
+def strings(provider):
+    """All strings that are translated when QGIS shows the algorithms of the provider and their dialogs, in alphabetical order."""
+    from qgis.PyQt.QtCore import QCoreApplication, QTranslator
+
+    from scoread_qgis.translation import CONTEXT
+
+    class Recorder(QTranslator):
+        def translate(self, context, text, disambiguation=None, n=-1):
+            if context == CONTEXT:
+                found.add(text)
+            return None
+
+        def isEmpty(self):
+            return False
+
+    found, recorder = set(), Recorder()
+    QCoreApplication.installTranslator(recorder)
+    try:
+        for algorithm in provider.algorithms():
+            dialog = algorithm.create()
+            dialog.displayName(), dialog.group(), dialog.shortHelpString()
+    finally:
+        QCoreApplication.removeTranslator(recorder)
+    return sorted(found)
+
+
+def source(texts, translations=None, language=""):
+    """Qt Linguist's XML of texts; with their translations, text -> text, where there are any."""
+    lines = [
+        '<?xml version="1.0" encoding="utf-8"?>', "<!DOCTYPE TS>",
+        f'<TS version="2.1" sourcelanguage="en"{f" language={chr(34)}{language}{chr(34)}" if language else ""}>',
+        "<context>", "    <name>scoread</name>",
+    ]  # fmt: skip
+    for text in texts:
+        translation = (translations or {}).get(text)
+        translated = f"<translation>{escape(translation)}</translation>" if translation else '<translation type="unfinished"></translation>'
+        lines += ["    <message>", f"        <source>{escape(text)}</source>", f"        {translated}", "    </message>"]
+    return "\n".join([*lines, "</context>", "</TS>", ""])
+
+
+if __name__ == "__main__":
+    from headless import registered_provider
+
+    with registered_provider() as provider:
+        SOURCE.parent.mkdir(exist_ok=True)
+        texts = strings(provider)
+        SOURCE.write_text(source(texts), encoding="utf-8")
+        print(f"wrote resources/i18n/scoread.ts, {len(texts)} strings")

@@ -1,0 +1,138 @@
+"""The real QGIS desktop on a virtual screen: Toolbox, dialogs, layer tree and canvas, as a user has them (see desktop_session.py)."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import read
+
+ROOT = Path(__file__).resolve().parents[1]
+RESPONSIVE = 0.2  # seconds that the event loop may be blocked
+PROFILE = """[PythonPlugins]
+scoread_qgis=true
+processing=true
+[qgis]
+checkVersion=false
+showTips=false
+[core]
+NewsFeed\\http\\news\\disabled=true
+[app]
+hideBrowserDock=true
+"""
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not shutil.which("qgis") or not shutil.which("Xvfb"),
+    reason="needs the QGIS desktop and Xvfb (Debian packages qgis and xvfb)",
+)
+
+
+def at_the_desktop(folder):
+    """Have QGIS run the session with a profile of its own, and return the report."""
+    ini = folder / "profile" / "profiles" / "default" / "QGIS" / "QGIS3.ini"
+    ini.parent.mkdir(parents=True)
+    ini.write_text(PROFILE, encoding="utf-8")
+    screen = subprocess.Popen(["Xvfb", "-displayfd", "1", "-screen", "0", "1400x900x24"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        environment = {
+            **os.environ,
+            "DISPLAY": f":{screen.stdout.readline().decode().strip()}",
+            "QT_QPA_PLATFORM": "xcb",
+            "QGIS_PLUGINPATH": str(ROOT / "build"),
+            "PYTHONPATH": sysconfig.get_paths()["purelib"],
+            "SCOREAD_DESKTOP": str(folder),
+        }
+        session = str(Path(__file__).with_name("desktop_session.py"))
+        command = ["qgis", "--nologo", "--noversioncheck", "--profiles-path", str(folder / "profile"), "--code", session]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    finally:
+        screen.kill()
+        screen.wait()
+    assert (folder / "report.json").exists(), done.stdout + done.stderr
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert "error" not in report, report["error"] + done.stderr
+    return report, done.stdout + done.stderr
+
+
+def blocked(report):
+    """The longest time for which the event loop was blocked while algorithms worked, and that silence.
+
+    Time in which the main thread could have gone on, had other programs not had the processors, does not count.
+    """
+    return max(((s[0] - s[1], s) for phase in ("Train SGM", "Detect anomalies") for s in report["silences"][phase]), default=(0.0, None))
+
+
+@pytest.fixture(scope="module")
+def desktop(provider, tmp_path_factory):
+    """Folder, report and terminal output of one session.
+
+    Where the event loop was blocked for too long while the machine was busy with other things, so that threads that hold a lock were kept
+    waiting too, the session is repeated, twice at most.
+    """
+    import processing
+
+    for _ in range(3):
+        folder = tmp_path_factory.mktemp("desktop")
+        sizes = {"ROWS": 100, "COLUMNS": 100, "BAND_COUNT": 80}
+        processing.run("scoread:sample_scene", {**sizes, "OUTPUT": str(folder / "scene.tif"), "TRUTH": str(folder / "truth.tif")})
+        report, output = at_the_desktop(folder)
+        busy = report["waited"] > 0.02 * report["seconds"]
+        if blocked(report)[0] <= RESPONSIVE or not busy:
+            break
+    return folder, report, output
+
+
+def test_the_window_answers_while_algorithms_run(desktop):
+    _, report, _ = desktop
+    seconds, silence = blocked(report)
+    print(f"event loop blocked for at most {1000 * seconds:.0f} ms: {silence}")
+    assert seconds <= RESPONSIVE, silence
+
+
+def test_the_result_is_a_styled_layer_on_top(desktop):
+    folder, report, _ = desktop
+    assert report["layer tree"] == [
+        ["Anomaly map", str(folder / "anomalies.tif"), "singlebandpseudocolor"],
+        ["scene", str(folder / "scene.tif"), report["layer tree"][1][2]],
+    ]
+
+
+def test_the_canvas_shows_the_anomalies(desktop):
+    """On a black background anomalies are as bright as the map says, and ordinary ground stays dark."""
+    folder, _, _ = desktop
+    truth, scores, canvas = read(folder / "truth.tif") > 0, read(folder / "anomalies.tif"), read(folder / "canvas.png").astype(float)
+    rows, columns = np.indices(truth.shape)
+    left, width, _, top, _, height = geotransform(folder / "anomalies.tif")
+    x, y = left + (columns + 0.5) * width, top + (rows + 0.5) * height
+    left, width, _, top, _, height = geotransform(folder / "canvas.png")
+    red, green, blue = canvas[:3, np.rint((y - top) / height).astype(int), np.rint((x - left) / width).astype(int)]
+    brightness = (red + green + blue) / 3
+    assert brightness[scores < np.median(scores)].max() < 5
+    highest = np.unravel_index(scores.argmax(), scores.shape)
+    assert [red[highest], green[highest], blue[highest]] == pytest.approx([252, 255, 164], abs=3), "the top of Inferno"
+    glowing = scores > np.quantile(scores, 0.99)
+    assert (red - blue)[glowing].min() > 60, "orange to yellow"
+    assert np.median(brightness[truth]) > 10 * max(np.median(brightness[~truth]), 1)
+
+
+def geotransform(path):
+    from osgeo import gdal
+
+    return gdal.Open(str(path)).GetGeoTransform()
+
+
+def test_cancel_stops_within_two_seconds_and_leaves_nothing(desktop):
+    folder, report, _ = desktop
+    assert report["cancelled after"] < 2
+    assert not [path.name for path in folder.iterdir() if "cancelled" in path.name or path.suffix == ".part"]
+
+
+def test_nothing_went_wrong_unseen(desktop):
+    _, report, output = desktop
+    assert [m for m in report["messages"] if m[0] == "Python error" or "scoread" in m[2].lower() or "Traceback" in m[2]] == []
+    assert "Traceback" not in output

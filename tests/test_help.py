@@ -1,0 +1,132 @@
+"""Help and translations: the pages in docs/ are those of the algorithms, each help button opens its page, and what a user reads is translated."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED = "https://github.com/scoread-qgis/scoread_qgis/blob/main/"
+
+
+def test_the_pages_are_those_of_the_algorithms(provider):
+    from document import FOLDER, pages
+
+    assert {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()} == pages(provider), "run `make docs`"
+
+
+def test_every_help_button_opens_a_page_of_the_documentation(provider):
+    """As the dialog has it, which works with an instance that `create` makes."""
+    for algorithm in provider.algorithms():
+        for instance in (algorithm, algorithm.create()):
+            assert instance.helpUrl().startswith(PUBLISHED)
+            page = instance.helpUrl()[len(PUBLISHED) :]
+            heading = (ROOT / page).read_text(encoding="utf-8").splitlines()[0]
+            assert heading == f"# {instance.displayName()}"
+
+
+def test_the_help_in_the_dialog_tells_it_all(provider):
+    for registered in provider.algorithms():
+        algorithm = registered.create()
+        text = algorithm.shortHelpString().replace("&#x27;", "'").replace("&quot;", '"').replace("&amp;", "&")
+        assert algorithm.HELP in text
+        for definition in [*algorithm.parameterDefinitions(), *algorithm.outputDefinitions()]:
+            assert f"<b>{definition.description()}</b>" in text, f"{algorithm.id()} {definition.name()}"
+        assert all(definition.help() in text for definition in algorithm.parameterDefinitions())
+        assert f"qgis_process run {algorithm.id()} -- " in text
+
+
+def test_links_of_the_documentation_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_examples_run(provider, sample, tmp_path):
+    """The chain of the first examples, word by word, in a folder that has the scene."""
+    import processing
+
+    from scoread_qgis.algorithms.help import example
+
+    shutil.copy(sample.path, tmp_path / "hyperspectral_scene.tif")
+    for name, made in (("train_sgm", "model.pt"), ("detect_anomalies", "anomaly_map.tif"), ("detect_rx", "rx_map.tif")):
+        command, algorithm, *values = shlex.split(example(provider.algorithm(name)).replace("qgis_process run", "qgis_process"))
+        assert (command, values.pop(0)) == ("qgis_process", "--")
+        files = dict(value.split("=", 1) for value in values)
+        processing.run(algorithm, {parameter: str(tmp_path / file) for parameter, file in files.items()})
+        assert (tmp_path / made).is_file()
+
+
+class TestTranslation:
+    def test_the_strings_to_translate_are_those_of_the_algorithms(self, provider):
+        from translate import SOURCE, source, strings
+
+        assert SOURCE.read_text(encoding="utf-8") == source(strings(provider)), "run `make translations`"
+
+    def test_strings_cover_what_a_user_reads(self, provider):
+        from qgis.core import QgsProcessingModelAlgorithm
+        from translate import strings
+
+        found = set(strings(provider))
+        for registered in provider.algorithms():
+            algorithm = registered.create()
+            assert {algorithm.displayName(), algorithm.group(), algorithm.HELP} <= found
+            if isinstance(algorithm, QgsProcessingModelAlgorithm):  # labels of its parameters stay as the designer has them
+                continue
+            for definition in algorithm.parameterDefinitions():
+                assert {definition.description(), definition.help()} <= found, f"{algorithm.id()} {definition.name()}"
+            assert {definition.description() for definition in algorithm.outputDefinitions()} <= found
+        assert {"Default", "Paper"} <= found
+        assert not {"auto", "cpu"} & found, "values of parameters, which scripts keep"
+
+    @pytest.mark.skipif(not shutil.which("lrelease"), reason="needs lrelease (Debian package qttools5-dev-tools)")
+    def test_a_translation_is_shown_in_the_language_of_qgis(self, provider, sample, tmp_path, monkeypatch):
+        import processing
+        from qgis.core import QgsApplication
+        from qgis.PyQt.QtCore import QCoreApplication
+        from translate import source
+
+        from scoread_qgis.translation import install_translator
+
+        german = {
+            "Train SGM": "SGM trainieren",
+            "Mode": "Modus",
+            "Default": "Vorgabe",
+            "Scenes": "Szenen",
+            "Training loss at the end": "Fehler am Ende",
+        }
+        (tmp_path / "scoread_de.ts").write_text(source(german, german, "de"), encoding="utf-8")
+        subprocess.run(["lrelease", str(tmp_path / "scoread_de.ts")], check=True, capture_output=True)
+        monkeypatch.setattr(QgsApplication, "locale", lambda: "de_AT")
+        translator = install_translator(tmp_path)
+        assert translator is not None
+        try:
+            algorithm = provider.algorithm("train_sgm").create()
+            assert (algorithm.displayName(), algorithm.name(), algorithm.id()) == ("SGM trainieren", "train_sgm", "scoread:train_sgm")
+            mode = algorithm.parameterDefinition("MODE")
+            assert (mode.description(), mode.options()) == ("Modus", ["Vorgabe", "Paper"])
+            assert algorithm.parameterDefinition("DEVICE").options()[0] == "auto"
+            assert algorithm.outputDefinition("LOSS").description() == "Fehler am Ende"
+            assert "SGM trainieren" not in algorithm.helpUrl()
+            assert provider.algorithm("sample_scene").group() == "Szenen"
+            assert provider.algorithm("sample_scene").groupId() == "scenes"
+            assert "<b>Modus</b>" in algorithm.shortHelpString()
+            model = str(tmp_path / "m.pt")
+            settings = {"MODE": 1, "EPOCHS": 1, "BATCH_SIZE": 128, "HIDDEN": 32}
+            assert processing.run("scoread:train_sgm", {"INPUT": sample.path, "MODEL": model, **settings})["MODEL"] == model
+        finally:
+            QCoreApplication.removeTranslator(translator)
+        assert provider.algorithm("train_sgm").displayName() == "Train SGM"
+
+    def test_a_language_without_a_translation_is_english(self, provider, tmp_path, monkeypatch):
+        from qgis.core import QgsApplication
+
+        from scoread_qgis.translation import install_translator
+
+        monkeypatch.setattr(QgsApplication, "locale", lambda: "de")
+        assert install_translator(tmp_path) is None
+        assert provider.algorithm("train_sgm").displayName() == "Train SGM"
