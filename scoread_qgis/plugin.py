@@ -6,7 +6,7 @@ from qgis.PyQt.QtWidgets import QAction
 
 from .installation.packages import add_package_folder, remove_marked_folder
 from .provider import ICON, ScoreadProvider
-from .translation import install_translator
+from .translation import install_translator, tr
 
 MENU = "ScoreAD"
 
@@ -27,7 +27,10 @@ class ScoreadPlugin:
 
     def initGui(self):
         self.initProcessing()
-        for title, open_dialog in (("Install PyTorch...", self.show_install_dialog), ("Check installation", self.show_check_dialog)):
+        for title, open_dialog in (
+            (tr("Install PyTorch..."), self.show_install_dialog),
+            (tr("Check installation"), self.show_check_dialog),
+        ):
             action = QAction(QIcon(ICON), title, self.iface.mainWindow())
             action.triggered.connect(open_dialog)
             self.iface.addPluginToMenu(MENU, action)

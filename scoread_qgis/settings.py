@@ -5,6 +5,8 @@ import os
 
 from processing.core.ProcessingConfig import ProcessingConfig, Setting
 
+from .translation import tr
+
 MEMORY_SETTING, DEVICE_SETTING, THREADS_SETTING, CACHE_SETTING = "SCOREAD_MEMORY", "SCOREAD_DEVICE", "SCOREAD_THREADS", "SCOREAD_CACHE"
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 
@@ -12,10 +14,10 @@ DEVICES = ["auto", "cpu", "cuda", "mps"]
 def add_settings(group):
     """Put the settings on the page of Processing's options under the heading `group`."""
     for setting in (
-        Setting(group, MEMORY_SETTING, "Memory to use, in MB (0: a quarter of what is free)", 0, valuetype=Setting.INT),
-        Setting(group, DEVICE_SETTING, "Device where an algorithm's is auto", "auto", valuetype=Setting.SELECTION, options=DEVICES),
-        Setting(group, THREADS_SETTING, "Threads of PyTorch (0: all)", 0, valuetype=Setting.INT),
-        Setting(group, CACHE_SETTING, "Folder for temporary files (empty: the system's)", "", valuetype=Setting.FOLDER),
+        Setting(group, MEMORY_SETTING, tr("Memory to use, in MB (0: a quarter of what is free)"), 0, valuetype=Setting.INT),
+        Setting(group, DEVICE_SETTING, tr("Device where an algorithm's is auto"), "auto", valuetype=Setting.SELECTION, options=DEVICES),
+        Setting(group, THREADS_SETTING, tr("Threads of PyTorch (0: all)"), 0, valuetype=Setting.INT),
+        Setting(group, CACHE_SETTING, tr("Folder for temporary files (empty: the system's)"), "", valuetype=Setting.FOLDER),
     ):
         ProcessingConfig.addSetting(setting)
     ProcessingConfig.readSettings()

@@ -1,16 +1,19 @@
 """Write resources/i18n/scoread.ts, which translators start from: python scripts/translate.py (the plugin built, QT_QPA_PLATFORM=offscreen).
 
-The strings are those that the algorithms have translated, written down by a translator that knows no language.
+The strings are those that the algorithms have translated, written down by a translator that knows no language, and those that the code of menu,
+dialogs and settings hands to `tr`.
 """
 
+import ast
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+PLUGIN = Path(__file__).resolve().parents[1] / "scoread_qgis"
 SOURCE = Path(__file__).resolve().parents[1] / "resources" / "i18n" / "scoread.ts"
 
 
 def strings(provider):
-    """All strings that are translated when QGIS shows the algorithms of the provider and their dialogs, in alphabetical order."""
+    """All strings that can be translated: those of the algorithms of the provider and their dialogs, and those in the code; in alphabetical order."""
     from qgis.PyQt.QtCore import QCoreApplication, QTranslator
 
     from scoread_qgis.translation import CONTEXT
@@ -32,7 +35,19 @@ def strings(provider):
             dialog.displayName(), dialog.group(), dialog.shortHelpString()
     finally:
         QCoreApplication.removeTranslator(recorder)
-    return sorted(found)
+    return sorted(found | in_code())
+
+
+def in_code():
+    """The strings that code hands to `tr` as they are."""
+    calls = [
+        node
+        for path in PLUGIN.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
+    texts = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "tr" and call.args]
+    return {text.value for text in texts if isinstance(text, ast.Constant)}
 
 
 def source(texts, translations=None, language=""):

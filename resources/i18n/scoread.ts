@@ -24,6 +24,22 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>&lt;b&gt;Everything is there:&lt;/b&gt; {packages}. It belongs to QGIS' Python, is used as it is, and there is nothing to install.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>&lt;b&gt;Everything is there:&lt;/b&gt; {packages}. Uninstalled with one click: {ours}.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>&lt;b&gt;Missing: {packages}&lt;/b&gt;. The algorithms cannot run yet.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>&lt;b&gt;PyTorch will be removed when QGIS starts next&lt;/b&gt;, since its files are in use: {folder}</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>A line for each region and band: observed and expected background spectrum, difference, contribution.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -104,6 +120,22 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Cancel installation</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Cancelled. Nothing was installed.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Check installation</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Check the installation of ScoreAD</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Columns</source>
         <translation type="unfinished"></translation>
     </message>
@@ -121,6 +153,14 @@
     </message>
     <message>
         <source>Connectivity</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Copy command</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Copy for a bug report</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -160,6 +200,14 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Device where an algorithm's is auto</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Done.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Epochs</source>
         <translation type="unfinished"></translation>
     </message>
@@ -196,7 +244,19 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Folder for temporary files (empty: the system's)</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Folder of wheels</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>For the published backbone: files with the state dictionaries of Wide-ResNet-101-2 and ResNet34 trained on ImageNet, in torchvision's layout. Unset: random filters.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>From a folder of wheels (*.whl), without a network</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -260,6 +320,30 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Install</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Install PyTorch for ScoreAD</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Install PyTorch...</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Installed. It can be used at once.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Installed. Start QGIS again to use it.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>It will be PyTorch {number}, the newest that fits packages of this QGIS.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Judges one or several anomaly maps by a truth: ROC curve and AUC, average precision, detection rates at false-alarm rates, and the 3-D ROC family of the field, with 95 % bootstrap intervals. All maps are judged over the same pixels. The truth is used for this and nothing else.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -313,6 +397,10 @@
     </message>
     <message>
         <source>Mask</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Memory to use, in MB (0: a quarter of what is free)</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -544,6 +632,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Stopping...</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Table</source>
         <translation type="unfinished"></translation>
     </message>
@@ -568,6 +660,14 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>The packages in {folder} do not have it: uninstall them, then install anew.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>The same by hand, in a terminal (on Windows, the OSGeo4W shell); then start QGIS again</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>The same numbers as CSV, one row a map; the bounds of the interval of each in the columns that end in _low and _high.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -581,6 +681,14 @@
     </message>
     <message>
         <source>The scene in which the anomalies were found.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>They go to &lt;i&gt;{folder}&lt;/i&gt; ({free} free).&lt;br&gt;QGIS' own packages stay as they are: {stays}.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Threads of PyTorch (0: all)</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -636,6 +744,18 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Uninstall</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Uninstall PyTorch of ScoreAD</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Uninstalled. QGIS keeps what it has loaded until it is closed.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Value</source>
         <translation type="unfinished"></translation>
     </message>
@@ -645,6 +765,10 @@
     </message>
     <message>
         <source>Variable of the truth map</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>What to install</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -673,6 +797,18 @@
     </message>
     <message>
         <source>Write what has been learnt so far when the run is cancelled. Unset: a cancelled run leaves no file.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>{packages} and what it needs come from the wheels in {folder}; nothing is downloaded.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>{packages} and what it needs come from {place}.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>{source}: about {download} to download, {disk} on disk</source>
         <translation type="unfinished"></translation>
     </message>
 </context>

@@ -85,7 +85,7 @@ def region_spectra(cube, regions, progress=None):
         return RegionSpectra(pixels.astype(int), sums / pixels[:, None], places / pixels[:, None], boxes, rest / others)
 
 
-def path_contributions(score, start, end, steps=PATH_STEPS):
+def path_contributions(score, start, end, steps=PATH_STEPS, progress=None):
     """Share of each band in score(end) - score(start): integrated gradients along the straight line between two spectra.
 
     Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017. In each step of the line the gradient in its middle
@@ -93,9 +93,11 @@ def path_contributions(score, start, end, steps=PATH_STEPS):
 
     score: function (n, bands) tensor -> (n,), differentiable. start, end: (n, bands) tensors. Returns contributions (n, bands), score(start), score(end).
     """
+    progress = progress or Progress()
     step = (end - start) / steps
     contributions, before = torch.zeros_like(start), None
     for number in range(steps + 1):
+        progress(number / steps, "shares of the bands")
         with torch.no_grad():
             after = score(start + number * step)
         if number == 0:

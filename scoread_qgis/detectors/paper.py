@@ -156,7 +156,7 @@ class PaperSGM:
         time_of_readout = torch.tensor([TIME], device=device)
         results = []
         for number, (spectrum, ring) in enumerate(zip(observed, rings)):
-            progress(0.2 + 0.8 * number / len(observed), f"shares of the bands, region {number + 1} of {len(observed)}")
+            share = progress.part(0.2 + 0.8 * number / len(observed), 0.2 + 0.8 * (number + 1) / len(observed))
             z = PixelNoise(0, number).draw(1, PERTURBATIONS, cube.bands).to(device)
 
             def context(x_t, ring=ring):
@@ -169,7 +169,7 @@ class PaperSGM:
                 x = spectrum[None]
                 scaled_score = self.network(x, time_of_readout, context(x[:, None])[:, 0] if ring else None)
                 background = x + self.sde.std(time_of_readout) * scaled_score
-            contributions, before, after = path_contributions(score, background, x)
+            contributions, before, after = path_contributions(score, background, x, progress=share)
             results.append((background, after, before, contributions))
         background, after, before, contributions = (torch.cat(parts) for parts in zip(*results))
         background = background * (self.maximum - self.minimum) + self.minimum

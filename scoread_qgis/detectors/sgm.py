@@ -200,8 +200,7 @@ class SGM:
         observed = (torch.as_tensor(seen.mean, dtype=torch.float32, device=device) - self.centre) / self.scale
         gaussian, std = self.distances["gaussian"], float(VESDE().std(torch.ones(())))
         background = observed + (std * gaussian.scale) ** 2 * gaussian.score(observed, std)
-        (progress or Progress())(0.5, "shares of the bands")
-        contributions, before, after = path_contributions(score, background, observed)
+        contributions, before, after = path_contributions(score, background, observed, progress=progress)
         background = background * self.scale + self.centre
         what = "root mean square of -ln tail probabilities of the model's parts, before the clutter around the pixel is subtracted"
         return Explanation(*(tensor.cpu().numpy() for tensor in (background, after, before, contributions)), what)

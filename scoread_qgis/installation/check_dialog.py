@@ -4,6 +4,7 @@ from qgis.core import QgsApplication
 from qgis.PyQt.QtGui import QFontDatabase
 from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QProgressBar, QVBoxLayout
 
+from ..translation import tr
 from .check import installation_report
 from .task import Task
 
@@ -11,14 +12,14 @@ from .task import Task
 class CheckDialog(QDialog):
     def __init__(self, parent=None):
         super().__init__(parent)
-        self.setWindowTitle("Check the installation of ScoreAD")
+        self.setWindowTitle(tr("Check the installation of ScoreAD"))
         self.resize(760, 380)
         self.task = None
         self.step = QLabel()
         self.bar = QProgressBar(maximum=1000)
         self.report = QPlainTextEdit(readOnly=True, font=QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-        self.copy_button = buttons.addButton("Copy for a bug report", QDialogButtonBox.ButtonRole.ActionRole)
+        self.copy_button = buttons.addButton(tr("Copy for a bug report"), QDialogButtonBox.ButtonRole.ActionRole)
         self.copy_button.clicked.connect(lambda: QgsApplication.clipboard().setText(self.report.toPlainText()))
         buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
@@ -31,7 +32,7 @@ class CheckDialog(QDialog):
             return
         self.report.clear()
         self.copy_button.setEnabled(False)
-        self.task = Task("Check the installation of ScoreAD", lambda progress, log: installation_report(progress))
+        self.task = Task(tr("Check the installation of ScoreAD"), lambda progress, log: installation_report(progress))
         self.task.moved.connect(self._moved)
         self.task.ended.connect(self._ended)
         QgsApplication.taskManager().addTask(self.task)
@@ -51,6 +52,6 @@ class CheckDialog(QDialog):
 
     def _ended(self, result, error):
         self.task = None
-        self.step.setText("Done." if result else error)
+        self.step.setText(tr("Done.") if result else error)
         self.report.setPlainText(result or error)
         self.copy_button.setEnabled(bool(result))

@@ -20,6 +20,7 @@ from qgis.PyQt.QtWidgets import (
     QVBoxLayout,
 )
 
+from ..translation import tr
 from .installer import install, uninstall
 from .packages import is_ours, location, missing, package_folder, removal_mark, version, versions_to_keep
 from .pip_command import TITLES, can_run_pip, command_by_hand, requirements, sources, wheels
@@ -30,28 +31,29 @@ from .task import Task
 class InstallDialog(QDialog):
     def __init__(self, parent=None):
         super().__init__(parent)
-        self.setWindowTitle("Install PyTorch for ScoreAD")
+        self.setWindowTitle(tr("Install PyTorch for ScoreAD"))
         self.resize(700, 600)
         self.task = None
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self.state = QLabel(wordWrap=True)
-        self.choices = QGroupBox("What to install")
+        self.choices = QGroupBox(tr("What to install"))
         inside = QVBoxLayout(self.choices)
         self._sources = sources(versions_to_keep())
-        labels = [f"{s.label}: about {_size(s.download_mb)} to download, {_size(s.disk_mb)} on disk" for s in self._sources]
-        self.radios = [QRadioButton(label) for label in [*labels, "From a folder of wheels (*.whl), without a network"]]
+        size = tr("{source}: about {download} to download, {disk} on disk")
+        labels = [size.format(source=s.label, download=_size(s.download_mb), disk=_size(s.disk_mb)) for s in self._sources]
+        self.radios = [QRadioButton(label) for label in [*labels, tr("From a folder of wheels (*.whl), without a network")]]
         for radio in self.radios:
             inside.addWidget(radio)
             radio.toggled.connect(lambda checked: self.refresh() if checked else None)
         self.wheels = QgsFileWidget()
         self.wheels.setStorageMode(QgsFileWidget.StorageMode.GetDirectory)
-        self.wheels.setDialogTitle("Folder of wheels")
+        self.wheels.setDialogTitle(tr("Folder of wheels"))
         inside.addWidget(self.wheels)
         self.facts = QLabel(wordWrap=True)
         inside.addWidget(self.facts)
-        self.by_hand = QGroupBox("The same by hand, in a terminal (on Windows, the OSGeo4W shell); then start QGIS again")
+        self.by_hand = QGroupBox(tr("The same by hand, in a terminal (on Windows, the OSGeo4W shell); then start QGIS again"))
         self.command = QPlainTextEdit(readOnly=True, font=fixed, maximumHeight=90)
-        self.copy_button = QPushButton("Copy command")
+        self.copy_button = QPushButton(tr("Copy command"))
         self.copy_button.clicked.connect(lambda: QgsApplication.clipboard().setText(self.command.toPlainText()))
         below = QVBoxLayout(self.by_hand)
         below.addWidget(self.command)
@@ -60,9 +62,9 @@ class InstallDialog(QDialog):
         self.step = QLabel(wordWrap=True)
         self.log = QPlainTextEdit(readOnly=True, font=fixed)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-        self.install_button = buttons.addButton("Install", QDialogButtonBox.ButtonRole.ActionRole)
-        self.uninstall_button = buttons.addButton("Uninstall", QDialogButtonBox.ButtonRole.ActionRole)
-        self.cancel_button = buttons.addButton("Cancel installation", QDialogButtonBox.ButtonRole.ActionRole)
+        self.install_button = buttons.addButton(tr("Install"), QDialogButtonBox.ButtonRole.ActionRole)
+        self.uninstall_button = buttons.addButton(tr("Uninstall"), QDialogButtonBox.ButtonRole.ActionRole)
+        self.cancel_button = buttons.addButton(tr("Cancel installation"), QDialogButtonBox.ButtonRole.ActionRole)
         buttons.rejected.connect(self.reject)
         self.install_button.clicked.connect(self.install)
         self.uninstall_button.clicked.connect(self.uninstall)
@@ -107,17 +109,17 @@ class InstallDialog(QDialog):
         names, source, kept, folder = missing(), self.source(), versions_to_keep(), package_folder()
         proxy = "" if source.folder else qgis_proxy(source.place)
         restart = any(name in sys.modules for name in names)
-        self._start("Install PyTorch for ScoreAD", lambda progress, log: install(names, source, folder, kept, proxy, progress, log))
-        self._done = "Installed. " + ("Start QGIS again to use it." if restart else "It can be used at once.")
+        self._start(tr("Install PyTorch for ScoreAD"), lambda progress, log: install(names, source, folder, kept, proxy, progress, log))
+        self._done = tr("Installed. Start QGIS again to use it.") if restart else tr("Installed. It can be used at once.")
 
     def uninstall(self):
-        self._start("Uninstall PyTorch of ScoreAD", lambda progress, log: uninstall(package_folder(), progress, log))
-        self._done = "Uninstalled. QGIS keeps what it has loaded until it is closed."
+        self._start(tr("Uninstall PyTorch of ScoreAD"), lambda progress, log: uninstall(package_folder(), progress, log))
+        self._done = tr("Uninstalled. QGIS keeps what it has loaded until it is closed.")
 
     def stop(self):
         """Cancel what is under way."""
         if self.task is not None:
-            self.step.setText("Stopping...")
+            self.step.setText(tr("Stopping..."))
             self.task.cancel()
 
     def _start(self, title, work):
@@ -136,7 +138,7 @@ class InstallDialog(QDialog):
 
     def _ended(self, result, error):
         self.task = None
-        self.step.setText({"": self._done, "cancelled": "Cancelled. Nothing was installed."}.get(error, error))
+        self.step.setText({"": self._done, "cancelled": tr("Cancelled. Nothing was installed.")}.get(error, error))
         if error:
             self.bar.setValue(0)
         self.refresh()
@@ -144,33 +146,41 @@ class InstallDialog(QDialog):
 
 def _state(names, folder, waits, obstacle):
     if waits:
-        return f"<b>PyTorch will be removed when QGIS starts next</b>, since its files are in use: {folder}"
-    there = [f"{TITLES[name]} {version(name)} in {os.path.dirname(location(name))}" for name in TITLES if name not in names]
+        return tr("<b>PyTorch will be removed when QGIS starts next</b>, since its files are in use: {folder}").format(folder=folder)
+    there = "; ".join(f"{TITLES[name]} {version(name)}, {os.path.dirname(location(name))}" for name in TITLES if name not in names)
     if not names:
         ours = [TITLES[name] for name in TITLES if is_ours(name)]
         if ours:
-            return f"<b>Everything is there:</b> {'; '.join(there)}. {' and '.join(ours)} can be uninstalled with one click."
-        return f"<b>Everything is there:</b> {'; '.join(there)}. It belongs to QGIS' Python, is used as it is, and there is nothing to install."
-    text = f"<b>{' and '.join(TITLES[name] for name in names)} missing</b>: the algorithms cannot run yet."
+            return tr("<b>Everything is there:</b> {packages}. Uninstalled with one click: {ours}.").format(
+                packages=there, ours=", ".join(ours)
+            )
+        return tr(
+            "<b>Everything is there:</b> {packages}. It belongs to QGIS' Python, is used as it is, and there is nothing to install."
+        ).format(packages=there)
+    text = tr("<b>Missing: {packages}</b>. The algorithms cannot run yet.").format(packages=", ".join(TITLES[name] for name in names))
     if os.path.isdir(folder):
-        return f"{text} The packages in {folder} do not have it: uninstall them, then install anew."
+        return text + " " + tr("The packages in {folder} do not have it: uninstall them, then install anew.").format(folder=folder)
     return f"{text} {obstacle}" if obstacle else text
 
 
 def _facts(names, source, kept, folder):
-    what = " and ".join(TITLES[name] for name in names) + ", and the packages that it needs,"
+    packages = ", ".join(TITLES[name] for name in names)
     if source.folder or not source.download_mb:
-        what = f"{what} come from the wheels in {source.folder or 'the folder'}; nothing is downloaded."
+        what = tr("{packages} and what it needs come from the wheels in {folder}; nothing is downloaded.").format(
+            packages=packages, folder=source.folder or "..."
+        )
     else:
-        what = f"{what} come from {source.place}."
+        what = tr("{packages} and what it needs come from {place}.").format(packages=packages, place=source.place)
     chosen = requirements(names, kept)[0]
     if "~=" in chosen:
-        what += f" It will be PyTorch {chosen.partition('~=')[2].rpartition('.')[0]}, the newest that fits packages of this QGIS."
+        number = chosen.partition("~=")[2].rpartition(".")[0]
+        what += " " + tr("It will be PyTorch {number}, the newest that fits packages of this QGIS.").format(number=number)
     while not os.path.isdir(folder_there := os.path.dirname(folder)):
         folder = folder_there
     free = shutil.disk_usage(folder_there).free >> 20
     stays = ", ".join(f"{name} {number}" for name, number in kept.items())
-    return f"{what}<br>They go to <i>{package_folder()}</i> ({_size(free)} free).<br>QGIS' own packages stay as they are: {stays}."
+    where = tr("They go to <i>{folder}</i> ({free} free).<br>QGIS' own packages stay as they are: {stays}.")
+    return what + "<br>" + where.format(folder=package_folder(), free=_size(free), stays=stays)
 
 
 def _size(megabytes):
