@@ -44,7 +44,7 @@ def test_the_menu_comes_and_goes(seen):
 
 def test_the_dialog_says_what_how_large_and_where(seen):
     missing = seen["missing"]
-    assert "PyTorch missing" in missing["state"]
+    assert "Missing: PyTorch" in missing["state"]
     assert "https://download.pytorch.org/whl/cpu" in missing["facts"]
     assert seen["folder"] in missing["facts"]
     assert "QGIS' own packages stay as they are: numpy" in missing["facts"]
@@ -78,7 +78,7 @@ def test_installed_from_a_folder_and_used_without_a_restart(seen):
 
 def test_uninstalled_with_one_click(seen):
     assert seen["uninstalled"]["left"] == []
-    assert "PyTorch missing" in seen["uninstalled"]["state"]
+    assert "Missing: PyTorch" in seen["uninstalled"]["state"]
     assert seen["uninstalled"]["step"].startswith("Uninstalled.")
 
 
