@@ -1,26 +1,33 @@
 """Detection: from a scene to its anomaly map."""
 
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+
 from ..detectors.device import pick_device
 from ..detectors.model_file import Model
 from ..detectors.rx import GlobalRX, LocalRX
 from .outputs import write_map
-from .sources import fitting_cube, good_cubes
+from .sources import MaskSource, RasterSource, fitting_cube, good_cubes
+
+ANOMALY_BAND, RX_BAND = "Anomaly score", "RX anomaly score"
 
 
 def detect_anomalies(scene, model, output, run, bands=(), mask=None, options=None, device="auto"):
     """Map how little each pixel of a scene fits a model, as a GeoTIFF at `output`.
 
-    scene: `RasterSource`. model: model file. bands: numbers from 1 to choose from, or those of the model. mask: `MaskSource` or None.
+    scene: `RasterSource`. model: model file, or the `Model` that was read from it for this device. bands: numbers from 1 to choose from, or
+    those of the model. mask: `MaskSource` or None.
     options: of the detector's `detect`, name -> value; those that it does not know are passed over. device: auto, cpu, cuda or mps.
     Raises ValueError with the remedy for what does not fit.
     """
     device = pick_device(device)
     run.log(f"Device: {device}.")
     run.progress(0.0, "reading the model")
-    detector = (kept := Model.load(model, device)).detector
+    detector = (kept := model if isinstance(model, Model) else Model.load(model, device)).detector
     cube = fitting_cube(scene, kept, bands, mask, run.part(0.0, 0.1))
     options = run.supported(detector.detect, options or {})
-    write_map(output, cube.raster, "Anomaly score", detector.detect(cube, progress=run.progress.part(0.1, 1.0), **options))
+    write_map(output, cube.raster, ANOMALY_BAND, detector.detect(cube, progress=run.progress.part(0.1, 1.0), **options))
 
 
 def detect_rx(scene, output, run, bands=(), mask=None, local=False, inner_window=5, outer_window=15, shrinkage=None):
@@ -29,6 +36,61 @@ def detect_rx(scene, output, run, bands=(), mask=None, local=False, inner_window
     scene, bands, mask: as for `detect_anomalies`. local: against the pixels between the windows, odd widths in pixels, instead of all.
     shrinkage: see `LocalRX`.
     """
-    detector = LocalRX(inner_window, outer_window, shrinkage) if local else GlobalRX()
+    detector = rx_detector(local, inner_window, outer_window, shrinkage)
     (cube,), _ = good_cubes([scene], bands, mask, run.part(0.0, 0.3))
-    write_map(output, cube.raster, "RX anomaly score", detector.detect(cube, run.progress.part(0.3, 1.0)))
+    write_map(output, cube.raster, RX_BAND, detector.detect(cube, run.progress.part(0.3, 1.0)))
+
+
+def rx_detector(local=False, inner_window=5, outer_window=15, shrinkage=None):
+    """The detector of `detect_rx`."""
+    return LocalRX(inner_window, outer_window, shrinkage) if local else GlobalRX()
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The making of one map, as a value that can be sent to another machine: `detect_anomalies` with a model file, `detect_rx` without.
+
+    options: the further arguments of `detect_rx`, or `options` of `detect_anomalies`.
+    """
+
+    scene: RasterSource
+    output: str
+    model: str = None
+    bands: tuple = ()
+    mask: MaskSource = None
+    options: dict = field(default_factory=dict)
+    device: str = "auto"
+
+    def __call__(self, run):
+        if self.model is None:
+            detect_rx(self.scene, self.output, run, self.bands, self.mask, **self.options)
+        else:
+            detect_anomalies(
+                self.scene, read_once(self.model, self.device), self.output, run, self.bands, self.mask, self.options, self.device
+            )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a `Detection` ended. log: its lines. error: why there is no map, "" where there is one."""
+
+    detection: Detection
+    log: tuple = ()
+    error: str = ""
+
+
+def describe_error(error):
+    """An exception in words for the user."""
+    known = isinstance(error, (ValueError, OSError)) and str(error)
+    return str(error) if known else f"{type(error).__name__}: {error}"
+
+
+def read_once(path, device):
+    """The `Model` of a file, read anew only where the file has changed since it was last asked for."""
+    status = os.stat(path) if os.path.isfile(path) else None
+    return _read(path, device, status and (status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=1)
+def _read(path, device, state):
+    return Model.load(path, pick_device(device))
