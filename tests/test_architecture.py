@@ -30,7 +30,10 @@ def imports(path):
     [
         ("detectors", {"qgis", "osgeo", "processing", ".algorithms", ".workflows", ".scenes"}),
         ("scenes", {"qgis", "torch", "processing", ".algorithms", ".workflows", ".detectors"}),
-        ("workflows", {"qgis", "processing", ".algorithms"}),
+        ("workflows", {"qgis", "processing", "distributed", ".algorithms", ".cluster", ".commandline"}),
+        ("cluster", {"qgis", "processing", ".algorithms", ".commandline"}),
+        ("commandline", {"qgis", "processing", "distributed", ".algorithms"}),
+        ("algorithms", {"distributed", ".cluster", ".commandline"}),
     ],
 )
 def test_dependencies_point_one_way(folder, forbidden):
@@ -40,11 +43,11 @@ def test_dependencies_point_one_way(folder, forbidden):
 
 def test_the_bottom_needs_numpy_alone():
     for name in ("cube.py", "progress.py"):
-        assert imports(PLUGIN / name) <= {"numpy", "dataclasses", ".progress"}
+        assert imports(PLUGIN / name) <= {"numpy", "copy", "dataclasses", ".progress"}
 
 
 def test_only_what_qgis_has_or_the_plugin_asks_for():
-    known = {"numpy", "scipy", "torch", "osgeo", "qgis", "processing", "h5py", "psutil"}
+    known = {"numpy", "scipy", "torch", "osgeo", "qgis", "processing", "h5py", "psutil", "distributed"}
     for path in FILES:
         foreign = {name for name in imports(path) if not name.startswith(".")} - known - set(sys.stdlib_module_names)
         assert not foreign, path

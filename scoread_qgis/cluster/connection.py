@@ -30,7 +30,9 @@ def connect(scheduler=None, local_workers=None):
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said once, in the summary
     if scheduler is None:
         with (
-            LocalCluster(n_workers=local_workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+            LocalCluster(
+                n_workers=local_workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
+            ) as cluster,
             Client(cluster) as client,
         ):
             yield client

@@ -56,9 +56,9 @@ def outputs_of(inputs, output, suffix):
 
 def _stem(source):
     name = os.path.basename(source)
-    if os.path.exists(source):
+    if os.path.exists(source) or ":" not in source:
         return os.path.splitext(name)[0]
-    return re.sub(r"[^\w.-]+", "_", os.path.splitext(name)[0] + os.path.splitext(name)[1]).strip("_")  # a subdataset
+    return re.sub(r"[^\w.-]+", "_", name).strip("_")  # a subdataset
 
 
 def is_finished(output, sources):

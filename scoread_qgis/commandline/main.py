@@ -168,7 +168,7 @@ def _here(detections, options, display):
         start = time.monotonic()
 
         def report(fraction, message, name=name):
-            display.progress(fraction, f"{name}: {message}")
+            display.progress(fraction, f"{os.path.basename(name)}: {message}")
 
         log = []
 

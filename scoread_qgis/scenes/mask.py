@@ -57,9 +57,10 @@ class Mask:
             for row in range(raster.rows):
                 mask._dataset.GetRasterBand(1).WriteArray(other.GetRasterBand(1).ReadAsArray(0, row, raster.columns, 1), 0, row)
         else:
+            first_band = gdal.Translate("", other, format="VRT", bandList=[1], outputSRS=(crs or None) if georeferenced else None)
             if not georeferenced:
                 mask._dataset.SetProjection("")
-            first_band = gdal.Translate("", other, format="VRT", bandList=[1], outputSRS=(crs or None) if georeferenced else "")
+                first_band.SetProjection("")
             gdal.Warp(mask._dataset, first_band, resampleAlg="near")
         return mask._checked(raster, name)
 
