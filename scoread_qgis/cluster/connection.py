@@ -27,11 +27,13 @@ def connect(scheduler=None, local_workers=None):
         raise NoCluster(
             "--scheduler and --local-cluster need dask.distributed, which this Python does not have. Install it: python -m pip install distributed"
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said once, in the summary
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is said once, in the summary
     if scheduler is None:
         with (
             LocalCluster(
-                n_workers=local_workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
+                n_workers=local_workers, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=logging.CRITICAL
             ) as cluster,
             Client(cluster) as client,
         ):
@@ -96,9 +98,6 @@ def task_memory(client):
     return min(client.run(_worker_memory).values())
 
 
-def _worker_memory():
-    from distributed import get_worker
-
-    worker = get_worker()
-    limit = getattr(getattr(worker, "memory_manager", worker), "memory_limit", None)
-    return int(limit or free_memory()) // (4 * worker.state.nthreads)
+def _worker_memory(dask_worker):
+    limit = dask_worker.memory_manager.memory_limit or free_memory()
+    return int(limit) // (4 * dask_worker.state.nthreads)

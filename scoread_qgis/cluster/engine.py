@@ -78,10 +78,12 @@ class Engine:
                 if key not in flying:
                     continue  # of a plan that has failed
                 future, step, index = flying.pop(key)
+                if future.status in ("cancelled", "lost"):
+                    raise self._lost()
                 error = _error(future)
                 if error is None:
                     self.tasks_done += 1
-                    step.results[index] = _result(future)
+                    step.results[index] = self._result(future)
                     step.missing -= 1
                     if step.missing:
                         continue
@@ -116,33 +118,33 @@ class Engine:
     def _capacity(self):
         """Threads of all workers."""
         if self._client.status != "running":
-            raise ClusterLost(f"the connection to the scheduler {self._client.scheduler.address} is lost")
+            raise self._lost()
         now = time.monotonic()
         if now - self._asked > 2 * _POLL_SECONDS or not self._threads:
             try:
                 self._threads, self._asked = sum(self._client.nthreads().values()), now
             except (OSError, TimeoutError) as error:
-                raise ClusterLost(f"the scheduler {self._client.scheduler.address} does not answer: {error}") from error
+                raise self._lost() from error
         if self._threads:
             self._seen = now
         elif now - self._seen > _SECONDS_WITHOUT_WORKERS:
             raise ClusterLost(f"no worker has been there for {_SECONDS_WITHOUT_WORKERS} seconds")
         return self._threads
 
+    def _result(self, future):
+        try:
+            return future.result()
+        except (OSError, CancelledError) as error:
+            raise self._lost() from error
 
-def _result(future):
-    try:
-        return future.result()
-    except CancelledError as error:
-        raise ClusterLost("the scheduler went away") from error
+    def _lost(self):
+        return ClusterLost(f"the scheduler {self._client.scheduler.address} is gone, or was restarted")
 
 
 def _error(future):
     """What a finished future raised, or None."""
     from distributed.scheduler import KilledWorker
 
-    if future.status in ("cancelled", "lost"):
-        raise ClusterLost("the scheduler has forgotten a task: it was restarted, or somebody cancelled the work")
     error = future.exception() if future.status == "error" else None
     if isinstance(error, KilledWorker):
         return WorkerDied(
