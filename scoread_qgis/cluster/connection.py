@@ -1,5 +1,6 @@
 """The way to a Dask cluster: one that runs, or one of this machine's own processes. Nothing is imported of Dask before it is asked for."""
 
+import importlib
 import logging
 import os
 import uuid
@@ -62,10 +63,9 @@ def _check_workers(client):
 
     def version():  # sent by value: a worker that lacks the package has to be able to say so
         try:
-            from scoread_qgis.workflows.run import plugin_version
+            return importlib.import_module("scoread_qgis.workflows.run").plugin_version()
         except ImportError as error:
             return str(error)
-        return plugin_version()
 
     for address, found in client.run(version).items():
         if found != plugin_version():
