@@ -32,12 +32,12 @@ BLOCKS = ["--memory", 1]  # MB: the long scene is then shared out by rows
 class Cluster:
     """A scheduler and workers, each a process. workers: extra arguments of each."""
 
-    def __init__(self, folder, workers, allowed_failures=3, before_worker=None):
-        self.folder = Path(folder)
+    def __init__(self, folder, workers, allowed_failures=3, before_worker=None, packages=BUILT.parent):
+        self.folder = Path(folder)  # also where the processes run, so that they find the package where they are told to
         self.folder.mkdir(exist_ok=True)
         self._environment = {
             **os.environ,
-            "PYTHONPATH": str(BUILT.parent),
+            "PYTHONPATH": str(packages),
             "OMP_NUM_THREADS": "1",
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures),
             "DASK_DISTRIBUTED__ADMIN__TICK__LIMIT": "1h",
@@ -59,6 +59,7 @@ class Cluster:
         return subprocess.Popen(
             [sys.executable, "-m", "dask", *map(str, arguments)],
             env=self._environment,
+            cwd=self.folder,
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -238,6 +239,14 @@ class TestFaults:
         code, _, err = cli("rx", archive / "small.tif", "--output", tmp_path / "o", "--scheduler", "tcp://127.0.0.1:1")
         assert code == 2
         assert "The scheduler tcp://127.0.0.1:1 does not answer" in err
+
+    def test_workers_without_the_package(self, cli, archive, tmp_path):  # noqa: F811
+        with Cluster(tmp_path / "cluster", [["--no-nanny"]], packages=tmp_path) as cluster:
+            code, _, err = cli("rx", archive / "small.tif", "--output", tmp_path / "o", "--scheduler", cluster.address)
+        assert code == 2
+        assert "does not have version" in err
+        assert "No module named 'scoread_qgis'" in err
+        assert not any((tmp_path / "o").glob("*.tif"))
 
     def test_storage_that_is_not_shared(self, tmp_path):
         """A worker on another machine, by what it answers."""

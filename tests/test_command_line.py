@@ -23,7 +23,7 @@ WITHOUT_QGIS = "import sys, runpy; sys.modules.update(qgis=None, processing=None
 def start(*arguments, code=WITHOUT_QGIS, **options):
     """A process of the command line that cannot import QGIS."""
     environment = {**os.environ, "PYTHONPATH": str(BUILT.parent), "OMP_NUM_THREADS": "1"}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": BUILT.parent, **options}
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment, **options)
 
 
