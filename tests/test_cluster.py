@@ -308,6 +308,17 @@ class TestFaults:
         assert names(tmp_path / "o") == ["long_anomalies.tif", "tiny_anomalies.tif"]
         assert (tmp_path / "o" / "tiny_anomalies.tif").stat().st_mtime_ns == done
 
+    def test_the_last_worker_dies(self, cli, archive, tmp_path, slow, monkeypatch):  # noqa: F811
+        monkeypatch.setattr("scoread_qgis.cluster.engine._SECONDS_WITHOUT_WORKERS", 1)
+        with (
+            Cluster(tmp_path / "cluster", [["--no-nanny"]]) as victims,
+            once(lambda: victims.working_on("map_rows") == 1, victims.workers[0].kill),
+        ):
+            code, out, _ = cli(*slow, archive / "long.tif", *BLOCKS, "--output", tmp_path / "o", "--scheduler", victims.address)
+        assert code == 1
+        assert "1 scenes are not done: no worker has been there for 1 seconds" in out
+        assert names(tmp_path / "o") == []
+
     def test_an_input_vanishes(self, cli, cluster, archive, tmp_path, slow):  # noqa: F811
         """It is there when the work begins, and is gone when its turn comes."""
         for name in ("a.tif", "b.tif", "c.tif", "d.tif"):
