@@ -13,18 +13,17 @@ from .sources import MaskSource, RasterSource, fitting_cube, good_cubes
 ANOMALY_BAND, RX_BAND = "Anomaly score", "RX anomaly score"
 
 
-def detect_anomalies(scene, model, output, run, bands=(), mask=None, options=None, device="auto"):
+def detect_anomalies(scene, model, output, run, bands=(), mask=None, options=None, device="auto", load=Model.load):
     """Map how little each pixel of a scene fits a model, as a GeoTIFF at `output`.
 
-    scene: `RasterSource`. model: model file, or the `Model` that was read from it for this device. bands: numbers from 1 to choose from, or
-    those of the model. mask: `MaskSource` or None.
+    scene: `RasterSource`. model: model file. bands: numbers from 1 to choose from, or those of the model. mask: `MaskSource` or None.
     options: of the detector's `detect`, name -> value; those that it does not know are passed over. device: auto, cpu, cuda or mps.
-    Raises ValueError with the remedy for what does not fit.
+    load(model, device): `Model.load`, or a function like it. Raises ValueError with the remedy for what does not fit.
     """
     device = pick_device(device)
     run.log(f"Device: {device}.")
     run.progress(0.0, "reading the model")
-    detector = (kept := model if isinstance(model, Model) else Model.load(model, device)).detector
+    detector = (kept := load(model, device)).detector
     cube = fitting_cube(scene, kept, bands, mask, run.part(0.0, 0.1))
     options = run.supported(detector.detect, options or {})
     write_map(output, cube.raster, ANOMALY_BAND, detector.detect(cube, progress=run.progress.part(0.1, 1.0), **options))
@@ -66,8 +65,8 @@ class Detection:
             detect_rx(self.scene, self.output, run, self.bands, self.mask, **self.options)
         else:
             detect_anomalies(
-                self.scene, read_once(self.model, self.device), self.output, run, self.bands, self.mask, self.options, self.device
-            )
+                self.scene, self.model, self.output, run, self.bands, self.mask, self.options, self.device, load=read_once
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,11 @@ def describe_error(error):
 
 
 def read_once(path, device):
-    """The `Model` of a file, read anew only where the file has changed since it was last asked for."""
+    """The `Model` of a file, as `Model.load` reads it, but read anew only where the file has changed since it was last asked for."""
     status = os.stat(path) if os.path.isfile(path) else None
-    return _read(path, device, status and (status.st_mtime_ns, status.st_size))
+    return _read(path, str(pick_device(str(device))), status and (status.st_mtime_ns, status.st_size))
 
 
 @lru_cache(maxsize=1)
 def _read(path, device, state):
-    return Model.load(path, pick_device(device))
+    return Model.load(path, device)
