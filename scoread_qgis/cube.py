@@ -3,6 +3,7 @@
 Needs numpy alone. `ArrayCube` holds a cube in memory; `scoread_qgis.scenes.raster.RasterCube` reads one through GDAL.
 """
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,21 @@ class Cube:
     bands: int
     wavelengths = None
     rows_per_block = 64
+    _span = None
+
+    @property
+    def span(self):
+        """First row, and row after the last one, of what `blocks` and `sample` go through: the whole scene, but for a `part`."""
+        return self._span or (0, self.rows)
+
+    def part(self, first, last):
+        """The same scene, of which `blocks` and `sample` go through rows first..last-1 only: for work that is shared out by rows.
+
+        Size, row numbers and the rows of context are still those of the whole scene.
+        """
+        part = copy.copy(self)
+        part._span = (first, last)
+        return part
 
     def read(self, first, last):
         """Rows first..last-1 as values (rows, columns, bands) float32, 0 where not valid, and valid (rows, columns) bool."""
@@ -62,18 +78,19 @@ class Cube:
         return np.asarray(coordinates, dtype=np.float64)
 
     def blocks(self, halo=0, progress=None, message="reading"):
-        """Yield the whole scene as `Block`s from top to bottom, each with `halo` rows of context where the scene has them.
+        """Yield the scene, or the part of it, as `Block`s from top to bottom, each with `halo` rows of context where the scene has them.
 
         Every row is read once: the context that neighbouring blocks share is kept from one to the next. The first block is shorter by the
         context, so that reading goes on in steps of `rows_per_block`, which may be those of the file's own blocks.
         """
         progress = progress or Progress()
         values = valid = None
-        row = end = 0  # first row of the block; row after the last one read
-        while row < self.rows:
-            progress(row / self.rows, f"{message}, row {row + 1} of {self.rows}")
-            first_is_shorter = row == 0 and self.rows_per_block > halo
-            last = min(row + self.rows_per_block - (halo if first_is_shorter else 0), self.rows)
+        start, stop = self.span
+        row, end = start, 0  # first row of the block; row after the last one read
+        while row < stop:
+            progress((row - start) / (stop - start), f"{message}, row {row + 1} of {self.rows}")
+            first_is_shorter = row == start and self.rows_per_block > halo
+            last = min(row + self.rows_per_block - (halo if first_is_shorter else 0), stop)
             above, below = min(halo, row), min(halo, self.rows - last)
             keep = max(end - (row - above), 0)
             kept = (values[len(values) - keep :], valid[len(valid) - keep :]) if keep else None
@@ -84,7 +101,7 @@ class Cube:
             values, valid = kept
             yield Block(values, valid, row, above, below)
             row = last
-        progress(1.0, f"{message}, row {self.rows} of {self.rows}")
+        progress(1.0, f"{message}, row {stop} of {self.rows}")
 
     def sample(self, count, seed, gather, halo=0, progress=None, message="sampling"):
         """Draw `count` valid pixels uniformly without replacement, in one pass; all of them where there are fewer.
@@ -93,6 +110,10 @@ class Cube:
         Returns that tuple for the whole sample. Which pixels are drawn, and their order, depends on the seed alone and not on the blocks:
         every pixel has a random key of its own, and the smallest keys win.
         """
+        return merge_samples([self.keyed_sample(count, seed, gather, halo, progress, message)], count)
+
+    def keyed_sample(self, count, seed, gather, halo=0, progress=None, message="sampling"):
+        """As `sample`, but in any order and with the keys: (keys, positions, arrays), for `merge_samples`."""
         keys, positions, kept = np.empty(0), None, None
         for block in self.blocks(halo, progress, message):
             block_keys = np.stack(
@@ -112,10 +133,17 @@ class Cube:
             if keys.size > 2 * count:
                 best = np.argpartition(keys, count - 1)[:count]
                 keys, positions, kept = keys[best], positions[best], tuple(array[best] for array in kept)
-        if kept is None:
-            return np.empty((0, 2), dtype=np.intp), ()
-        order = np.argsort(keys)[:count]
-        return positions[order], tuple(array[order] for array in kept)
+        return keys, positions, kept
+
+
+def merge_samples(samples, count):
+    """The sample, as `Cube.sample` returns it, of a scene whose parts gave the `Cube.keyed_sample`s: the `count` smallest keys win."""
+    samples = [sample for sample in samples if len(sample[0])]
+    if not samples:
+        return np.empty((0, 2), dtype=np.intp), ()
+    keys, positions = (np.concatenate([sample[i] for sample in samples]) for i in (0, 1))
+    order = np.argsort(keys)[:count]
+    return positions[order], tuple(np.concatenate(arrays)[order] for arrays in zip(*(sample[2] for sample in samples)))
 
 
 def _nth_smallest(values, n):

@@ -32,8 +32,11 @@ def imports(path):
         ("scenes", {"qgis", "torch", "processing", ".algorithms", ".workflows", ".reports", ".detectors", ".decisions"}),
         ("decisions", {"qgis", "torch", "osgeo", "processing", ".algorithms", ".workflows", ".reports", ".scenes", ".detectors"}),
         ("reports", {"qgis", "torch", "osgeo", "processing", ".algorithms", ".workflows", ".scenes", ".detectors"}),
-        ("workflows", {"qgis", "processing", ".algorithms", ".installation"}),
+        ("workflows", {"qgis", "processing", "distributed", ".algorithms", ".installation", ".cluster", ".commandline"}),
         ("installation", {"processing", ".algorithms", ".provider", ".plugin"}),
+        ("cluster", {"qgis", "processing", ".algorithms", ".commandline"}),
+        ("commandline", {"qgis", "processing", "distributed", ".algorithms"}),
+        ("algorithms", {"distributed", ".cluster", ".commandline"}),
     ],
 )
 def test_dependencies_point_one_way(folder, forbidden):
@@ -48,7 +51,7 @@ def test_the_bottom_needs_numpy_alone():
 
 
 def test_only_what_qgis_has_or_the_plugin_asks_for():
-    known = {"numpy", "scipy", "torch", "osgeo", "qgis", "processing", "h5py", "psutil", "matplotlib"}
+    known = {"numpy", "scipy", "torch", "osgeo", "qgis", "processing", "h5py", "psutil", "matplotlib", "distributed"}
     for path in FILES:
         foreign = {name for name in imports(path) if not name.startswith(".")} - known - set(sys.stdlib_module_names)
         assert not foreign, path

@@ -97,3 +97,12 @@ def test_rotated_scene(tmp_path):
     inside = (centres[..., 0] > 5) & (centres[..., 0] < 20) & (centres[..., 1] > -8) & (centres[..., 1] < 2)
     mask = Mask.from_polygons(scene, [box(5, -8, 20, 2).ExportToWkb()], wkt(32633))
     np.testing.assert_array_equal(mask.read(0, 20), inside)
+
+
+def test_raster_of_another_size_without_crs_lies_by_its_coordinates(tmp_path):
+    write_scene(tmp_path / "scene.tif", np.random.default_rng(0).random((20, 30, 2)).astype(np.float32), (0, 2, 0, 0, 0, -2))
+    larger = np.zeros((40, 50), np.uint8)
+    larger[:20, :30] = EXPECTED
+    write_scene(tmp_path / "mask.tif", larger, (0, 2, 0, 0, 0, -2))
+    scene = RasterFile(str(tmp_path / "scene.tif"))
+    np.testing.assert_array_equal(Mask.from_raster(scene, str(tmp_path / "mask.tif")).read(0, 20), EXPECTED)

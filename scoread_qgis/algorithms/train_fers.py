@@ -11,6 +11,7 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
+from ..scenes.bands import band_numbers
 from .base import Algorithm
 from .inputs import (
     BANDS,
@@ -111,15 +112,3 @@ class TrainFERS(Algorithm):
 
         loss = train_fers(self.scenes, self.model, run, self.bands, self.settings, self.weights, self.keep, self.seed, self.device)
         return {MODEL: self.model, LOSS: loss}
-
-
-def band_numbers(text):
-    """Band numbers of a text such as "1-3, 7" or "1;2": [1, 2, 3, 7]. Raises ValueError for anything else."""
-    numbers = []
-    for part in (text or "").replace(";", ",").split(","):
-        try:
-            first, _, last = part.strip().partition("-")
-            numbers += range(int(first), int(last or first) + 1) if part.strip() else []
-        except ValueError:
-            raise ValueError(f'"{part.strip()}" is no band number: write numbers and ranges, such as 1-100, 115-188.') from None
-    return numbers

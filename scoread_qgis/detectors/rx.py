@@ -38,6 +38,28 @@ class GaussianStatistics:
             self._sum += part.sum(0)
             self._products.addmm_(part.T, part)
 
+    def merge(self, other):
+        """Add the vectors that went into other statistics."""
+        if other.count == 0:
+            return
+        if self.count == 0:
+            self._origin, self._sum, self._products = other._origin, torch.zeros_like(other._sum), torch.zeros_like(other._products)
+        shift = other._origin - self._origin
+        across = torch.outer(other._sum, shift)
+        self.count += other.count
+        self._sum += other._sum + other.count * shift
+        self._products += other._products + across + across.T + other.count * torch.outer(shift, shift)
+
+    def state(self):
+        """Everything that `from_state` needs, as torch.load(weights_only=True) accepts it."""
+        return vars(self)
+
+    @classmethod
+    def from_state(cls, state):
+        statistics = cls()
+        vars(statistics).update(state)
+        return statistics
+
     @property
     def mean(self):
         return self._origin + self._sum / self.count
@@ -90,14 +112,21 @@ class GlobalRX:
 
     kind = "rx"
 
-    def detect(self, cube, progress=None):
-        """Yield (first row, scores (rows, columns) float32, NaN where not valid) from top to bottom."""
-        progress = progress or Progress()
-        statistics, phase = GaussianStatistics(), progress.part(0, 0.5)
+    def statistics(self, cube, progress=None):
+        """`GaussianStatistics` of the valid spectra of a cube; those of the parts of a scene merge to those of the scene."""
+        statistics, progress = GaussianStatistics(), progress or Progress()
         for block in cube.blocks():
-            for spectra in spectra_in_chunks(block, phase, block.row / cube.rows, f"RX, statistics, row {block.row + 1} of {cube.rows}"):
+            for spectra in spectra_in_chunks(block, progress, block.row / cube.rows, f"RX, statistics, row {block.row + 1} of {cube.rows}"):
                 statistics.add(spectra)
-        distance, phase = MahalanobisDistance(statistics), progress.part(0.5, 1)
+        return statistics
+
+    def detect(self, cube, progress=None, statistics=None):
+        """Yield (first row, scores (rows, columns) float32, NaN where not valid) from top to bottom.
+
+        statistics: of the scene that the cube is a part of; by default those of the cube.
+        """
+        progress = progress or Progress()
+        distance, phase = MahalanobisDistance(statistics or self.statistics(cube, progress.part(0, 0.5))), progress.part(0.5, 1)
         for block in cube.blocks():
             valid = block.valid[block.inner]
             chunks = spectra_in_chunks(block, phase, block.row / cube.rows, f"RX, map, row {block.row + 1} of {cube.rows}")

@@ -14,7 +14,7 @@ from .sampling import predictor_corrector
 from .score_network import CENTRE, NEIGHBOURHOOD, ScoreNetwork
 from .sde import VESDE
 from .training import REPORT_SECONDS, seeded_weights, train_score_network
-from .windows import subtract_clutter
+from .windows import REACH, subtract_clutter
 
 TIMES = (0.001, 0.08)  # perturbation kernel of 3 to 30 % of a band's standard deviation
 EMA_DECAY = 0.9
@@ -128,8 +128,14 @@ class SGM:
 
         Raises ValueError where the cube has other bands than the model.
         """
-        tails = self._tails(cube, progress or Progress())
-        return subtract_clutter(((row, fuse(list(values.values())).cpu().numpy()) for row, values in tails), cube.rows)
+        first, last = cube.span
+        wide = cube.part(max(0, first - REACH), min(cube.rows, last + REACH))  # with the rows that the clutter of its own is from
+        tails = self._tails(wide, progress or Progress())
+        values = ((row, fuse(list(values.values())).cpu().numpy()) for row, values in tails)
+        for row, rows in subtract_clutter(values, wide.span[1], wide.span[0]):
+            own = slice(max(0, first - row), max(0, last - row))
+            if len(rows[own]):
+                yield row + own.start, rows[own]
 
     def parts(self, cube, progress=None):
         """Each kind of anomaly value alone: name -> (rows, columns) float32, -ln of its tail probability, NaN where not valid."""

@@ -8,19 +8,19 @@ STRIDE = 3
 SHARE = 0.75
 
 
-def subtract_clutter(rows_of_values, scene_rows):
+def subtract_clutter(rows_of_values, end_row, first_row=0):
     """Subtract from each value three quarters of the median around it: where all is a little anomalous, a pixel must stand out from that.
 
     The median is over every third row and column of the 19 x 19 window, leaving out pixels that are NaN or outside of the scene. It keeps
     its level until anomalies cover half of the window.
-    rows_of_values: iterable of (first row, values (rows, columns) float32, NaN where not valid) from top to bottom. Yields the same, once
-    the rows below have come; holds no more than that many rows.
+    rows_of_values: iterable of (first row, values (rows, columns) float32, NaN where not valid) from top to bottom, of the rows
+    first_row..end_row-1, beyond which nothing counts. Yields the same, once the rows below have come; holds no more than that many rows.
     """
-    held, first_held, next_row = None, 0, 0
+    held, first_held, next_row = None, first_row, first_row
     for first, values in rows_of_values:
         held = values if held is None else np.concatenate([held, values])
         end = first + len(values)
-        last = scene_rows if end == scene_rows else end - REACH
+        last = end_row if end == end_row else end - REACH
         if last <= next_row:
             continue
         block = held[next_row - first_held : last - first_held]

@@ -101,3 +101,15 @@ def list_bands(numbers, limit=8):
     texts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
     hidden = sum(b - a + 1 for a, b in runs[limit:])
     return ", ".join(texts[:limit]) + (f" and {hidden} more" if hidden else "")
+
+
+def band_numbers(text):
+    """Band numbers of a text such as "1-3, 7" or "1;2": [1, 2, 3, 7]. Raises ValueError for anything else."""
+    numbers = []
+    for part in (text or "").replace(";", ",").split(","):
+        try:
+            first, _, last = part.strip().partition("-")
+            numbers += range(int(first), int(last or first) + 1) if part.strip() else []
+        except ValueError:
+            raise ValueError(f'"{part.strip()}" is no band number: write numbers and ranges, such as 1-100, 115-188.') from None
+    return numbers

@@ -51,9 +51,10 @@ class Mask:
                 mask._dataset.GetRasterBand(1).WriteArray(np.where(known, values, cls._elsewhere).astype(np.float32), 0, row)
         else:
             mask._dataset.GetRasterBand(1).Fill(cls._elsewhere)
+            first_band = gdal.Translate("", other, format="VRT", bandList=[1], outputSRS=(crs or None) if georeferenced else None)
             if not georeferenced:
                 mask._dataset.SetProjection("")
-            first_band = gdal.Translate("", other, format="VRT", bandList=[1], outputSRS=(crs or None) if georeferenced else "")
+                first_band.SetProjection("")
             gdal.Warp(mask._dataset, first_band, resampleAlg="near")
         return mask._checked(raster, name)
 
@@ -126,3 +127,35 @@ def _reference(wkt):
     reference = osr.SpatialReference(wkt)
     reference.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)
     return reference
+
+
+def read_polygons(path):
+    """The polygons of a vector file that GDAL opens, (WKB, ...), and their CRS as WKT, "" where unknown; () and "" for a raster.
+
+    Raises ValueError, with the remedy, for what is neither and for a vector file without polygons.
+    """
+    gdal.ErrorReset()
+    try:
+        if gdal.OpenEx(str(path), gdal.OF_RASTER | gdal.OF_READONLY) is not None:
+            return (), ""
+        file = gdal.OpenEx(str(path), gdal.OF_VECTOR | gdal.OF_READONLY)
+    except RuntimeError:  # where somebody switched GDAL's exceptions on
+        file = None
+    if file is None:
+        raise ValueError(f"The mask {path} cannot be opened: {gdal.GetLastErrorMsg() or 'it is neither a raster nor a vector file'}.")
+    polygons, crs = [], ""
+    for index in range(file.GetLayerCount()):
+        layer = file.GetLayer(index)
+        for feature in layer:
+            geometry = feature.GetGeometryRef()
+            if geometry is not None and ogr.GT_Flatten(geometry.GetGeometryType()) in _AREAS:
+                polygons.append(bytes(geometry.ExportToWkb()))
+        if polygons:  # those of the first layer that has any
+            crs = layer.GetSpatialRef().ExportToWkt() if layer.GetSpatialRef() else ""
+            break
+    if not polygons:
+        raise ValueError(f"The mask {path} holds no polygons. Choose a file with polygons, or a raster.")
+    return tuple(polygons), crs
+
+
+_AREAS = (ogr.wkbPolygon, ogr.wkbMultiPolygon, ogr.wkbCurvePolygon, ogr.wkbMultiSurface)

@@ -137,27 +137,63 @@ class BandChoice:
     left_out: dict
 
 
-def choose_bands(raster, numbers=None, memory=512 * 2**20, progress=None):
-    """Survey a `RasterFile` in one pass and choose its good bands.
+@dataclass
+class BandSurvey:
+    """What the values of some bands say about them, over some rows of a scene.
 
-    numbers: the bands that the user asked for, from 1; by default all that the file does not flag as bad. memory: bytes for reading. Left out are those without any
-    data, constant ones, and ones that are empty over most of the scene. Raises ValueError if fewer than two bands remain.
+    numbers: the bands, from 1. lowest, highest: (bands,) of their values. filled: (bands,) how many pixels hold a value; any_filled: in how
+    many any of these bands does. absurd: values beyond what anything measures.
+    """
+
+    numbers: list
+    lowest: np.ndarray
+    highest: np.ndarray
+    filled: np.ndarray
+    any_filled: int = 0
+    absurd: int = 0
+
+    def merge(self, other):
+        """Add the survey of the same bands over other rows."""
+        self.lowest, self.highest = np.minimum(self.lowest, other.lowest), np.maximum(self.highest, other.highest)
+        self.filled = self.filled + other.filled
+        self.any_filled += other.any_filled
+        self.absurd += other.absurd
+
+
+def survey_bands(raster, numbers=None, memory=512 * 2**20, progress=None, rows=None):
+    """`BandSurvey` of a `RasterFile`, in one pass.
+
+    numbers: the bands that the user asked for, from 1; by default all that the file does not flag as bad. memory: bytes for reading.
+    rows: (first, last + 1), by default all.
     """
     progress = progress or Progress()
     wanted = list(numbers) if numbers else [n for n in range(1, raster.count + 1) if raster.table.good[n - 1]]
     if numbers and max(numbers) > raster.count:
         raise ValueError(f"{raster.name} has {raster.count} bands; there is no band {max(numbers)}.")
     rows_per_read = rows_within(memory, raster.columns, raster.count, raster.block_rows)
-    lowest, highest = np.full(len(wanted), np.inf), np.full(len(wanted), -np.inf)
-    filled_count, any_filled = np.zeros(len(wanted), np.int64), 0
-    for row in range(0, raster.rows, rows_per_read) if wanted else ():
-        last = min(row + rows_per_read, raster.rows)
-        progress(row / raster.rows, f"looking for good bands, row {row + 1} of {raster.rows}")
+    survey = BandSurvey(wanted, np.full(len(wanted), np.inf), np.full(len(wanted), -np.inf), np.zeros(len(wanted), np.int64))
+    first, stop = rows or (0, raster.rows)
+    absurd_before = raster.absurd_values
+    for row in range(first, stop, rows_per_read) if wanted else ():
+        last = min(row + rows_per_read, stop)
+        progress((row - first) / (stop - first), f"looking for good bands, row {row + 1} of {raster.rows}")
         values, filled = raster.read_bands(row, last, wanted)
-        filled_count += np.count_nonzero(filled, axis=(1, 2))
-        any_filled += np.count_nonzero(filled.any(axis=0))
-        lowest = np.minimum(lowest, np.min(values, axis=(1, 2), where=filled, initial=np.inf))
-        highest = np.maximum(highest, np.max(values, axis=(1, 2), where=filled, initial=-np.inf))
+        survey.filled += np.count_nonzero(filled, axis=(1, 2))
+        survey.any_filled += np.count_nonzero(filled.any(axis=0))
+        survey.lowest = np.minimum(survey.lowest, np.min(values, axis=(1, 2), where=filled, initial=np.inf))
+        survey.highest = np.maximum(survey.highest, np.max(values, axis=(1, 2), where=filled, initial=-np.inf))
+    survey.absurd = raster.absurd_values - absurd_before
+    return survey
+
+
+def choose_bands(raster, numbers=None, memory=512 * 2**20, progress=None, survey=None):
+    """Survey a `RasterFile` and choose its good bands.
+
+    numbers, memory: as for `survey_bands`. survey: `BandSurvey` of the scene, where it is there already. Left out are bands without any
+    data, constant ones, and ones that are empty over most of the scene. Raises ValueError if fewer than two bands remain.
+    """
+    survey = survey or survey_bands(raster, numbers, memory, progress)
+    wanted, lowest, highest, filled_count, any_filled = survey.numbers, survey.lowest, survey.highest, survey.filled, survey.any_filled
     reasons = {
         "flagged bad in the file": set(range(1, raster.count + 1)) - set(wanted) if not numbers else set(),
         "no data": {n for n, count in zip(wanted, filled_count) if count == 0},

@@ -1,7 +1,10 @@
 """GeoTIFFs that appear whole or not at all: anomaly maps, written by rows, and scenes."""
 
 import os
-from contextlib import contextmanager
+import re
+import shutil
+import uuid
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from osgeo import gdal
@@ -10,6 +13,31 @@ from ..progress import Progress
 
 _OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
 _ROWS_AT_A_TIME = 512
+_PART = re.compile(r"\.(.+)\.[0-9a-f]{12}\.part$")
+
+
+def part_name(path):
+    """A temporary name beside `path`, for what is not whole yet, that no other process has, on this machine or on another."""
+    folder, name = os.path.split(os.path.abspath(str(path)))
+    return os.path.join(folder, f".{name}.{uuid.uuid4().hex[:12]}.part")
+
+
+def remove_parts(*paths):
+    """Remove what writers of `paths` left behind that were killed. One that is still at work then cannot publish its result."""
+    names = {}
+    for path in paths:
+        folder, name = os.path.split(os.path.abspath(str(path)))
+        names.setdefault(folder, set()).add(name)
+    for folder, wanted in names.items():
+        for part in os.listdir(folder) if os.path.isdir(folder) else ():
+            match = _PART.match(part)
+            if match and match[1] in wanted:
+                part = os.path.join(folder, part)
+                if os.path.isdir(part):
+                    shutil.rmtree(part, ignore_errors=True)
+                else:
+                    with suppress(OSError):
+                        os.remove(part)
 
 
 @contextmanager
@@ -37,11 +65,10 @@ class _GeoTiff:
             raise ValueError(f"{path}: results are written as GeoTIFF. Give the file a name that ends in .tif.")
         if os.path.isdir(self.path):
             raise ValueError(f"{path} is a folder. Give the name of a file.")
-        folder, name = os.path.split(self.path)
-        self._part = os.path.join(folder, f".{name}.{os.getpid()}.part")
+        self._part = part_name(self.path)
         gdal.ErrorReset()
         try:
-            os.makedirs(folder, exist_ok=True)
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
             self.dataset = gdal.GetDriverByName("GTiff").Create(self._part, columns, rows, bands, data_type, [*_OPTIONS, *options])
             reason = gdal.GetLastErrorMsg()
         except (OSError, RuntimeError) as error:

@@ -1,11 +1,12 @@
 """From files to cubes: which rasters, which of their bands, which of their pixels."""
 
 import math
+import os
 from dataclasses import dataclass
 
 from ..scenes.bands import list_bands
-from ..scenes.mask import Mask
-from ..scenes.raster import RasterCube, RasterFile, choose_bands, common_bands, match_bands
+from ..scenes.mask import Mask, read_polygons
+from ..scenes.raster import RasterCube, RasterFile, choose_bands, common_bands, match_bands, survey_bands
 from ..scenes.resampling import ResampledCube
 
 
@@ -30,6 +31,13 @@ class MaskSource:
     source: str = None
     polygons: tuple = ()
 
+    @classmethod
+    def of_file(cls, path):
+        """The mask in a raster or vector file. Raises ValueError where it is neither."""
+        polygons, crs = read_polygons(path)
+        source = None if polygons else os.path.abspath(path)
+        return cls(str(path), crs, source, polygons)
+
     def on(self, raster, kind=Mask, scratch=None):
         """The mask, or what else `kind` makes of it, on the grid of a `RasterFile` or `ScoreMap`. scratch: folder for its file, see `Mask`."""
         if self.source is not None:
@@ -53,10 +61,11 @@ class RegionSource:
         return RegionSource(self.name, self.crs, *(tuple(values[i] for i in order) for values in (self.shapes, self.ids, self.ranks)))
 
 
-def good_cubes(sources, bands, mask, run):
+def good_cubes(sources, bands, mask, run, surveys=None):
     """Cubes of the good bands that all scenes share, and the band numbers of the first: ([Cube], {"numbers": ..., "of": ...}).
 
     sources: `RasterSource`s. bands: numbers the user asked for, or []. mask: `MaskSource` or None, for the first scene; the others are used whole.
+    surveys: a `BandSurvey` for each, where they are there already.
     The log says which bands are left out and why.
     """
     _tell_memory(run)
@@ -65,10 +74,11 @@ def good_cubes(sources, bands, mask, run):
     choices = []
     for index, raster in enumerate(rasters):
         share = run.progress.part(index / len(rasters), (index + 1) / len(rasters))
-        choices.append(choose_bands(raster, bands, run.memory, share))
-        if raster.absurd_values:
+        survey = surveys[index] if surveys else survey_bands(raster, bands, run.memory, share)
+        choices.append(choose_bands(raster, bands, survey=survey))
+        if survey.absurd:
             run.log(
-                f"{raster.name}: {raster.absurd_values} values beyond ±1e18 or infinite are taken for nodata. Set the file's nodata value if they are fill values."
+                f"{raster.name}: {survey.absurd} values beyond ±1e18 or infinite are taken for nodata. Set the file's nodata value if they are fill values."
             )
         for reason, numbers in choices[-1].left_out.items():
             run.log(f"{raster.name}: left out {len(numbers)} of {raster.count} bands, {reason}: {list_bands(numbers)}.")
@@ -97,6 +107,12 @@ def fitting_cube(source, model, bands, mask, run):
     run.log(f"{raster.name}: {raster.rows} rows, {raster.columns} columns; bands {list_bands(numbers)} fit the model.")
     _tell_memory(run)
     return RasterCube(raster, numbers, mask.on(raster, scratch=run.scratch) if mask else None, run.memory)
+
+
+def chosen_cube(source, numbers, mask, run):
+    """Cube of the bands `numbers` of a scene, when they are known. source: `RasterSource`. mask: `MaskSource` or None."""
+    raster = source.open()
+    return RasterCube(raster, numbers, mask.on(raster) if mask else None, run.memory)
 
 
 def _tell_memory(run):

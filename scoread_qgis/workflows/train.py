@@ -10,12 +10,15 @@ from .outputs import check_writable, save_model
 from .sources import good_cubes
 
 
-def train_sgm(scenes, model, run, paper=False, bands=(), mask=None, settings=None, seed=0, device="auto", report=None):
+def train_sgm(
+    scenes, model, run, paper=False, bands=(), mask=None, settings=None, seed=0, device="auto", report=None, open_cubes=good_cubes
+):
     """Train a score-based generative model on scenes and keep it in the file `model` (.pt). Returns the loss at the end.
 
     scenes: `RasterSource`s of one sensor. paper: as published, instead of the default mode. bands: numbers from 1, or all good ones.
     mask: `MaskSource` or None, for the first scene. settings: of `SGM.train` or `PaperSGM.train`, name -> value. device: auto, cpu, cuda or mps.
-    report: .html file or None. Raises ValueError with the remedy for what does not fit.
+    report: .html file or None. open_cubes: `good_cubes`, or a function like it whose cubes are surveyed and sampled elsewhere.
+    Raises ValueError with the remedy for what does not fit.
     """
     check_writable(model, ".pt")
     if report:
@@ -24,7 +27,7 @@ def train_sgm(scenes, model, run, paper=False, bands=(), mask=None, settings=Non
     detector_class = PaperSGM if paper else SGM
     device = pick_device(device)
     run.log(f"Device: {device}.")
-    cubes, numbers = good_cubes(scenes, bands, mask, run.part(0.0, 0.1))
+    cubes, numbers = open_cubes(scenes, bands, mask, run.part(0.0, 0.1))
     settings = run.supported(detector_class.train, settings or {})
     detector = detector_class.train(cubes, **settings, seed=seed, device=device, progress=run.progress.part(0.1, 0.8 if report else 1.0))
     saved = save_model(model, detector, cubes[0], numbers, settings, seed, run)

@@ -1,0 +1,39 @@
+"""Detection in many scenes, or in huge ones, on a cluster."""
+
+from ..scenes.writer import remove_parts
+from ..workflows.detect import Outcome, describe_error
+from . import tasks
+from .engine import Engine
+
+
+def detect_on_cluster(client, detections, memory, tick=lambda done: None):
+    """Make the maps of the `Detection`s and yield an `Outcome` for each, in the order in which they end.
+
+    client: `distributed.Client`. memory: bytes that a task may take. tick(tasks done): called at least every half a second.
+    A scene is one task; one that is larger than four times `memory` is shared out by rows, but for FERS.
+    Raises `engine.ClusterLost`. Whatever happens, a map is there whole or not at all.
+    """
+    engine = Engine(client, tick)
+    for detection, log, error in engine.run((detection, _plan(detection, memory)) for detection in detections):
+        yield Outcome(detection, tuple(log or ()), "" if error is None else describe_error(error))
+
+
+def _plan(detection, memory):
+    """The steps to the map of one scene; returns the log."""
+    try:
+        ((layout, log),) = yield [(tasks.detect_scene, (detection, memory))]
+        if layout is None:
+            return log
+        log = [*log, f"Shared out in {len(layout.spans)} blocks of rows."]
+        if layout.numbers is None:
+            surveys = yield [(tasks.survey_rows, (detection.scene, detection.bands, span, memory)) for span in layout.spans]
+            ((layout, more),) = yield [(tasks.choose_bands, (detection, layout, surveys, memory))]
+            log += more
+        if detection.model is None and not detection.options.get("local"):
+            yield [(tasks.gather_statistics, (detection, layout, span, memory)) for span in layout.spans]
+            yield [(tasks.merge_statistics, (layout,))]
+        yield [(tasks.map_rows, (detection, layout, span, memory)) for span in layout.spans]
+        yield [(tasks.assemble, (detection, layout, memory))]
+        return log
+    finally:
+        remove_parts(detection.output)

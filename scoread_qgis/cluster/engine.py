@@ -1,0 +1,154 @@
+"""Work in steps, each a list of tasks that run beside each other on a Dask cluster, for many scenes at a time."""
+
+import queue
+import time
+import uuid
+from collections import deque
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+_SECONDS_WITHOUT_WORKERS = 60
+_POLL_SECONDS = 0.5
+
+
+class ClusterLost(Exception):
+    """The cluster is no longer there to work on anything."""
+
+
+class WorkerDied(ValueError):
+    """The workers that had a task died, one after the other."""
+
+
+@dataclass
+class _Step:
+    """The tasks that a plan waits for."""
+
+    name: str
+    plan: object
+    tasks: list
+    results: list = field(default_factory=list)
+    missing: int = 0
+
+
+class Engine:
+    """Runs plans on a cluster.
+
+    A plan is a generator that yields lists of tasks, (function, arguments), and is sent the list of their results; what it returns is its
+    result. A task that fails raises its error in the plan. Plans are started one after the other as threads of workers become free, and no
+    more tasks are handed out than there are threads: a task that kills its worker then takes no waiting one with it, and the scheduler has
+    little to remember however long the list is.
+    tick(tasks done): called at least every half a second.
+    """
+
+    def __init__(self, client, tick=lambda done: None):
+        self._client, self._tick = client, tick
+        self._threads, self._asked, self._seen = 0, 0.0, time.monotonic()
+        self.tasks_done = 0
+
+    def run(self, plans):
+        """Yield (name, result, error) of each of the `plans`, pairs of name and generator, in the order in which they end.
+
+        error is None, or what the plan raised. Raises ClusterLost where there is no point in going on. Left early, it cancels what is at work.
+        """
+        plans, ready, flying, done = iter(plans), deque(), {}, queue.SimpleQueue()
+        steps = {}  # id of plan -> its _Step
+        try:
+            while True:
+                capacity = self._capacity()
+                while len(flying) < capacity:
+                    if not ready:
+                        name, plan = next(plans, (None, None))
+                        if plan is None:
+                            break
+                        yield from self._advance(_Step(name, plan, []), None, None, steps, ready)
+                        continue
+                    step, index = ready.popleft()
+                    function, arguments = step.tasks[index]
+                    future = self._client.submit(function, *arguments, key=f"{function.__name__}-{uuid.uuid4().hex}", pure=False)
+                    flying[future.key] = future, step, index
+                    future.add_done_callback(done.put)
+                if not flying and not ready and capacity:
+                    return
+                self._tick(self.tasks_done)
+                try:
+                    key = done.get(timeout=_POLL_SECONDS).key
+                except queue.Empty:
+                    continue
+                if key not in flying:
+                    continue  # of a plan that has failed
+                future, step, index = flying.pop(key)
+                if future.status in ("cancelled", "lost"):
+                    raise self._lost()
+                error = _error(future)
+                if error is None:
+                    self.tasks_done += 1
+                    step.results[index] = self._result(future)
+                    step.missing -= 1
+                    if step.missing:
+                        continue
+                else:
+                    others = [key for key, (_, other, _) in flying.items() if other is step]
+                    if others:
+                        self._client.cancel([flying.pop(key)[0] for key in others])
+                    ready = deque(item for item in ready if item[0] is not step)
+                yield from self._advance(step, step.results, error, steps, ready)
+        finally:
+            if flying and self._client.status == "running":
+                with suppress(OSError, TimeoutError, CancelledError):
+                    self._client.cancel([future for future, _, _ in flying.values()])
+            for step in steps.values():
+                step.plan.close()
+
+    def _advance(self, step, results, error, steps, ready):
+        """Go on with a plan: queue its next tasks, or yield its end."""
+        try:
+            steps[id(step.plan)] = step
+            tasks = step.plan.throw(error) if error is not None else step.plan.send(results)
+        except StopIteration as end:
+            del steps[id(step.plan)]
+            yield step.name, end.value, None
+        except Exception as failure:
+            del steps[id(step.plan)]
+            yield step.name, None, failure
+        else:
+            steps[id(step.plan)] = following = _Step(step.name, step.plan, tasks, [None] * len(tasks), len(tasks))
+            ready.extend((following, index) for index in range(len(tasks)))
+
+    def _capacity(self):
+        """Threads of all workers."""
+        if self._client.status != "running":
+            raise self._lost()
+        now = time.monotonic()
+        if now - self._asked > 2 * _POLL_SECONDS or not self._threads:
+            try:
+                self._threads, self._asked = sum(self._client.nthreads().values()), now
+            except (OSError, TimeoutError) as error:
+                raise self._lost() from error
+        if self._threads:
+            self._seen = now
+        elif now - self._seen > _SECONDS_WITHOUT_WORKERS:
+            raise ClusterLost(f"no worker has been there for {_SECONDS_WITHOUT_WORKERS} seconds")
+        return self._threads
+
+    def _result(self, future):
+        try:
+            return future.result()
+        except (OSError, CancelledError) as error:
+            raise self._lost() from error
+
+    def _lost(self):
+        return ClusterLost(f"the scheduler {self._client.scheduler.address} is gone, or was restarted")
+
+
+def _error(future):
+    """What a finished future raised, or None."""
+    from distributed.scheduler import KilledWorker
+
+    error = future.exception() if future.status == "error" else None
+    if isinstance(error, KilledWorker):
+        return WorkerDied(
+            f"every worker that worked on it died, the last one at {error.last_worker.address}. Most likely it needs more memory than they "
+            "have: use a smaller --memory, or larger workers."
+        )
+    return error

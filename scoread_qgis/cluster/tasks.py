@@ -1,0 +1,201 @@
+"""What the workers of a cluster do. Pixels go from and to the storage that all machines share, never through the scheduler or the client."""
+
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..progress import Cancelled, Progress
+from ..scenes.raster import survey_bands
+from ..scenes.writer import MapWriter, part_name, remove_parts
+from ..workflows.detect import ANOMALY_BAND, RX_BAND, read_once, rx_detector
+from ..workflows.outputs import check_writable
+from ..workflows.run import Run
+from ..workflows.sources import chosen_cube, fitting_cube, good_cubes
+
+# Detectors whose map of some rows needs the rows around them, and of the rest of the scene no more than merged statistics.
+_BY_ROWS = ("sgm", "sgm-paper", "rx", "rx-local")
+_FEWEST_ROWS = 64  # of a block: the rows of context are read, and partly worked on, twice
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a scene is shared out. spans: (first row, row after the last) of each block. folder: for what tasks leave for each other, beside the
+    output. numbers: bands that are used, None where a survey has yet to find them."""
+
+    spans: tuple
+    folder: str
+    numbers: tuple = None
+
+
+def spans_of(raster, memory):
+    """The blocks of a `RasterFile` that is larger than four times `memory`, which is the memory of a worker; else the whole scene as one."""
+    row_bytes = raster.columns * raster.count * 4
+    if raster.rows * row_bytes <= 4 * memory:
+        return ((0, raster.rows),)
+    rows = max(_FEWEST_ROWS, int(memory / row_bytes))
+    rows = -(-raster.rows // -(-raster.rows // rows))  # blocks of about the same size
+    if rows > raster.block_rows:
+        rows = -(-rows // raster.block_rows) * raster.block_rows
+    return tuple((first, min(first + rows, raster.rows)) for first in range(0, raster.rows, rows))
+
+
+def detect_scene(detection, memory):
+    """Make the map of a `Detection`, or return the `Layout` by which to share it out, where the scene is too large. Returns (Layout or None, log)."""
+    run, log = _run(memory)
+    remove_parts(detection.output)  # of a worker that was killed with the scene in its hands
+    detector = _detector(detection)
+    if detection.report is None and detector.kind in _BY_ROWS and len(spans := spans_of(detection.scene.open(), memory)) > 1:
+        check_writable(detection.output, ".tif")
+        folder = part_name(detection.output)
+        os.mkdir(folder)
+        numbers = None
+        if detection.model is not None:
+            run.supported(detector.detect, detection.options)
+            model = read_once(detection.model, detection.device)
+            numbers = tuple(fitting_cube(detection.scene, model, detection.bands, detection.mask, run).numbers)
+        return Layout(spans, folder, numbers), log
+    detection(run)
+    return None, log
+
+
+def survey_rows(source, bands, span, memory):
+    """`BandSurvey` of some rows of a `RasterSource`."""
+    run, _ = _run(memory)
+    return survey_bands(source.open(), bands, memory, run.progress, span)
+
+
+def choose_bands(detection, layout, surveys, memory):
+    """The `Layout` with the good bands, by the `BandSurvey`s of its blocks. Returns (Layout, log)."""
+    run, log = _run(memory)
+    survey = surveys[0]
+    for other in surveys[1:]:
+        survey.merge(other)
+    (cube,), _ = good_cubes([detection.scene], detection.bands, detection.mask, run, [survey])
+    return replace(layout, numbers=tuple(cube.numbers)), log
+
+
+def gather_statistics(detection, layout, span, memory):
+    """Leave the statistics of global RX over some rows in the folder."""
+    run, _ = _run(memory)
+    statistics = _detector(detection).statistics(_cube(detection, layout, run).part(*span), run.progress)
+    _save_statistics(statistics, _statistics_file(layout, span[0]))
+
+
+def merge_statistics(layout):
+    """Merge the statistics of all blocks into those of the scene, also in the folder."""
+    from ..detectors.rx import GaussianStatistics
+
+    statistics = GaussianStatistics()
+    for first, _ in layout.spans:
+        statistics.merge(_read_statistics(_statistics_file(layout, first)))
+    _save_statistics(statistics, _statistics_file(layout, "scene"))
+
+
+def map_rows(detection, layout, span, memory):
+    """Leave the map of some rows in the folder."""
+    run, _ = _run(memory)
+    detector = _detector(detection)
+    cube = _cube(detection, layout, run).part(*span)
+    options = {}
+    if detection.model is not None:
+        options = replace(run, log=lambda line: None).supported(detector.detect, detection.options)
+    elif detector.kind == "rx":
+        options = {"statistics": _read_statistics(_statistics_file(layout, "scene"))}
+    scores = np.full((span[1] - span[0], cube.columns), np.nan, np.float32)
+    for row, rows in detector.detect(cube, progress=run.progress, **options):
+        scores[row - span[0] : row - span[0] + len(rows)] = rows
+    _publish(_rows_file(layout, span[0]), lambda file: np.save(file, scores))
+
+
+def assemble(detection, layout, memory):
+    """Put the map together from its rows, and publish it."""
+    run, _ = _run(memory)
+    raster = detection.scene.open()
+    with MapWriter(detection.output, raster, RX_BAND if detection.model is None else ANOMALY_BAND) as writer:
+        for first, last in layout.spans:
+            run.progress(first / raster.rows, f"writing, row {first + 1} of {raster.rows}")
+            rows = np.load(_rows_file(layout, first), mmap_mode="r", allow_pickle=False)
+            if rows.shape != (last - first, raster.columns):
+                raise ValueError(f"{_rows_file(layout, first)} does not hold the rows {first + 1} to {last}. Run again.")
+            writer.write(first, rows)
+
+
+def sample_rows(source, numbers, mask, span, count, seed, gather, halo, memory):
+    """The `count` smallest keys of `Cube.keyed_sample` over some rows of a scene, with what belongs to them."""
+    run, _ = _run(memory)
+    cube = chosen_cube(source, numbers, mask, run)
+    keys, positions, arrays = cube.part(*span).keyed_sample(count, seed, gather, halo, run.progress)
+    if len(keys) == 0:
+        return keys, positions, arrays
+    order = np.argsort(keys)[:count]
+    return keys[order], positions[order], tuple(array[order] for array in arrays)
+
+
+def _run(memory):
+    """The run of a task, and the list that its log goes to."""
+    log = []
+    return Run(memory, Progress(_Watch()), log.append), log
+
+
+class _Watch:
+    """Stops a task that nobody waits for any more: it was cancelled, or the scheduler is gone. Dask itself cannot stop a thread."""
+
+    def __init__(self):
+        from distributed import get_worker
+
+        self._worker = get_worker()
+        self._key = self._worker.get_current_task()
+
+    def __call__(self, fraction, message):
+        task = self._worker.state.tasks.get(self._key)
+        if task is None or task.state == "cancelled" or self._worker.status.name not in ("running", "paused", "closing_gracefully"):
+            raise Cancelled
+
+
+def _detector(detection):
+    if detection.model is None:
+        return rx_detector(**detection.options)
+    return read_once(detection.model, detection.device).detector
+
+
+def _cube(detection, layout, run):
+    return chosen_cube(detection.scene, layout.numbers, detection.mask, run)
+
+
+def _rows_file(layout, first):
+    return os.path.join(layout.folder, f"rows_{first}.npy")
+
+
+def _statistics_file(layout, which):
+    return os.path.join(layout.folder, f"statistics_{which}.pt")
+
+
+def _save_statistics(statistics, path):
+    import torch
+
+    _publish(path, lambda file: torch.save(statistics.state(), file))
+
+
+def _read_statistics(path):
+    import torch
+
+    from ..detectors.rx import GaussianStatistics
+
+    return GaussianStatistics.from_state(torch.load(path, weights_only=True))
+
+
+def _publish(path, write):
+    """Write a file under a temporary name and give it its own: what is there under its name is whole."""
+    part = part_name(path)
+    try:
+        with open(part, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{path} cannot be written: {error}. Is the disk full?") from error
+    finally:
+        if os.path.exists(part):
+            os.remove(part)

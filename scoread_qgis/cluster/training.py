@@ -1,0 +1,95 @@
+"""Training over an archive: the cluster surveys the scenes and gathers the sample of pixels, from which one machine then trains."""
+
+import numpy as np
+
+from ..cube import merge_samples
+from ..scenes.raster import RasterCube
+from ..workflows.sources import good_cubes
+from . import tasks
+from .engine import Engine
+
+
+class ClusterCubes:
+    """Stands in for `workflows.sources.good_cubes`: cubes whose bands are surveyed and whose pixels are sampled by the workers.
+
+    client: `distributed.Client`. memory: bytes that a task may take. The model is that of training on one machine.
+    """
+
+    def __init__(self, client, memory):
+        self._client, self._memory = client, memory
+
+    def __call__(self, sources, bands, mask, run):
+        spans = [tasks.spans_of(source.open(), self._memory) for source in sources]
+
+        def survey(source, its_spans):
+            surveys = yield [(tasks.survey_rows, (source, bands, span, self._memory)) for span in its_spans]
+            for other in surveys[1:]:
+                surveys[0].merge(other)
+            return surveys[0]
+
+        surveys = self._run([survey(*pair) for pair in zip(sources, spans)], run.progress.part(0, 0.9), "looking for good bands", sources)
+        cubes, numbers = good_cubes(sources, bands, mask, run.part(0.9, 1), surveys)
+        gathering = _Gathering(
+            lambda plans, progress: self._run(plans, progress, "sampling", sources),
+            [
+                (source, cube.numbers, mask if index == 0 else None, its)
+                for index, (source, cube, its) in enumerate(zip(sources, cubes, spans))
+            ],
+            self._memory,
+        )
+        return [_SampledCube(cube, gathering, index) for index, cube in enumerate(cubes)], numbers
+
+    def _run(self, plans, progress, what, sources):
+        """Results of one plan for each of the sources. Raises what the first that fails raises."""
+        results, ended = [None] * len(plans), 0
+
+        def tick(done):
+            progress(ended / len(plans), f"{what}, {ended} of {len(plans)} scenes done")
+
+        for index, result, error in Engine(self._client, tick).run(enumerate(plans)):
+            if error is not None:
+                raise ValueError(f"{sources[index].name}: {error}") from error
+            results[index] = result
+            ended += 1
+        return results
+
+
+class _Gathering:
+    """The samples of all scenes, drawn together when the first one is asked for."""
+
+    def __init__(self, run, scenes, memory):
+        self._run, self._scenes, self._memory, self._samples = run, scenes, memory, {}
+
+    def sample(self, index, count, seed, gather, halo, progress):
+        wanted = (count, seed, halo)
+        if wanted not in self._samples:
+            self._samples = {wanted: self._run([self._plan(*scene, count, seed, gather, halo) for scene in self._scenes], progress)}
+        return self._samples[wanted][index]
+
+    def _plan(self, source, numbers, mask, spans, count, seed, gather, halo):
+        def draw(span, most):
+            return tasks.sample_rows, (source, numbers, mask, span, most, seed, gather, halo, self._memory)
+
+        # A block is asked for somewhat more than its share. Where that was not enough to be sure, it is asked again, for all.
+        shares = [count * (last - first) / spans[-1][1] for first, last in spans]
+        most = [min(count, int(share + 4 * share**0.5 + 20)) if len(spans) > 1 else count for share in shares]
+        samples = yield [draw(*pair) for pair in zip(spans, most)]
+        keys = np.sort(np.concatenate([sample[0] for sample in samples]))
+        limit = keys[count - 1] if len(keys) >= count else np.inf
+        short = [i for i, (sample, n) in enumerate(zip(samples, most)) if n < count and len(sample[0]) == n and sample[0][-1] < limit]
+        if short:
+            again = yield [draw(spans[i], count) for i in short]
+            for i, sample in zip(short, again):
+                samples[i] = sample
+        return merge_samples(samples, count)
+
+
+class _SampledCube(RasterCube):
+    """A `RasterCube` whose sample comes from the cluster; all else it reads itself."""
+
+    def __init__(self, cube, gathering, index):
+        vars(self).update(vars(cube))
+        self._gathering, self._index = gathering, index
+
+    def sample(self, count, seed, gather, halo=0, progress=None, message="sampling"):
+        return self._gathering.sample(self._index, count, seed, gather, halo, progress)

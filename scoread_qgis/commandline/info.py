@@ -1,0 +1,57 @@
+"""What is known of a scene or a model file, as text."""
+
+import numpy as np
+from osgeo import gdal, osr
+
+from ..scenes.bands import list_bands
+from ..scenes.raster import RasterFile
+
+
+def describe_scene(path):
+    """Size, bands, wavelengths and CRS of a scene, from its headers. Raises ValueError for what is not a scene."""
+    raster = RasterFile(path)
+    first = raster.dataset.GetRasterBand(1)
+    table = raster.table
+    known = table.wavelengths[~np.isnan(table.wavelengths)]
+    bad = [n + 1 for n in np.flatnonzero(~table.good)]
+    lines = [
+        f"{path}: scene",
+        f"  size: {raster.rows} rows, {raster.columns} columns, {raster.count} bands, {gdal.GetDataTypeName(first.DataType)}, "
+        f"{raster.dataset.GetDriver().ShortName}",
+        f"  wavelengths: {f'{known.min():.1f} to {known.max():.1f} nm, known of {known.size} bands' if known.size else 'unknown'}",
+        f"  good bands: {raster.count - len(bad)}" + (f"; flagged bad: {list_bands(bad)}" if bad else ", none is flagged bad"),
+        f"  CRS: {_crs_name(raster.crs)}",
+    ]
+    if raster.geotransform:
+        x, width, _, y, _, height = raster.geotransform
+        lines.append(f"  pixel: {abs(width):g} by {abs(height):g}, upper left corner at {x:g}, {y:g}")
+    nodata = first.GetNoDataValue()
+    lines.append(f"  nodata: {'none' if nodata is None else f'{nodata:g}'}")
+    return "\n".join(lines)
+
+
+def describe_model(path):
+    """Kind, bands and training of a model file. Raises ValueError for what is not a model."""
+    from ..detectors.model_file import Model
+
+    model = Model.load(path)
+    names = {"sgm": "SGM, default mode", "sgm-paper": "SGM, paper mode", "fers": "FERS"}
+    span = f", {min(model.wavelengths):.1f} to {max(model.wavelengths):.1f} nm" if model.wavelengths else ", wavelengths unknown"
+    lines = [f"{path}: model", f"  kind: {names[model.detector.kind]}", f"  bands: {model.bands}{span}"]
+    if model.band_numbers:
+        lines.append(f"  trained on bands: {list_bands(model.band_numbers['numbers'])} of {model.band_numbers['of']}")
+    if model.settings:
+        lines.append(f"  settings: {', '.join(f'{name} {value}' for name, value in sorted(model.settings.items()))}")
+    lines.append(f"  seed: {model.seed}")
+    if model.loss_curve:
+        lines.append(f"  loss: {model.loss_curve[0]:.4g} at the start, {model.loss_curve[-1]:.4g} at the end")
+    lines.append(f"  made with: {', '.join(f'{name} {version}' for name, version in model.versions.items())}")
+    return "\n".join(lines)
+
+
+def _crs_name(wkt):
+    if not wkt:
+        return "none"
+    reference = osr.SpatialReference(wkt)
+    code = reference.GetAuthorityCode(None)
+    return f"{reference.GetName()}{f' ({reference.GetAuthorityName(None)}:{code})' if code else ''}"

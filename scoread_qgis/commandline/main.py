@@ -1,0 +1,315 @@
+"""The commands."""
+
+import importlib.util
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager
+
+from ..cluster.connection import NoCluster, check_shared, connect, task_memory
+from ..cluster.engine import ClusterLost
+from ..progress import Cancelled
+from .arguments import build_parser
+from .display import Display
+from .files import UsageError, expand, is_finished, outputs_of, scene
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+_NEEDED = {"torch": "torch", "scipy": "scipy", "numpy": "numpy", "osgeo": "GDAL's Python bindings (Debian: python3-gdal)"}
+
+
+def main(arguments=None):
+    """Run a command and return the exit code."""
+    options = build_parser().parse_args(arguments)
+    missing = [text for module, text in _NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        return _fail(f"This Python lacks {', '.join(missing)}. See docs/cluster.md for how to install.", USAGE)
+    display = Display()
+    try:
+        with _quiet_gdal(), _terminable():
+            return _COMMANDS[options.command](options, display)
+    except (UsageError, NoCluster) as error:
+        display.clear()
+        return _fail(error, USAGE)
+    except (KeyboardInterrupt, Cancelled):
+        display.clear()
+        return _fail("Interrupted. What was finished is there; --resume goes on from it.", INTERRUPTED)
+
+
+def _fail(message, code):
+    print(f"Error: {message}", file=sys.stderr)
+    return code
+
+
+@contextmanager
+def _quiet_gdal():
+    """What GDAL has to say is part of the messages, and is not printed besides."""
+    from osgeo import gdal
+
+    gdal.DontUseExceptions()
+    gdal.PushErrorHandler("CPLQuietErrorHandler")
+    try:
+        yield
+    finally:
+        gdal.PopErrorHandler()
+
+
+@contextmanager
+def _terminable():
+    """SIGTERM, by which batch systems end a job, does what Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _detect(options, display):
+    names = {"seed": options.seed, "t": options.t, "perturbations": options.perturbations, "readout": options.readout}
+    given = {name: value for name, value in names.items() if value is not None}
+    from ..workflows.detect import read_once
+
+    model, elsewhere = os.path.abspath(options.model), options.scheduler is not None
+    with _usage():
+        read_once(model, "cpu" if elsewhere else options.device)  # workers may have devices that this machine lacks
+    return _make_maps(options, display, "_anomalies", given, model, options.device, options.report)
+
+
+def _rx(options, display):
+    from ..workflows.detect import rx_detector
+
+    given = {
+        "local": options.mode == "local",
+        "inner_window": options.inner_window,
+        "outer_window": options.outer_window,
+        "shrinkage": options.shrinkage,
+    }
+    with _usage():
+        rx_detector(**given)
+    return _make_maps(options, display, "_rx", given)
+
+
+def _make_maps(options, display, suffix, given, model=None, device="auto", report=False):
+    """Make the maps of all scenes, each for itself: what fails is told in the summary and stops nothing else."""
+    from ..scenes.writer import remove_parts
+    from ..workflows.detect import Detection
+
+    inputs = expand(options.input)
+    outputs = outputs_of(inputs, options.output, suffix)
+    mask = _mask(options)
+    reports = [f"{os.path.splitext(output)[0]}.html" if report else None for output in outputs]
+    detections = [
+        Detection(scene(path), output, model, options.bands, mask, given, device, page)
+        for path, output, page in zip(inputs, outputs, reports)
+    ]
+    there = [detection for detection in detections if os.path.exists(detection.output)]
+    if there and not (options.overwrite or options.resume):
+        raise UsageError(
+            f"{len(there)} of {len(detections)} maps are there already, such as {there[0].output}. Choose --resume to skip them, or --overwrite."
+        )
+    sources = [path for path in (model, options.mask) if path]
+    skipped = {
+        detection.output for detection in there if options.resume and is_finished(detection.output, [detection.scene.source, *sources])
+    }
+    wanted = [detection for detection in detections if detection.output not in skipped]
+    if skipped:
+        display.line(f"{len(skipped)} of {len(detections)} maps are finished and skipped.")
+    remove_parts(*(detection.output for detection in wanted))
+    work = _on_cluster if options.scheduler or options.local_cluster else _here
+    done, failed, trouble = 0, [], None
+    try:
+        for outcome in work(wanted, options, display) if wanted else ():
+            if outcome.error:
+                failed.append(outcome)
+            else:
+                done += 1
+    except ClusterLost as error:
+        trouble = error
+    finally:
+        display.clear()
+        if done + len(failed) < len(wanted):
+            remove_parts(*(detection.output for detection in wanted))
+    print(f"{done + len(skipped)} of {len(detections)} scenes done ({len(skipped)} of them before), {len(failed)} failed.")
+    for outcome in failed:
+        print(f"  {outcome.detection.scene.name}: {outcome.error}")
+    if trouble:
+        print(f"{len(wanted) - done - len(failed)} scenes are not done: {trouble}. Run the same command with --resume to go on.")
+    return FAILED if failed or trouble else DONE
+
+
+def _on_cluster(detections, options, display):
+    """Yield the `Outcome` of each detection, in the order in which they end."""
+    from ..cluster.detection import detect_on_cluster
+
+    ended, failed, total = 0, 0, len(detections)
+    with connect(options.scheduler, options.local_cluster) as client:
+        for folder in sorted({os.path.dirname(detection.output) for detection in detections}):
+            check_shared(client, folder)
+
+        def tick(tasks_done):
+            display.progress(ended / total, f"{ended} of {total} scenes ended, {failed} failed, {tasks_done} tasks done")
+
+        for outcome in detect_on_cluster(client, detections, _task_memory(client, options), tick):
+            ended += 1
+            failed += bool(outcome.error)
+            display.line(f"[{ended}/{total}] {outcome.detection.scene.name}")
+            for line in outcome.log:
+                display.line(f"  {line}")
+            display.line(f"  failed: {outcome.error}" if outcome.error else f"  done: {outcome.detection.output}")
+            yield outcome
+
+
+def _here(detections, options, display):
+    """Yield the `Outcome` of each detection, one after the other."""
+    from ..progress import Progress
+    from ..workflows.detect import Outcome, describe_error
+    from ..workflows.run import Run
+
+    total = len(detections)
+    for number, detection in enumerate(detections, start=1):
+        name = detection.scene.name
+        display.line(f"[{number}/{total}] {name}")
+        start = time.monotonic()
+
+        def report(fraction, message, name=name):
+            display.progress(fraction, f"{os.path.basename(name)}: {message}")
+
+        log = []
+
+        def tell(line, log=log):
+            log.append(line)
+            display.line(f"  {line}")
+
+        try:
+            detection(Run(_memory(options), Progress(report, (number - 1) / total, number / total), tell))
+        except Exception as error:  # one bad scene does not stop the others, whatever is bad about it
+            display.line(f"  failed: {describe_error(error)}")
+            yield Outcome(detection, tuple(log), describe_error(error))
+        else:
+            display.line(f"  done in {time.monotonic() - start:.1f} s: {detection.output}")
+            yield Outcome(detection, tuple(log))
+
+
+def _train(options, display):
+    from ..workflows.train import train_sgm
+
+    names = ("samples", "steps", "epochs", "batch_size", "learning_rate", "sigma", "hidden", "outer_window", "inner_window")
+    settings = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.conditional:
+        settings["conditional"] = True
+    scenes = [scene(path) for path in expand([*options.input, *options.more_inputs])]
+    mask = _mask(options)
+    arguments = (
+        (scenes, os.path.abspath(options.model)),
+        (options.mode == "paper", options.bands, mask, settings, options.seed, options.device, options.report),
+    )
+    if not (options.scheduler or options.local_cluster):
+        return _report_training(lambda run: train_sgm(*arguments[0], run, *arguments[1]), options, display)
+    from ..cluster.training import ClusterCubes
+
+    with connect(options.scheduler, options.local_cluster) as client:
+        cubes = ClusterCubes(client, _task_memory(client, options))
+        return _report_training(lambda run: train_sgm(*arguments[0], run, *arguments[1], open_cubes=cubes), options, display)
+
+
+def _train_fers(options, display):
+    from ..workflows.train import train_fers
+
+    scenes = [scene(path) for path in expand(options.input)]
+    settings = {name: getattr(options, name) for name in ("patch", "epochs", "batch", "learning_rate")}
+    settings["backbone"] = ["compact", "as-published"].index(options.backbone)
+    return _report_training(
+        lambda run: train_fers(
+            scenes, os.path.abspath(options.model), run, options.bands, settings, options.backbone_weights, options.keep_on_cancel,
+            options.seed, options.device,
+        ),
+        options, display,
+    )  # fmt: skip
+
+
+def _report_training(train, options, display):
+    from ..progress import Progress
+    from ..workflows.detect import describe_error
+    from ..workflows.run import Run
+
+    interrupted = _Interruption()
+
+    def report(fraction, message):
+        interrupted.check()
+        display.progress(fraction, message)
+
+    try:
+        with interrupted:
+            train(Run(_memory(options), Progress(report), display.line))
+    except Cancelled:
+        raise
+    except Exception as error:
+        display.clear()
+        return _fail(describe_error(error), FAILED)
+    display.clear()
+    print(f"{options.model} is trained.")
+    return DONE
+
+
+class _Interruption:
+    """Within its block, Ctrl-C becomes `Cancelled` at the next word of progress, so that training can keep what it has learnt."""
+
+    def __init__(self):
+        self._asked = False
+
+    def check(self):
+        if self._asked:
+            raise Cancelled
+
+    def __enter__(self):
+        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number, frame):
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+
+def _info(options, display):
+    from .info import describe_model, describe_scene
+
+    code = DONE
+    for path in expand(options.input):
+        try:
+            print(describe_model(path) if path.lower().endswith(".pt") else describe_scene(path))
+        except ValueError as error:
+            code = _fail(error, FAILED)
+    return code
+
+
+def _memory(options):
+    from ..workflows.memory import free_memory
+
+    return options.memory * 2**20 or free_memory() // 4
+
+
+def _mask(options):
+    from ..workflows.sources import MaskSource
+
+    with _usage():
+        return MaskSource.of_file(options.mask) if options.mask else None
+
+
+def _task_memory(client, options):
+    return options.memory * 2**20 or task_memory(client)
+
+
+@contextmanager
+def _usage():
+    """A ValueError inside is an error of usage."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+_COMMANDS = {"train": _train, "train-fers": _train_fers, "detect": _detect, "rx": _rx, "info": _info}
