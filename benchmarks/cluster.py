@@ -52,7 +52,8 @@ def namespaces(names):
                 sh("ip", "-n", space, "link", "set", "eth0", "up")
         yield addresses
     finally:
-        for name in names:
+        for name in names:  # a namespace goes some time after it is deleted, and its link with it, whose name may be needed before
+            subprocess.run(["ip", "link", "del", f"{PREFIX + name}v"], check=False, stderr=subprocess.DEVNULL)
             subprocess.run(["ip", "netns", "del", PREFIX + name], check=False, stderr=subprocess.DEVNULL)
         if len(names) > 1:
             subprocess.run(["ip", "link", "del", BRIDGE], check=False)

@@ -146,6 +146,12 @@ def steps():
     report["layer tree"] = [[layer.name(), layer.source(), layer.renderer().type()] for layer in tree]
     project.setBackgroundColor(QColor("black"))
     project.layerTreeRoot().findLayer(scene).setItemVisibilityChecked(False)
+    iface.mainWindow().setGeometry(0, 0, 1400, 900)
+    for panel in iface.mainWindow().findChildren(QDockWidget):
+        panel.hide()  # so that the canvas is large enough to tell one pixel of the map from the next
+    yield from pause(0.5)
+    canvas.setExtent(scene.extent())
+    canvas.refresh()
     yield from pause(0.5)
     yield from until(lambda: not canvas.isDrawing())
     canvas.saveAsImage(str(FOLDER / "canvas.png"))  # with a world file

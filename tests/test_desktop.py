@@ -110,7 +110,7 @@ def test_the_canvas_shows_the_anomalies(desktop):
     left, width, _, top, _, height = geotransform(folder / "anomalies.tif")
     x, y = left + (columns + 0.5) * width, top + (rows + 0.5) * height
     left, width, _, top, _, height = geotransform(folder / "canvas.png")
-    red, green, blue = canvas[:3, np.rint((y - top) / height).astype(int), np.rint((x - left) / width).astype(int)]
+    red, green, blue = canvas[:3, np.floor((y - top) / height).astype(int), np.floor((x - left) / width).astype(int)]
     brightness = (red + green + blue) / 3
     assert brightness[scores < np.median(scores)].max() < 5
     highest = np.unravel_index(scores.argmax(), scores.shape)
