@@ -24,6 +24,19 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=f"needs the real scenes in {DATA}"))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item, nextitem):
+    if nextitem is None:
+        item.funcargs.clear()  # pytest itself keeps those of the last test until QGIS is gone, see below
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_outlives_qgis(qgis_app):
+    """Layers and rasters that only cycles keep alive, such as those of expected errors, go before QGIS does, and GDAL's drivers with it."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture(scope="session")
 def data():
     """Folder of the real scenes."""
@@ -54,7 +67,6 @@ def provider(qgis_app, qgis_processing, layer_tree):
     plugin.initProcessing()
     yield QgsApplication.processingRegistry().providerById("scoread")
     plugin.unload()
-    gc.collect()  # contexts that only cycles keep alive hold layers, which must go before QGIS does
 
 
 @pytest.fixture
