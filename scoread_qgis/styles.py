@@ -66,7 +66,7 @@ def save_anomaly_style(path):
 
 
 def save_regions_style(path):
-    """Make the style of the regions in the GeoPackage at `path` and save it beside it as .qml, whose path is returned."""
+    """Make the style of the regions in the GeoPackage at `path` and save it in there: a .qml beside it could be that of a map of the same name."""
     layer = QgsVectorLayer(path, "regions", "ogr")
     count, ranges, first = layer.featureCount(), [], 1
     for last, color, width in _RANKS:
@@ -80,19 +80,15 @@ def save_regions_style(path):
     renderer.setOrderBy(QgsFeatureRequest.OrderBy([QgsFeatureRequest.OrderByClause("rank", False)]))
     renderer.setOrderByEnabled(True)
     layer.setRenderer(renderer)
-    style = os.path.splitext(path)[0] + ".qml"
-    layer.saveNamedStyle(style)
-    return style
+    layer.saveStyleToDatabase("Regions", "", True, "")
 
 
 def save_mask_style(path):
-    """Make the style of the mask at `path`, with nothing drawn where no anomaly is, and save it beside it as .qml, whose path is returned."""
+    """Make the style of the mask at `path`, with nothing drawn where no anomaly is, and save it beside it."""
     layer = QgsRasterLayer(path, "mask", "gdal")
     classes = [QgsPalettedRasterRenderer.Class(1, QColor(_RANKS[0][1]), "Anomaly")]
     layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
-    style = os.path.splitext(path)[0] + ".qml"
-    layer.saveNamedStyle(style)
-    return style
+    layer.saveNamedStyle(style_path(path))
 
 
 def _outline(color, width):

@@ -109,17 +109,18 @@ class TestModelDesigner:
         assert results["CHILD_RESULTS"]["extract"]["COUNT"] >= 2
 
     def test_screening_in_batch(self, provider, run, sample, tmp_path):
-        """As the batch dialog runs it: line after line, in one context, with one model."""
+        """As the batch dialog runs it: line after line, with one model."""
         import processing
         from qgis.core import QgsProcessingContext, QgsVectorLayer
 
         model = run("train_sgm", INPUT=sample.path, MODEL=str(tmp_path / "model.pt")).MODEL
         second = run("sample_scene", ROWS=40, COLUMNS=44, BAND_COUNT=30, SEED=5, OUTPUT=str(tmp_path / "second.tif")).OUTPUT
-        context = QgsProcessingContext()
         for name, scene in (("one", sample.path), ("two", second)):
             outputs = {"detect:Anomaly map": str(tmp_path / f"{name}.tif"), "extract:Regions": str(tmp_path / f"{name}.gpkg")}
             processing.run(
-                "scoread:screen_scenes_with_one_model", {"INPUT": scene, "MODEL": model, "RATE": 0.01, **outputs}, context=context
+                "scoread:screen_scenes_with_one_model",
+                {"INPUT": scene, "MODEL": model, "RATE": 0.01, **outputs},
+                context=QgsProcessingContext(),  # a new one, as in the dialog: newer QGIS keeps in it how far a model has come
             )
             ranks = [feature["rank"] for feature in QgsVectorLayer(str(tmp_path / f"{name}.gpkg"), name, "ogr").getFeatures()]
             assert len(ranks) > 0

@@ -196,7 +196,17 @@ def test_nothing_above_the_threshold_is_no_error(run, make_map, tmp_path):
     assert features(results.REGIONS) == []
     assert (read(results.MASK) == 0).all()
     assert "the result is empty" in results.log
-    assert (tmp_path / "r.qml").is_file()
+
+
+def test_a_map_and_its_regions_of_one_name_keep_their_styles(run, make_map, tmp_path, sample):
+    """As a batch makes them: one folder, and the names of the scenes."""
+    from qgis.core import QgsRasterLayer, QgsVectorLayer
+
+    scores = run("detect_rx", INPUT=sample.path, OUTPUT=str(tmp_path / "one.tif")).OUTPUT
+    regions = run("threshold_anomalies", INPUT=scores, RATE=0.01, REGIONS=str(tmp_path / "one.gpkg")).REGIONS
+    assert QgsVectorLayer(regions, "regions", "ogr").renderer().type() == "graduatedSymbol"
+    assert QgsRasterLayer(scores, "scores").renderer().type() == "singlebandpseudocolor"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.gpkg", "one.qml", "one.tif"]
 
 
 def test_maps_without_a_fit_have_no_p_values(run, make_map, tmp_path):

@@ -60,8 +60,7 @@ class Mask:
 
     def _burn(self, raster, shapes, crs):
         """Write the value of each shape, (WKB, value), into the pixels whose centre it covers; later shapes over earlier ones."""
-        # Before GDAL 3.11 vector layers in memory had a driver of their own.
-        store = (gdal.GetDriverByName("Memory") or gdal.GetDriverByName("MEM")).Create("", 0, 0, 0, gdal.GDT_Unknown)
+        store = vector_store()
         layer = store.CreateLayer("shapes", _reference(raster.crs), ogr.wkbUnknown)
         layer.CreateField(ogr.FieldDefn("value", ogr.OFTInteger))
         to_scene = None
@@ -118,6 +117,11 @@ class RegionLabels(Mask):
     def labels(self, first, last):
         """Number of the region of each pixel of rows first..last-1, (rows, columns) int; 0 where there is none."""
         return self._numbers[self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first).astype(int)]
+
+
+def vector_store():
+    """A gdal.Dataset in memory for vector layers, for which GDAL had a driver of its own before version 3.11."""
+    return gdal.GetDriverByName("MEM" if int(gdal.VersionInfo()) >= 3110000 else "Memory").Create("", 0, 0, 0, gdal.GDT_Unknown)
 
 
 def _reference(wkt):

@@ -8,6 +8,7 @@ import numpy as np
 from osgeo import gdal, ogr, osr
 
 from ..progress import Cancelled, Progress
+from .mask import vector_store
 from .writer import gdal_failures
 
 # Where a map has no georeference, QGIS draws its rows downwards from 0.
@@ -54,8 +55,7 @@ class LabelFile:
         """Label -> its area as an OGR MultiPolygon, whose parts hang together by sides, so that it is valid."""
         with self._checked():
             self.dataset.FlushCache()
-        # Before GDAL 3.11 vector layers in memory had a driver of their own.
-        store = (gdal.GetDriverByName("Memory") or gdal.GetDriverByName("MEM")).Create("", 0, 0, 0, gdal.GDT_Unknown)
+        store = vector_store()
         layer = store.CreateLayer("parts", None, ogr.wkbPolygon)
         layer.CreateField(ogr.FieldDefn("label", ogr.OFTInteger))
         raised = []
