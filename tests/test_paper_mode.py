@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from scoread_qgis.cube import ArrayCube
 from scoread_qgis.detectors.explanation import region_spectra
 from scoread_qgis.detectors.paper import PaperSGM
-from scoread_qgis.detectors.readout import PixelNoise, antithetic, unit_score_sum
+from scoread_qgis.detectors.readout import PixelNoise, unit_score_sum
 from scoread_qgis.detectors.ring import nearest_in_ring, ring_offsets, ring_positions
 from scoread_qgis.detectors.unet import ScoreUNet
 from scoread_qgis.progress import Cancelled, Progress
@@ -178,11 +178,6 @@ def test_anomaly_value_is_the_length_of_the_sum_of_unit_scores():
     expected = [np.linalg.norm(sum(score / np.linalg.norm(score) for score in of_pixel)) for of_pixel in scores]
     assert unit_score_sum(torch.tensor(scores)).numpy() == pytest.approx(expected)
     assert unit_score_sum(torch.ones(1, 9, 5)).item() == pytest.approx(9)
-
-
-def test_antithetic_perturbations_are_pairs():
-    z = torch.randn(2, 3, 4)
-    assert antithetic(z).shape == (2, 6, 4) and not antithetic(z).sum(dim=1).abs().gt(1e-6).any()
 
 
 def test_noise_is_standard_normal_independent_between_rows_and_not_of_the_size_of_the_passes():

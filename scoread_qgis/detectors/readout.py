@@ -31,11 +31,6 @@ class PixelNoise:
         return noise
 
 
-def antithetic(z):
-    """Perturbations (..., K, bands) followed by their negatives, (..., 2K, bands): the odd part of their effect cancels."""
-    return torch.cat([z, -z], dim=-2)
-
-
 def perturbed_scores(network, sde, spectra, t, z, context=None):
     """Scores (pixels, K, bands) of spectra (pixels, bands), each perturbed K times, at one time t.
 
