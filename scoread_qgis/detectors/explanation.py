@@ -72,14 +72,15 @@ def region_spectra(cube, regions, progress=None):
         labels = np.where(block.valid, regions.labels(block.row, block.row + block.rows), 0)
         everything = block.values.sum(axis=(0, 1), dtype=np.float64)  # 0 where not valid
         rows, columns = np.nonzero(labels)
-        chosen, spectra = labels[rows, columns] - 1, block.values[rows, columns].astype(np.float64)
-        np.add.at(sums, chosen, spectra)
+        chosen, spectra = labels[rows, columns] - 1, block.values[rows, columns]
+        for region in np.unique(chosen):
+            sums[region] += spectra[chosen == region].sum(axis=0, dtype=np.float64)
         pixels += np.bincount(chosen, minlength=regions.count)
         for axis, place in enumerate((rows + block.row, columns)):
             places[:, axis] += np.bincount(chosen, place, regions.count)
             np.minimum.at(boxes[:, 2 * axis], chosen, place)
             np.maximum.at(boxes[:, 2 * axis + 1], chosen, place)
-        rest += everything - spectra.sum(0)
+        rest += everything - spectra.sum(axis=0, dtype=np.float64)
         others += np.count_nonzero(block.valid) - len(chosen)
     with np.errstate(invalid="ignore", divide="ignore"):
         return RegionSpectra(pixels.astype(int), sums / pixels[:, None], places / pixels[:, None], boxes, rest / others)
@@ -132,6 +133,8 @@ def most_similar(cube, spectra, boxes, progress=None):
             cosine = wanted @ torch.nn.functional.normalize(seen, dim=1).T
             place = row + block.row
             for index, (top, bottom, left, right) in enumerate(boxes):
+                if place[0] > bottom + MARGIN or place[-1] < top - MARGIN:
+                    continue
                 near = (place >= top - MARGIN) & (place <= bottom + MARGIN) & (column >= left - MARGIN) & (column <= right + MARGIN)
                 if near.any():
                     cosine[index, torch.from_numpy(near)] = -2.0
