@@ -50,6 +50,9 @@ chmod +x "$folder/usr/sbin/policy-rc.d"
 mount -t proc proc "$folder/proc"
 mount -t sysfs -o ro sysfs "$folder/sys"
 mount -t tmpfs tmpfs "$folder/dev/shm"
+mkdir -p "$folder/dev/pts"
+mount -t devpts -o newinstance,ptmxmode=0666 devpts "$folder/dev/pts"
+ln -sfn pts/ptmx "$folder/dev/ptmx"
 
 # pip as the host has it: its variables, its configuration, and the folders and files on this machine that they name.
 settings=()

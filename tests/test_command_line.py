@@ -23,7 +23,15 @@ WITHOUT_QGIS = "import sys, runpy; sys.modules.update(qgis=None, processing=None
 def start(*arguments, code=WITHOUT_QGIS, **options):
     """A process of the command line that cannot import QGIS."""
     environment = {**os.environ, "PYTHONPATH": str(BUILT.parent), "OMP_NUM_THREADS": "1"}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": BUILT.parent, **options}
+    # Where the tests run in the background, SIGINT is ignored, and would be in their processes.
+    options = {
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "cwd": BUILT.parent,
+        **options,
+    }
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment, **options)
 
 
