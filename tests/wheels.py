@@ -8,7 +8,7 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.machinery import PathFinder
-from importlib.metadata import DistributionFinder
+from importlib.metadata import DistributionFinder, MetadataPathFinder
 from pathlib import Path
 
 # Passes what the installer tries: any attribute, any call.
@@ -129,7 +129,8 @@ def only_in(folder, names=("torch",)):
         def find_distributions(cls, context=None):
             if context is not None and context.name in names:
                 context = DistributionFinder.Context(name=context.name, path=[str(folder)])
-            return super().find_distributions(context)
+            # Not that of PathFinder, which the package importlib_metadata takes away where something imports it.
+            return MetadataPathFinder.find_distributions(context or DistributionFinder.Context())
 
     before = list(sys.meta_path)
     sys.meta_path[:] = [Finder if finder is PathFinder else finder for finder in before]
