@@ -147,7 +147,8 @@ class TestManyScenes:
         one = archive / "one.tif"
         run("detect_anomalies", INPUT=str(one), MODEL=str(archive / "m.pt"), OUTPUT=str(tmp_path / "q.tif"))
         run("detect_rx", INPUT=str(one), MODE=1, OUTER_WINDOW=9, OUTPUT=str(tmp_path / "rx_q.tif"))
-        assert cli("detect", one, "--model", archive / "m.pt", "--output", tmp_path / "c.tif")[0] == 0
+        assert cli("detect", one, "--model", archive / "m.pt", "--output", tmp_path / "c.tif", "--report")[0] == 0
+        assert "Anomaly map" in (tmp_path / "c.html").read_text(encoding="utf-8")
         assert cli("rx", one, "--mode", "local", "--outer-window", 9, "--output", tmp_path / "rx_c.tif")[0] == 0
         np.testing.assert_allclose(read(tmp_path / "c.tif"), read(tmp_path / "q.tif"), rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(read(tmp_path / "rx_c.tif"), read(tmp_path / "rx_q.tif"), rtol=1e-4)
@@ -162,7 +163,9 @@ class TestManyScenes:
         options = {"INPUT": str(archive / "one.tif"), "MORE_INPUTS": [str(archive / "two.tif")], "STEPS": 4, "SAMPLES": 500, "SEED": 3}
         run("train_sgm", MODEL=str(tmp_path / "q.pt"), **options)
         arguments = ["--steps", 4, "--samples", 500, "--seed", 3]
-        assert cli("train", archive / "one.tif", archive / "two.tif", "--model", tmp_path / "a.pt", *arguments)[0] == 0
+        report = ["--report", tmp_path / "a.html"]
+        assert cli("train", archive / "one.tif", archive / "two.tif", "--model", tmp_path / "a.pt", *arguments, *report)[0] == 0
+        assert "Training loss" in (tmp_path / "a.html").read_text(encoding="utf-8")
         assert cli("train", archive / "one.tif", "--more-inputs", archive / "t*o.tif", "--model", tmp_path / "b.pt", *arguments)[0] == 0
         expected = Model.load(tmp_path / "q.pt")
         for name in ("a.pt", "b.pt"):
