@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .figures import ANOMALY, BACKGROUND, COLOURS, draw
+from .figures import ANOMALY, BACKGROUND, COLOURS, draw, spectral_axis
 from .page import Page
 
 TOP_BANDS = 10
-NO_GAP = 3  # bands whose distance is more than so many times the median one are not joined by a line
 
 
 @dataclass
@@ -108,13 +107,10 @@ def _map(figure, reasons, picture, rows, columns):
 
 def _spectra(figure, region, wavelengths):
     above, middle, below = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.3, 1.6)})
-    x = np.arange(1, len(region.observed) + 1) if wavelengths is None else np.asarray(wavelengths)
-    order = np.argsort(x)
+    x, along = spectral_axis(wavelengths, len(region.observed))
 
     def line(axes, values, **style):
-        gaps = np.diff(x[order])
-        breaks = np.flatnonzero(gaps > NO_GAP * np.median(gaps)) + 1  # such as the water vapour bands that are left out
-        axes.plot(np.insert(x[order].astype(float), breaks, np.nan), np.insert(values[order].astype(float), breaks, np.nan), **style)
+        axes.plot(along(x), along(values), **style)
 
     line(above, region.observed, color=ANOMALY, lw=1.6, label="observed")
     line(above, region.background, color=BACKGROUND, lw=1.4, label="expected background")
@@ -126,6 +122,6 @@ def _spectra(figure, region, wavelengths):
     line(middle, region.observed - region.background, color=COLOURS[6], lw=1.1)
     middle.set_ylabel("difference")
     below.axhline(0, color="#888888", lw=0.7)
-    below.bar(x, region.contributions, np.median(np.diff(x[order])), color=np.where(region.contributions > 0, ANOMALY, BACKGROUND))
+    below.bar(x, region.contributions, np.median(np.diff(np.sort(x))), color=np.where(region.contributions > 0, ANOMALY, BACKGROUND))
     below.set_ylabel("contribution")
     below.set_xlabel("band" if wavelengths is None else "wavelength (nm)")

@@ -12,6 +12,19 @@ BACKGROUND, ANOMALY = COLOURS[0], COLOURS[1]
 _STRETCH = (0.5, 0.9, 0.97, 0.99, 0.997, 0.999, 1.0)
 
 
+def spectral_axis(wavelengths, bands):
+    """Where bands lie along the axis of a spectrum, (bands,), and a function that readies (bands,) of numbers to be drawn over it.
+
+    The function puts them in the order of the axis, and NaN into gaps of more than three times the usual distance, such as those of water vapour
+    bands that are left out, so that no line crosses them. wavelengths: (bands,) nm, or None for numbers from 1.
+    """
+    x = np.arange(1.0, bands + 1) if wavelengths is None else np.asarray(wavelengths, float)
+    order = np.argsort(x)
+    gaps = np.diff(x[order])
+    breaks = np.flatnonzero(gaps > 3 * np.median(gaps)) + 1 if bands > 2 else []
+    return x, lambda values: np.insert(np.asarray(values, float)[order], breaks, np.nan)
+
+
 def show_map(axes, values, stretched=True):
     """Draw an anomaly map (rows, columns), NaN where nothing is known: bright where it is high, or by its values in 0..1 if not `stretched`."""
     known = np.isfinite(values)

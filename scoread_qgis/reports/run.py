@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .figures import ANOMALY, BACKGROUND, COLOURS, draw, show_map
+from .figures import ANOMALY, BACKGROUND, COLOURS, draw, show_map, spectral_axis
 from .page import Page
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -116,16 +116,11 @@ def _spectra(page, spectra):
 
 def _bundles(figure, spectra):
     axes = figure.add_subplot()
-    bands = spectra.scene.shape[1]
-    x = np.arange(1.0, bands + 1) if spectra.wavelengths is None else np.asarray(spectra.wavelengths, float)
-    order = np.argsort(x)
-    gaps = np.diff(x[order])
-    breaks = np.flatnonzero(gaps > 3 * np.median(gaps)) + 1 if bands > 2 else []  # such as water vapour bands that are left out
+    x, along = spectral_axis(spectra.wavelengths, spectra.scene.shape[1])
     for values, colour, label in ((spectra.scene, BACKGROUND, "scene"), (spectra.sampled, ANOMALY, "sampled from the model")):
-        low, middle, high = (np.insert(q[order].astype(float), breaks, np.nan) for q in np.quantile(values, QUANTILES, axis=0))
-        where = np.insert(x[order], breaks, np.nan)
-        axes.fill_between(where, low, high, color=colour, alpha=0.25, lw=0)
-        axes.plot(where, middle, color=colour, lw=1.5, label=label)
+        low, middle, high = (along(q) for q in np.quantile(values, QUANTILES, axis=0))
+        axes.fill_between(along(x), low, high, color=colour, alpha=0.25, lw=0)
+        axes.plot(along(x), middle, color=colour, lw=1.5, label=label)
     axes.set(xlabel="band" if spectra.wavelengths is None else "wavelength (nm)", ylabel="value")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=2, frameon=False, fontsize=8)
 
