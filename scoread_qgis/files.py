@@ -1,8 +1,15 @@
 """Files that appear whole or not at all."""
 
 import os
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def part_name(path):
+    """A temporary name beside `path`, for what is not whole yet, that no other process has, on this machine or on another."""
+    folder, name = os.path.split(os.path.abspath(str(path)))
+    return os.path.join(folder, f".{name}.{uuid.uuid4().hex[:12]}.part")
 
 
 @contextmanager
@@ -11,7 +18,7 @@ def whole_file(path, what):
 
     what: what the file is, for the message. Raises ValueError, with the remedy, where the file cannot be written.
     """
-    part = Path(f"{path}.{os.getpid()}.part")
+    part = Path(part_name(path))
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         yield part

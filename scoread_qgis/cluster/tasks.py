@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..files import part_name
 from ..progress import Cancelled, Progress
 from ..scenes.raster import survey_bands
-from ..scenes.writer import MapWriter, part_name, remove_parts
+from ..scenes.writer import MapWriter, remove_parts
 from ..workflows.detect import ANOMALY_BAND, RX_BAND, read_once, rx_detector
 from ..workflows.outputs import check_writable
 from ..workflows.run import Run

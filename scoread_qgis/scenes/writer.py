@@ -3,23 +3,17 @@
 import os
 import re
 import shutil
-import uuid
 from contextlib import contextmanager, suppress
 
 import numpy as np
 from osgeo import gdal
 
+from ..files import part_name
 from ..progress import Progress
 
 _OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
 _ROWS_AT_A_TIME = 512
 _PART = re.compile(r"\.(.+)\.[0-9a-f]{12}\.part$")
-
-
-def part_name(path):
-    """A temporary name beside `path`, for what is not whole yet, that no other process has, on this machine or on another."""
-    folder, name = os.path.split(os.path.abspath(str(path)))
-    return os.path.join(folder, f".{name}.{uuid.uuid4().hex[:12]}.part")
 
 
 def remove_parts(*paths):
