@@ -4,11 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import LogFeedback
 from processing.core.ProcessingConfig import ProcessingConfig
 from qgis.core import QgsProcessingException
 
 from scoread_qgis import settings
+from scoread_qgis.algorithms import base
+from scoread_qgis.progress import Progress
 
 FAST = {"MODE": 1, "EPOCHS": 1, "BATCH_SIZE": 128, "HIDDEN": 32}
 
@@ -27,13 +28,14 @@ def train(run, sample, tmp_path):
     return train
 
 
-class Watching:
-    """Feedback that calls `look` whenever the work reports."""
+@pytest.fixture
+def watch(monkeypatch):
+    """watch(look): have `look` called on the thread of the work whenever it reports."""
 
-    def __new__(cls, look):
-        feedback = LogFeedback()
-        feedback.progressChanged.connect(lambda _: look())
-        return feedback
+    def watch(look):
+        monkeypatch.setattr(base, "Progress", lambda report: Progress(lambda fraction, message: (look(), report(fraction, message))))
+
+    return watch
 
 
 def test_all_are_on_the_page(provider):
@@ -64,22 +66,23 @@ def test_auto_takes_the_device_of_the_settings(setting, train, monkeypatch):
     assert "Device: cpu." in train().log or torch.backends.mps.is_available()
 
 
-def test_threads_are_those_of_the_settings_and_afterwards_as_before(setting, train):
+def test_threads_are_those_of_the_settings_and_afterwards_as_before(setting, train, watch):
     import torch
 
     before, seen = torch.get_num_threads(), set()
     wanted = before + 1
     setting("SCOREAD_THREADS", wanted)
-    train(feedback=Watching(lambda: seen.add(torch.get_num_threads())))
+    watch(lambda: seen.add(torch.get_num_threads()))
+    train()
     assert seen == {wanted}
     assert torch.get_num_threads() == before
     setting("SCOREAD_THREADS", 0)
     seen.clear()
-    train(feedback=Watching(lambda: seen.add(torch.get_num_threads())))
+    train()
     assert seen == {before}
 
 
-def test_temporary_files_go_where_the_settings_say(setting, train, sample, tmp_path):
+def test_temporary_files_go_where_the_settings_say(setting, train, watch, sample, tmp_path):
     folder = tmp_path / "not there yet" / "scratch"
     setting("SCOREAD_CACHE", str(folder))
     mask = tmp_path / "mask.geojson"
@@ -90,7 +93,8 @@ def test_temporary_files_go_where_the_settings_say(setting, train, sample, tmp_p
         f'"properties": {{}}, "geometry": {{"type": "Polygon", "coordinates": [{ring}]}}}}]}}'
     )
     seen = set()
-    train(MASK=str(mask), feedback=Watching(lambda: seen.update(os.listdir(folder))))
+    watch(lambda: seen.update(os.listdir(folder)))
+    train(MASK=str(mask))
     assert any(name.startswith("scoread_mask_") for name in seen)
     assert os.listdir(folder) == [], "and are removed"
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from functools import partial
 from pathlib import Path
 
 from qgis.core import (
@@ -16,6 +17,7 @@ from qgis.PyQt.QtGui import QIcon
 
 from ..installation.packages import missing_packages
 from ..loading import load_torch
+from ..own_thread import on_own_thread
 from ..progress import Cancelled, Progress
 from ..settings import cache_folder, memory_limit, torch_threads
 from ..translation import tr
@@ -97,17 +99,21 @@ class Algorithm(QgsProcessingAlgorithm):
             if not context.willLoadLayerOnCompletion(path):
                 context.addLayerToLoadOnCompletion(path, details)
         try:
-            run = Run(memory_limit(), Progress(_Report(feedback)), feedback.pushInfo, {"qgis": Qgis.version()}, cache_folder())
-            if "torch" in self.NEEDS:
-                load_torch(self.TRAINS)
-            with torch_threads() if "torch" in self.NEEDS else contextlib.nullcontext():
-                results = self.work(run)
+            results = on_own_thread(lambda tell: self._work(feedback, tell))
             self._done = True
             return results
         except Cancelled:
             return {}
         except (ValueError, OSError) as error:
             raise QgsProcessingException(str(error)) from error
+
+    def _work(self, feedback, tell):
+        progress, log = Progress(_Report(feedback, tell)), partial(tell, feedback.pushInfo)
+        run = Run(memory_limit(), progress, log, {"qgis": Qgis.version()}, cache_folder())
+        if "torch" in self.NEEDS:
+            load_torch(self.TRAINS)
+        with torch_threads() if "torch" in self.NEEDS else contextlib.nullcontext():
+            return self.work(run)
 
     def postProcessAlgorithm(self, context, feedback):
         if self._done:
@@ -152,8 +158,8 @@ class Algorithm(QgsProcessingAlgorithm):
 class _Report:
     """Passes progress on to QGIS with the time that is left, and turns a cancel of the user into `Cancelled`."""
 
-    def __init__(self, feedback):
-        self._feedback = feedback
+    def __init__(self, feedback, tell):
+        self._feedback, self._tell = feedback, tell
         self._start = self._shown = time.monotonic()
 
     def __call__(self, fraction, message):
@@ -163,10 +169,10 @@ class _Report:
         if now - self._shown < 0.2 and fraction < 1:
             return
         self._shown = now
-        self._feedback.setProgress(100 * fraction)
         elapsed = now - self._start
         left = f", about {_duration(elapsed / fraction * (1 - fraction))} left" if fraction > 0.02 and elapsed > 1 else ""
-        self._feedback.setProgressText(message + left)
+        self._tell(self._feedback.setProgress, 100 * fraction)
+        self._tell(self._feedback.setProgressText, message + left)
 
 
 def _duration(seconds):

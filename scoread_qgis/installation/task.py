@@ -1,10 +1,12 @@
 """Work of a dialog in the background, as QGIS' task manager runs and shows it."""
 
 import traceback
+from functools import partial
 
 from qgis.core import QgsTask
 from qgis.PyQt.QtCore import pyqtSignal
 
+from ..own_thread import on_own_thread
 from ..progress import Cancelled, Progress
 
 
@@ -26,7 +28,7 @@ class Task(QgsTask):
 
     def run(self):
         try:
-            self._result = self._work(Progress(self._report), self.said.emit)
+            self._result = on_own_thread(lambda tell: self._work(Progress(partial(self._report, tell)), partial(tell, self.said.emit)))
         except Cancelled:
             self._error = "cancelled"
         except (ValueError, OSError) as error:
@@ -39,8 +41,8 @@ class Task(QgsTask):
     def finished(self, succeeded):
         self.ended.emit(self._result, self._error or ("" if succeeded else "cancelled"))
 
-    def _report(self, fraction, message):
+    def _report(self, tell, fraction, message):
         if self.isCanceled():
             raise Cancelled
-        self.setProgress(100 * fraction)
-        self.moved.emit(fraction, message)
+        tell(self.setProgress, 100 * fraction)
+        tell(self.moved.emit, fraction, message)
