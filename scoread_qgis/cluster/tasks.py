@@ -187,7 +187,10 @@ def _read_statistics(path):
 
 
 def _publish(path, write):
-    """Write a file under a temporary name and give it its own: what is there under its name is whole."""
+    """Write a file under a temporary name and give it its own: what is there under its name is whole.
+
+    Unlike `whole_file` it makes no folder: that of a run which was cancelled is gone, and stays so.
+    """
     part = part_name(path)
     try:
         with open(part, "wb") as file:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 from osgeo import gdal, ogr, osr
 
+from ..files import part_name
 from ..progress import Cancelled, Progress
 from .mask import vector_store
 from .writer import gdal_failures
@@ -95,7 +96,7 @@ def write_regions(path, labels, regions, p_values, progress=None):
     path = os.path.abspath(str(path))
     folder, name = os.path.split(path)
     # GeoPackages are known by their suffix; SQLite puts its journals beside under longer names.
-    part = os.path.join(folder, f".{name}.{os.getpid()}.part.gpkg")
+    part = f"{part_name(path)}.gpkg"
     polygons = labels.polygons(progress.part(0.0, 0.5))
     origin_x, width, skew_x, origin_y, skew_y, height = labels.geotransform
     area = abs(width * height - skew_x * skew_y)
