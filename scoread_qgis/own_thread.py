@@ -15,7 +15,8 @@ def on_own_thread(work):
 
     QGIS uses its threads again, while what Python keeps of such a thread ends with each task. pybind11, as PyTorch up to 2.6 and scipy have
     it, goes on using what it found on the thread that imported the first of its modules: the next task there corrupts the memory of QGIS.
-    A thread of Python's own ends together with what Python keeps of it.
+    A thread of Python's own ends together with what Python keeps of it. Nothing of QGIS is to be made on it: QGIS keeps objects, such as its
+    symbols, on the thread that first asks for them.
     """
     calls = queue.SimpleQueue()
     stopped = False

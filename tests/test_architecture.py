@@ -84,3 +84,18 @@ assert QgsApplication.processingRegistry().providerById("scoread") is None
         [sys.executable, "-c", code.format(built=str(PLUGIN.parent / "build"))], capture_output=True, text=True, check=False
     )
     assert "heavy: []" in done.stdout, done.stderr
+
+
+def test_work_uses_nothing_of_qgis():
+    """It runs on a thread of its own: objects that QGIS makes there, such as its default style, would end with it."""
+    checked = 0
+    for path in (PLUGIN / "algorithms").glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        of_qgis = {name.name for node in froms if node.module.split(".")[0] in ("qgis", "styles", "maps") for name in node.names}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and node.name == "work":
+                used = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+                assert not used & of_qgis, path
+                checked += 1
+    assert checked > 8

@@ -49,11 +49,14 @@ class Algorithm(QgsProcessingAlgorithm):
         raise NotImplementedError
 
     def work(self, run):
-        """Do the work on the background thread, as a `workflows.run.Run`, and return the outputs.
+        """Do the work as a `workflows.run.Run`, and return the outputs. Runs on a thread of Python's own, without QGIS.
 
         Raise ValueError with a remedy for what the user can mend.
         """
         raise NotImplementedError
+
+    def save_styles(self):
+        """Save what the outputs look like. Runs on the background thread of QGIS. Not called after a cancel."""
 
     def finish(self, context):
         """What is left to do with layers of outputs that are there. Runs on the main thread, so it must be quick. Not called after a cancel."""
@@ -100,6 +103,7 @@ class Algorithm(QgsProcessingAlgorithm):
                 context.addLayerToLoadOnCompletion(path, details)
         try:
             results = on_own_thread(lambda tell: self._work(feedback, tell))
+            self.save_styles()
             self._done = True
             return results
         except Cancelled:

@@ -88,8 +88,10 @@ class DetectAnomalies(Algorithm):
         from ..workflows.detect import detect_anomalies
 
         detect_anomalies(self.scene, self.model, self.output, run, self.bands, self.mask, self.options, self.device, self.report)
-        save_anomaly_style(self.output)
         return {OUTPUT: self.output, **({REPORT: self.report} if self.report else {})}
+
+    def save_styles(self):
+        save_anomaly_style(self.output)
 
     def finish(self, context):
         style_map(self.output, context)

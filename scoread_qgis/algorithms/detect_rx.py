@@ -69,8 +69,10 @@ class DetectRX(Algorithm):
         from ..workflows.detect import detect_rx
 
         detect_rx(self.scene, self.output, run, self.bands, self.mask, self.local, *self.windows, self.shrinkage)
-        save_anomaly_style(self.output)
         return {OUTPUT: self.output}
+
+    def save_styles(self):
+        save_anomaly_style(self.output)
 
     def finish(self, context):
         style_map(self.output, context)

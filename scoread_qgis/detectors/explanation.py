@@ -141,7 +141,7 @@ def most_similar(cube, spectra, boxes, progress=None):
             highest, where = cosine.max(1)
             for index in torch.nonzero(highest > best)[:, 0].tolist():
                 best[index], at = highest[index], int(where[index])
-                positions[index], found[index] = (place[at], column[at]), seen[at]
+                positions[index], found[index] = (place[at], column[at]), seen[at].numpy()
     progress(1.0, "similar spectra found")
     angles = np.degrees(np.arccos(np.clip(best.numpy(), -1, 1)))
     return Similar(positions, found, np.where(positions[:, 0] >= 0, angles, np.nan))
