@@ -57,9 +57,9 @@ def detect(detector, cube):
 
 def run_one(name, path, seed, paper_epochs):
     """(scores (rows, columns), seconds to train, seconds to detect) of a detector on a scene."""
-    from scoread_qgis.detectors.paper import PaperSGM
+    from scoread_qgis.detectors.default_mode.sgm import SGM
+    from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
     from scoread_qgis.detectors.rx import GlobalRX, LocalRX
-    from scoread_qgis.detectors.sgm import SGM
 
     cube, start = open_cube(path), time.perf_counter()
 

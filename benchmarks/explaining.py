@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from scoread_qgis.cube import ArrayCube
-from scoread_qgis.detectors.explanation import region_spectra
-from scoread_qgis.detectors.score_network import NEIGHBOURHOOD
-from scoread_qgis.detectors.sde import VESDE
-from scoread_qgis.detectors.sgm import SGM, TIMES
+from scoread_qgis.core.cube import ArrayCube
+from scoread_qgis.detectors.default_mode.score_network import NEIGHBOURHOOD
+from scoread_qgis.detectors.default_mode.sgm import SGM, TIMES
+from scoread_qgis.detectors.shared.explanation import region_spectra
+from scoread_qgis.detectors.shared.sde import VESDE
 from scoread_qgis.scenes.matlab import read_matlab
 
 

@@ -15,7 +15,7 @@ import torch
 from scipy.io import loadmat
 from scipy.stats import rankdata
 
-from scoread_qgis.cube import ArrayCube
+from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.detectors.fers import train
 from scoread_qgis.detectors.rx import GaussianStatistics, GlobalRX, MahalanobisDistance
 

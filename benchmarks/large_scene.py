@@ -51,7 +51,7 @@ def arithmetic_share(model, cube):
 
     One thread, since the profiler adds up the calling thread alone. numpy's share is not counted, so the true share is larger.
     """
-    from scoread_qgis.cube import ArrayCube
+    from scoread_qgis.core.cube import ArrayCube
 
     top = ArrayCube(*cube.read(0, min(cube.rows, 64)), rows_per_block=64)
     threads = torch.get_num_threads()
@@ -68,7 +68,7 @@ def arithmetic_share(model, cube):
 
 def worker(path, memory):
     """Train and detect in one scene; prints the figures as JSON."""
-    from scoread_qgis.detectors.sgm import SGM
+    from scoread_qgis.detectors.default_mode.sgm import SGM
     from scoread_qgis.scenes.raster import RasterCube, RasterFile, choose_bands
     from scoread_qgis.scenes.writer import MapWriter
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from scoread_qgis.cube import ArrayCube
-from scoread_qgis.detectors import gaussian, neighbours, sgm, windows
+from scoread_qgis.core.cube import ArrayCube
+from scoread_qgis.detectors.default_mode import clutter, gaussian, neighbours, sgm
+from scoread_qgis.detectors.default_mode.score_network import ScoreNetwork
+from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.rx import GlobalRX
-from scoread_qgis.detectors.score_network import ScoreNetwork
-from scoread_qgis.detectors.sgm import SGM
 from scoread_qgis.scenes.matlab import read_matlab
 
 
@@ -34,7 +34,7 @@ def fused(parts, names=None):
     """The default's map from its parts, or from some of them."""
     chosen = [torch.from_numpy(parts[name]) for name in names or parts]
     values = sgm.fuse(chosen).numpy()
-    return values - np.float32(windows.SHARE) * windows.window_median(values, 0, len(values))
+    return values - np.float32(clutter.SHARE) * clutter.window_median(values, 0, len(values))
 
 
 @contextmanager
@@ -189,7 +189,7 @@ def group_constants(scenes, seeds):
         *((f"{name} {value}", {}, {(module, name): value}) for module, name, values in [
             (sgm, "TIMES", ((0.0005, 0.04), (0.002, 0.16))), (sgm, "EMA_DECAY", (0.8, 0.95)), (gaussian, "TRIMMED", (0.0, 0.01, 0.04)),
             (neighbours, "COMPONENTS", (15, 60)), (neighbours, "REFERENCES", (1500, 6000)), (neighbours, "NEIGHBOUR", (5, 20)),
-            (neighbours, "LEFT_OUT", (1, 6)), (windows, "REACH", (6, 18)), (windows, "SHARE", (0.0, 0.375, 0.5, 1.0))] for value in values),
+            (neighbours, "LEFT_OUT", (1, 6)), (clutter, "REACH", (6, 18)), (clutter, "SHARE", (0.0, 0.375, 0.5, 1.0))] for value in values),
     ]:  # fmt: skip
         with changed(constants):
             print(row(label, [np.mean(values) for values in over(scenes, seeds, default_auc(settings))[""].values()]), flush=True)

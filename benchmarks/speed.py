@@ -10,13 +10,13 @@ import time
 import numpy as np
 import torch
 
-from scoread_qgis.cube import ArrayCube
-from scoread_qgis.detectors.paper import PaperSGM
+from scoread_qgis.core.cube import ArrayCube
+from scoread_qgis.detectors.default_mode.sgm import SGM
+from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
+from scoread_qgis.detectors.paper_mode.unet import ScoreUNet
 from scoread_qgis.detectors.rx import GlobalRX
-from scoread_qgis.detectors.sde import VESDE
-from scoread_qgis.detectors.sgm import SGM
-from scoread_qgis.detectors.training import train_score_network
-from scoread_qgis.detectors.unet import ScoreUNet
+from scoread_qgis.detectors.shared.sde import VESDE
+from scoread_qgis.detectors.shared.training import train_score_network
 from scoread_qgis.scenes.matlab import read_matlab
 
 STEPS, PASSES, EPOCHS, BATCH, K = 300, 3, 100, 16, 100

@@ -45,10 +45,10 @@ def simulated(pixels, seeds):
 
 
 def real(folder):
-    from scoread_qgis.cube import ArrayCube
+    from scoread_qgis.core.cube import ArrayCube
     from scoread_qgis.decisions.tail import Tail
+    from scoread_qgis.detectors.default_mode.sgm import SGM
     from scoread_qgis.detectors.rx import GlobalRX
-    from scoread_qgis.detectors.sgm import SGM
     from scoread_qgis.scenes.matlab import read_matlab
 
     heads = [f"anomalies {way}, {rate:g}" for way in ("removed", "left in") for rate in RATES]

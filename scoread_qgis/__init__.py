@@ -1,6 +1,6 @@
 """Anomaly detection in hyperspectral images: a QGIS Processing plugin.
 
-The science is in `scoread_qgis.detectors` (numpy, torch) and works from any Python prompt on `scoread_qgis.cube.ArrayCube`;
+The science is in `scoread_qgis.detectors` (numpy, torch) and works from any Python prompt on `scoread_qgis.core.cube.ArrayCube`;
 `scoread_qgis.scenes` reads and writes rasters (numpy, GDAL); `scoread_qgis.algorithms` is what a user of QGIS runs.
 """
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from wheels import pip_environment
 
+from scoread_qgis.core.progress import Progress
 from scoread_qgis.installation.check import _auc, installation_report, self_test
-from scoread_qgis.progress import Progress
 
 
 def fields(report):
@@ -38,7 +38,7 @@ def test_report_of_an_installation_that_works(provider):
 
 
 def test_the_self_test_can_fail(monkeypatch):
-    from scoread_qgis.detectors.sgm import SGM
+    from scoread_qgis.detectors.default_mode.sgm import SGM
 
     detect = SGM.detect
     monkeypatch.setattr(SGM, "detect", lambda self, cube, progress=None: ((row, -rows) for row, rows in detect(self, cube, progress)))

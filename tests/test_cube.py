@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from scoread_qgis.cube import ArrayCube
-from scoread_qgis.progress import Cancelled, Progress
+from scoread_qgis.core.cube import ArrayCube
+from scoread_qgis.core.progress import Cancelled, Progress
 
 
 class CountingCube(ArrayCube):

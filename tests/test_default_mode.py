@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy.io import loadmat
 from sklearn.metrics import roc_auc_score
 
-from scoread_qgis.cube import ArrayCube
-from scoread_qgis.detectors.sgm import SGM
-from scoread_qgis.detectors.windows import SHARE, window_median
-from scoread_qgis.progress import Cancelled, Progress
+from scoread_qgis.core.cube import ArrayCube
+from scoread_qgis.core.progress import Cancelled, Progress
+from scoread_qgis.detectors.default_mode.clutter import SHARE, window_median
+from scoread_qgis.detectors.default_mode.sgm import SGM
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

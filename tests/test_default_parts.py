@@ -6,12 +6,12 @@ import torch
 from scipy.spatial.distance import cdist
 from sklearn.covariance import oas
 
-from scoread_qgis.detectors.fusion import TailProbability, fuse
-from scoread_qgis.detectors.gaussian import TRIMMED, TrimmedGaussian, shrunk
-from scoread_qgis.detectors.neighbours import COMPONENTS, NeighbourDistance
-from scoread_qgis.detectors.score_network import NEIGHBOURHOOD, ScoreNetwork
-from scoread_qgis.detectors.training import seeded_weights
-from scoread_qgis.detectors.windows import REACH, SHARE, STRIDE, subtract_clutter, window_median
+from scoread_qgis.detectors.default_mode.clutter import REACH, SHARE, STRIDE, subtract_clutter, window_median
+from scoread_qgis.detectors.default_mode.fusion import TailProbability, fuse
+from scoread_qgis.detectors.default_mode.gaussian import TRIMMED, TrimmedGaussian, shrunk
+from scoread_qgis.detectors.default_mode.neighbours import COMPONENTS, NeighbourDistance
+from scoread_qgis.detectors.default_mode.score_network import NEIGHBOURHOOD, ScoreNetwork
+from scoread_qgis.detectors.shared.training import seeded_weights
 
 
 def mixed(n, size, seed):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from scoread_qgis.detectors.device import pick_device
+from scoread_qgis.detectors.shared.device import pick_device
 
 
 def test_cpu_and_auto_always_give_a_device_that_computes():

@@ -12,7 +12,7 @@ import pytest
 from conftest import BUILT, LogFeedback, scored_auc
 from osgeo import gdal, ogr, osr
 
-from scoread_qgis.progress import Cancelled, Progress
+from scoread_qgis.core.progress import Cancelled, Progress
 from scoread_qgis.scenes.writer import write_scene
 from scoread_qgis.workflows import evaluate as workflow
 from scoread_qgis.workflows.evaluate import evaluate_anomalies

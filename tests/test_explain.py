@@ -8,12 +8,12 @@ import torch
 from conftest import DATA
 from scipy import ndimage
 
-from scoread_qgis.cube import ArrayCube
+from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.detectors import fers
-from scoread_qgis.detectors.explanation import most_similar, path_contributions, region_spectra
-from scoread_qgis.detectors.gaussian import TrimmedGaussian
-from scoread_qgis.detectors.paper import PaperSGM
-from scoread_qgis.detectors.sgm import SGM
+from scoread_qgis.detectors.default_mode.gaussian import TrimmedGaussian
+from scoread_qgis.detectors.default_mode.sgm import SGM
+from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
+from scoread_qgis.detectors.shared.explanation import most_similar, path_contributions, region_spectra
 
 
 class Labels:

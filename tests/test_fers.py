@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoread_qgis.cube import ArrayCube
+from scoread_qgis.core.cube import ArrayCube
+from scoread_qgis.core.progress import Cancelled, Progress
 from scoread_qgis.detectors.fers import FERS, READOUTS, detector, train
 from scoread_qgis.detectors.fers.backbones import image_backbone, load_weights, random_weights, teacher_encoder
 from scoread_qgis.detectors.fers.scaling import SceneScaling, mirrored
 from scoread_qgis.detectors.rx import GlobalRX
-from scoread_qgis.progress import Cancelled, Progress
 
 
 def scene(rows=70, columns=45, bands=9, seed=0):

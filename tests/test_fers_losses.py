@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from scoread_qgis.cube import ArrayCube
+from scoread_qgis.core.cube import ArrayCube
+from scoread_qgis.core.progress import Progress
 from scoread_qgis.detectors.fers import losses
 from scoread_qgis.detectors.fers.spatial import SpatialBranch
 from scoread_qgis.detectors.fers.training import Patches, Training, pixels
-from scoread_qgis.progress import Progress
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

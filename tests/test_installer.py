@@ -10,10 +10,10 @@ import pytest
 from qgis.PyQt.QtCore import QLockFile
 from wheels import WORKING_TORCH, Server, make_wheel, pip_environment
 
+from scoread_qgis.core.progress import Cancelled, Progress
 from scoread_qgis.installation import installer, packages
 from scoread_qgis.installation.installer import install, uninstall
 from scoread_qgis.installation.pip_command import Source, proxy_url
-from scoread_qgis.progress import Cancelled, Progress
 
 NUMPY = importlib.metadata.version("numpy")
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from scoread_qgis.own_thread import on_own_thread
-from scoread_qgis.progress import Cancelled
+from scoread_qgis.core.own_thread import on_own_thread
+from scoread_qgis.core.progress import Cancelled
 
 
 def test_result_and_errors_come_back():

@@ -8,13 +8,13 @@ from scipy.io import loadmat
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from scoread_qgis.cube import ArrayCube
-from scoread_qgis.detectors.explanation import region_spectra
-from scoread_qgis.detectors.paper import PaperSGM
-from scoread_qgis.detectors.readout import PixelNoise, unit_score_sum
-from scoread_qgis.detectors.ring import nearest_in_ring, ring_offsets, ring_positions
-from scoread_qgis.detectors.unet import ScoreUNet
-from scoread_qgis.progress import Cancelled, Progress
+from scoread_qgis.core.cube import ArrayCube
+from scoread_qgis.core.progress import Cancelled, Progress
+from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
+from scoread_qgis.detectors.paper_mode.readout import PixelNoise, unit_score_sum
+from scoread_qgis.detectors.paper_mode.ring import nearest_in_ring, ring_offsets, ring_positions
+from scoread_qgis.detectors.paper_mode.unet import ScoreUNet
+from scoread_qgis.detectors.shared.explanation import region_spectra
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from osgeo import gdal, ogr, osr
 from scipy import ndimage
 
-from scoread_qgis.cube import ArrayCube
+from scoread_qgis.core.cube import ArrayCube
+from scoread_qgis.core.progress import Cancelled, Progress
 from scoread_qgis.decisions.regions import Regions
-from scoread_qgis.progress import Cancelled, Progress
 from scoread_qgis.scenes.region_file import LabelFile, write_regions
 from scoread_qgis.scenes.score_map import ScoreMap
 from scoread_qgis.scenes.writer import write_scene

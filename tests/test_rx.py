@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoread_qgis.cube import ArrayCube
+from scoread_qgis.core.cube import ArrayCube
+from scoread_qgis.core.progress import Cancelled, Progress
 from scoread_qgis.detectors.rx import GaussianStatistics, GlobalRX, LocalRX, ledoit_wolf_shrinkage
-from scoread_qgis.progress import Cancelled, Progress
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 spectral = pytest.importorskip("spectral")

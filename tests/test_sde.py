@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from scoread_qgis.detectors.sde import VESDE
+from scoread_qgis.detectors.shared.sde import VESDE
 
 
 @pytest.mark.parametrize("sigma", [2.0, 5.0, 25.0])

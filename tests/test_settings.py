@@ -9,7 +9,7 @@ from qgis.core import QgsProcessingException
 
 from scoread_qgis import settings
 from scoread_qgis.algorithms import base
-from scoread_qgis.progress import Progress
+from scoread_qgis.core.progress import Progress
 
 FAST = {"MODE": 1, "EPOCHS": 1, "BATCH_SIZE": 128, "HIDDEN": 32}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from scoread_qgis.progress import Cancelled, Progress
+from scoread_qgis.core.progress import Cancelled, Progress
 from scoread_qgis.scenes.simulated import (
     _GRID,
     ANOMALIES,

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from osgeo import gdal
 
+from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.rx import GlobalRX
-from scoread_qgis.detectors.sgm import SGM
 from scoread_qgis.scenes.raster import RasterCube, RasterFile, choose_bands, rows_within
 from scoread_qgis.scenes.simulated import simulate_scene
 from scoread_qgis.scenes.writer import write_scene

@@ -52,7 +52,7 @@ def test_anomalies_far_up_do_not_lift_the_threshold(name, share):
 @pytest.mark.parametrize("name", ["hydice", "abu-beach-1", "abu-beach-4", "sandiego"])
 def test_real_scenes_without_their_anomalies(data, name):
     """RX of the real scenes: mixtures of materials, heavy tails, a bend."""
-    from scoread_qgis.cube import ArrayCube
+    from scoread_qgis.core.cube import ArrayCube
     from scoread_qgis.detectors.rx import GlobalRX
     from scoread_qgis.scenes.matlab import read_matlab
 
@@ -66,8 +66,8 @@ def test_real_scenes_without_their_anomalies(data, name):
 @pytest.mark.needs_data
 @pytest.mark.parametrize("name", ["abu-airport-1", "abu-beach-1", "sandiego"])
 def test_real_scenes_without_their_anomalies_in_the_default_mode(data, name):
-    from scoread_qgis.cube import ArrayCube
-    from scoread_qgis.detectors.sgm import SGM
+    from scoread_qgis.core.cube import ArrayCube
+    from scoread_qgis.detectors.default_mode.sgm import SGM
     from scoread_qgis.scenes.matlab import read_matlab
 
     scene = read_matlab(data / "scenes" / f"{name}.mat")

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from scoread_qgis.detectors.sde import VESDE
-from scoread_qgis.detectors.training import seeded_weights, train_score_network
-from scoread_qgis.detectors.unet import ScoreUNet
-from scoread_qgis.progress import Cancelled, Progress
+from scoread_qgis.core.progress import Cancelled, Progress
+from scoread_qgis.detectors.paper_mode.unet import ScoreUNet
+from scoread_qgis.detectors.shared.sde import VESDE
+from scoread_qgis.detectors.shared.training import seeded_weights, train_score_network
 
 SDE = VESDE(5.0)
 

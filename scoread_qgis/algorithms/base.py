@@ -15,10 +15,10 @@ from qgis.core import (
 )
 from qgis.PyQt.QtGui import QIcon
 
+from ..core.loading import load_torch
+from ..core.own_thread import on_own_thread
+from ..core.progress import Cancelled, Progress
 from ..installation.packages import missing_packages
-from ..loading import load_torch
-from ..own_thread import on_own_thread
-from ..progress import Cancelled, Progress
 from ..settings import cache_folder, memory_limit, torch_threads
 from ..translation import tr
 from ..workflows.run import Run

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..files import part_name
-from ..progress import Cancelled, Progress
+from ..core.files import part_name
+from ..core.progress import Cancelled, Progress
 from ..scenes.raster import survey_bands
 from ..scenes.writer import MapWriter, remove_parts
 from ..workflows.detect import ANOMALY_BAND, RX_BAND, read_once, rx_detector

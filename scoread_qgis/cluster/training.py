@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..cube import merge_samples
+from ..core.cube import merge_samples
 from ..scenes.raster import RasterCube
 from ..workflows.sources import good_cubes
 from . import tasks

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from ..cluster.connection import NoCluster, check_shared, connect, task_memory
 from ..cluster.engine import ClusterLost
-from ..progress import Cancelled
+from ..core.progress import Cancelled
 from .arguments import build_parser
 from .display import Display
 from .files import UsageError, expand, is_finished, outputs_of, scene
@@ -161,7 +161,7 @@ def _on_cluster(detections, options, display):
 
 def _here(detections, options, display):
     """Yield the `Outcome` of each detection, one after the other."""
-    from ..progress import Progress
+    from ..core.progress import Progress
     from ..workflows.detect import Outcome, describe_error
     from ..workflows.run import Run
 
@@ -228,7 +228,7 @@ def _train_fers(options, display):
 
 
 def _report_training(train, options, display):
-    from ..progress import Progress
+    from ..core.progress import Progress
     from ..workflows.detect import describe_error
     from ..workflows.run import Run
 

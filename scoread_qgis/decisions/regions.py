@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..progress import Progress
+from ..core.progress import Progress
 
 _MOST = 1_000_000  # regions before small ones are dropped: more are noise, which nobody can look at, and would fill the memory
 _STRUCTURES = {4: [[0, 1, 0], [1, 1, 1], [0, 1, 0]], 8: [[1, 1, 1], [1, 1, 1], [1, 1, 1]]}

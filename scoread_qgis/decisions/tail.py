@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..progress import Progress
+from ..core.progress import Progress
 
 # Share of the background that the Pareto distribution describes. Real backgrounds are mixtures of materials, and bend below.
 _TAIL = 0.02

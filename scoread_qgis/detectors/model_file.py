@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..files import whole_file
+from ..core.files import whole_file
 
 _FORMAT = "scoread_qgis model"
 _VERSION = 1
 # Detectors that are trained and kept in files: kind -> module below `detectors` and class.
-_KINDS = {"sgm": ("sgm", "SGM"), "sgm-paper": ("paper", "PaperSGM"), "fers": ("fers", "FERS")}
+_KINDS = {"sgm": ("default_mode.sgm", "SGM"), "sgm-paper": ("paper_mode.paper_sgm", "PaperSGM"), "fers": ("fers", "FERS")}
 
 
 @dataclass

@@ -7,7 +7,7 @@ Acoustics, Speech, and Signal Processing 38, 1990.
 import numpy as np
 import torch
 
-from ..progress import Progress
+from ..core.progress import Progress
 
 CHUNK = 8192  # pixels that are worked on at a time: some 10 MB in double precision
 WINDOW_CHUNK = 2**20  # numbers in the windows that are worked on at a time

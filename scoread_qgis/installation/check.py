@@ -9,8 +9,8 @@ import numpy as np
 from qgis.core import Qgis
 from qgis.PyQt.QtCore import PYQT_VERSION_STR, QT_VERSION_STR
 
-from ..loading import load_torch
-from ..progress import Cancelled, Progress
+from ..core.loading import load_torch
+from ..core.progress import Cancelled, Progress
 from ..settings import default_device, torch_threads
 from ..workflows.run import plugin_version
 from .packages import MENU_PATH, add_package_folder, is_ours, location
@@ -42,9 +42,9 @@ def installation_report(progress=None):
 
 def self_test(device="auto", progress=None):
     """Train on a simulated scene, detect in it, and tell how well and how fast, as a line of text. Takes some seconds."""
-    from ..cube import ArrayCube
-    from ..detectors.device import pick_device
-    from ..detectors.sgm import SGM
+    from ..core.cube import ArrayCube
+    from ..detectors.default_mode.sgm import SGM
+    from ..detectors.shared.device import pick_device
     from ..scenes.simulated import simulate_scene
 
     progress = progress or Progress()

@@ -12,7 +12,7 @@ import time
 
 from qgis.PyQt.QtCore import QLockFile, QProcess, QProcessEnvironment
 
-from ..progress import Progress
+from ..core.progress import Progress
 from .packages import add_package_folder, removal_mark
 from .pip_command import constraints, environment, explain, pip_runs, python_candidates, without_passwords
 

@@ -6,8 +6,8 @@ from functools import partial
 from qgis.core import QgsTask
 from qgis.PyQt.QtCore import pyqtSignal
 
-from ..own_thread import on_own_thread
-from ..progress import Cancelled, Progress
+from ..core.own_thread import on_own_thread
+from ..core.progress import Cancelled, Progress
 
 
 class Task(QgsTask):

@@ -3,7 +3,7 @@
 import base64
 import html
 
-from ..files import whole_file
+from ..core.files import whole_file
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }

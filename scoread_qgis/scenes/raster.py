@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from osgeo import gdal
 
-from ..cube import Cube
-from ..progress import Progress
+from ..core.cube import Cube
+from ..core.progress import Progress
 from .bands import list_bands, match_wavelengths, read_band_table
 from .multidimensional import open_cube_variable
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import numpy as np
 from osgeo import gdal, ogr, osr
 
-from ..files import part_name
-from ..progress import Cancelled, Progress
+from ..core.files import part_name
+from ..core.progress import Cancelled, Progress
 from .mask import vector_store
 from .writer import gdal_failures
 

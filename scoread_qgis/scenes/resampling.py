@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..cube import Cube
+from ..core.cube import Cube
 
 
 class ResampledCube(Cube):

@@ -5,7 +5,7 @@ import os
 import numpy as np
 from osgeo import gdal
 
-from ..cube import Cube
+from ..core.cube import Cube
 from .raster import rows_within
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..progress import Progress
+from ..core.progress import Progress
 
 ANOMALIES = ("painted metal", "tarpaulin", "plastic", "mineral", "camouflage net")
 

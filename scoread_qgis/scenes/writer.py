@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from osgeo import gdal
 
-from ..files import part_name
-from ..progress import Progress
+from ..core.files import part_name
+from ..core.progress import Progress
 
 _OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
 _ROWS_AT_A_TIME = 512

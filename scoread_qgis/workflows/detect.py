@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from ..detectors.device import pick_device
 from ..detectors.model_file import Model
 from ..detectors.rx import GlobalRX, LocalRX
+from ..detectors.shared.device import pick_device
 from .outputs import check_writable, write_map
 from .sources import MaskSource, RasterSource, fitting_cube, good_cubes
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from osgeo import osr
 
-from ..cube import Cube
+from ..core.cube import Cube
 from ..decisions.evaluation import MEASURES, evaluate, objects, tiles
 from ..scenes.score_map import ScoreMap
 from ..scenes.truth import Truth

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..detectors.device import pick_device
-from ..detectors.explanation import most_similar, region_spectra
 from ..detectors.model_file import Model
+from ..detectors.shared.device import pick_device
+from ..detectors.shared.explanation import most_similar, region_spectra
 from ..reports.explanation import RegionReasons, explanation_page
 from ..scenes.mask import RegionLabels
 from ..scenes.thumbnail import false_colour

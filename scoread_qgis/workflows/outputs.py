@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from ..files import whole_file
+from ..core.files import whole_file
 from ..scenes.writer import MapWriter
 
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..progress import Progress
+from ..core.progress import Progress
 
 # A plugin carries its metadata with it; in a source checkout they lie one folder up.
 _METADATA = [folder / "metadata.txt" for folder in Path(__file__).parents[1:3]]

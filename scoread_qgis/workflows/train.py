@@ -3,9 +3,9 @@
 import time
 
 from ..detectors import fers
-from ..detectors.device import pick_device
-from ..detectors.paper import PaperSGM
-from ..detectors.sgm import SGM
+from ..detectors.default_mode.sgm import SGM
+from ..detectors.paper_mode.paper_sgm import PaperSGM
+from ..detectors.shared.device import pick_device
 from .outputs import check_writable, save_model
 from .sources import good_cubes
 

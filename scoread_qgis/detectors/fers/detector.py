@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
-from ...progress import Progress
-from ..explanation import Explanation
+from ...core.progress import Progress
 from ..rx import GaussianStatistics, MahalanobisDistance
+from ..shared.explanation import Explanation
 from .backbones import freeze, teacher_encoder
 from .scaling import SceneScaling, mirrored
 from .spatial import GRIDS, SpatialBranch, bin_members

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...progress import Progress
+from ...core.progress import Progress
 
 
 class SceneScaling:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from ...progress import Cancelled, Progress
+from ...core.progress import Cancelled, Progress
 from .backbones import calibrate, load_weights, random_weights
 from .detector import FERS
 from .losses import spatial_loss, spectral_loss

@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from ..progress import Progress
+from ...core.progress import Progress
 
 CURVE_POINTS = 100
 REPORT_SECONDS = 0.2

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..progress import Progress
+from ...core.progress import Progress
 
 TIMES = (1.0, 1e-3)
 STEPS = 500

@@ -5,16 +5,16 @@ import time
 import numpy as np
 import torch
 
-from ..progress import Progress
-from .explanation import Explanation, path_contributions
+from ...core.progress import Progress
+from ..shared.explanation import Explanation, path_contributions
+from ..shared.sampling import predictor_corrector
+from ..shared.sde import VESDE
+from ..shared.training import REPORT_SECONDS, seeded_weights, train_score_network
+from .clutter import REACH, subtract_clutter
 from .fusion import TailProbability, fuse
 from .gaussian import TrimmedGaussian
 from .neighbours import NeighbourDistance
-from .sampling import predictor_corrector
 from .score_network import CENTRE, NEIGHBOURHOOD, ScoreNetwork
-from .sde import VESDE
-from .training import REPORT_SECONDS, seeded_weights, train_score_network
-from .windows import REACH, subtract_clutter
 
 TIMES = (0.001, 0.08)  # perturbation kernel of 3 to 30 % of a band's standard deviation
 EMA_DECAY = 0.9

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..progress import Progress
+from ...core.progress import Progress
 
 PATH_STEPS = 32
 MARGIN = 3  # pixels around a region in which the same object may go on, so that nothing there counts as elsewhere

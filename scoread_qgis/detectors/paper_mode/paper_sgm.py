@@ -9,13 +9,13 @@ import time
 import numpy as np
 import torch
 
-from ..progress import Progress
-from .explanation import Explanation, path_contributions
+from ...core.progress import Progress
+from ..shared.explanation import Explanation, path_contributions
+from ..shared.sampling import predictor_corrector
+from ..shared.sde import VESDE
+from ..shared.training import REPORT_SECONDS, seeded_weights, train_score_network
 from .readout import PixelNoise, pass_rows, perturbed_scores, unit_score_sum
 from .ring import nearest_in_ring, ring_offsets, ring_positions
-from .sampling import predictor_corrector
-from .sde import VESDE
-from .training import REPORT_SECONDS, seeded_weights, train_score_network
 from .unet import ScoreUNet
 
 TIME, PERTURBATIONS = 0.05, 100  # of the readout, as published
