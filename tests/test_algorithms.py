@@ -317,12 +317,16 @@ class TestRX:
         assert scored_auc(sample.truth, read(results.OUTPUT)) > 0.7
 
     def test_fewer_pixels_than_bands(self, run, tmp_path):
+        from qgis.core import QgsProcessingException
+
         from scoread_qgis.scenes.writer import write_scene
 
         write_scene(tmp_path / "tiny.tif", np.random.default_rng(0).random((5, 6, 40)).astype(np.float32))
-        for name, options in (("rx", {}), ("local", {"MODE": 1, "INNER_WINDOW": 1, "OUTER_WINDOW": 5})):
-            scores = read(run("detect_rx", INPUT=str(tmp_path / "tiny.tif"), OUTPUT=str(tmp_path / f"{name}.tif"), **options).OUTPUT)
-            assert np.isfinite(scores).all()
+        local = {"MODE": 1, "INNER_WINDOW": 1, "OUTER_WINDOW": 5}
+        scores = read(run("detect_rx", INPUT=str(tmp_path / "tiny.tif"), OUTPUT=str(tmp_path / "local.tif"), **local).OUTPUT)
+        assert np.isfinite(scores).all()
+        with pytest.raises(QgsProcessingException, match="30 valid pixels tell nothing.*Choose fewer bands, or a larger scene or mask"):
+            run("detect_rx", INPUT=str(tmp_path / "tiny.tif"), OUTPUT=str(tmp_path / "rx.tif"))
         model = run("train_sgm", INPUT=str(tmp_path / "tiny.tif"), MODEL=str(tmp_path / "m.pt")).MODEL
         scores = read(run("detect_anomalies", INPUT=str(tmp_path / "tiny.tif"), MODEL=model, OUTPUT=str(tmp_path / "a.tif")).OUTPUT)
         assert np.isfinite(scores).all()

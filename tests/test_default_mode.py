@@ -174,14 +174,14 @@ class GeoreferencedCube(ArrayCube):
 def test_the_neighbourhood_is_left_out_by_map_position_in_a_crop_too():
     values, _, _ = scene(30, 30, seed=6, holes=0)
     model = SGM.train([GeoreferencedCube((4e6, 5e5), values)], steps=2, hidden=32)
-    full = model.parts(GeoreferencedCube((4e6, 5e5), values))["neighbours"]
-    crop = model.parts(GeoreferencedCube((4e6 + 30 * 8, 5e5 + 30 * 5), values[8:20, 5:25]))["neighbours"]
+    full = model.bind(GeoreferencedCube((4e6, 5e5), values)).parts()["neighbours"]
+    crop = model.bind(GeoreferencedCube((4e6 + 30 * 8, 5e5 + 30 * 5), values[8:20, 5:25])).parts()["neighbours"]
     np.testing.assert_allclose(crop, full[8:20, 5:25], atol=1e-4)
 
 
 def test_parts_fuse_to_the_map(trained):
     model, values, valid, _ = trained
-    parts = model.parts(ArrayCube(values, valid))
+    parts = model.bind(ArrayCube(values, valid)).parts()
     assert sorted(parts) == ["features", "gaussian", "neighbours", "score"]
     fused = np.sqrt(sum(part.astype(float) ** 2 for part in parts.values()) / 4)
     expected = fused - SHARE * window_median(fused.astype(np.float32), 0, len(fused))

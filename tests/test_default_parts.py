@@ -6,7 +6,8 @@ import torch
 from scipy.spatial.distance import cdist
 from sklearn.covariance import oas
 
-from scoread_qgis.detectors.default_mode.clutter import REACH, SHARE, STRIDE, subtract_clutter, window_median
+from scoread_qgis.detectors.contract import streamed
+from scoread_qgis.detectors.default_mode.clutter import REACH, SHARE, STRIDE, less_clutter, window_median
 from scoread_qgis.detectors.default_mode.fusion import TailProbability, fuse
 from scoread_qgis.detectors.default_mode.gaussian import TRIMMED, TrimmedGaussian, shrunk
 from scoread_qgis.detectors.default_mode.neighbours import COMPONENTS, NeighbourDistance
@@ -114,7 +115,7 @@ def test_tiny_reference_sets_use_the_farthest_there_is():
     assert distances[0].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_network_features_of_rows_equal_loops_over_pixels():
+def test_network_features_of_a_block_equal_loops_over_pixels():
     bands, hidden = 7, 10
     network = seeded_weights(lambda: ScoreNetwork(bands, hidden), 0)
     generator = np.random.default_rng(6)
@@ -139,7 +140,7 @@ def test_network_features_of_rows_equal_loops_over_pixels():
                 total = total + weights["spatial"][number] * units(spectrum @ weights["spectral"])
             expected.append(units(total @ weights["mixing"]))
     with torch.inference_mode():
-        found = network.features_of_rows(torch.from_numpy(spectra), torch.from_numpy(valid), 1, 5)
+        found = network.features_of_block(torch.from_numpy(spectra), torch.from_numpy(valid), slice(1, 5), slice(0, 5))
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
 
@@ -197,6 +198,6 @@ def test_clutter_equals_loops_and_does_not_depend_on_the_blocks(shape):
     expected = values - np.float32(SHARE) * numpy_clutter(values)
     for size in (1, 2, 7, 100):
         stream = ((row, values[row : row + size]) for row in range(0, shape[0], size))
-        pieces = list(subtract_clutter(stream, shape[0]))
+        pieces = list(streamed(stream, REACH, less_clutter, shape[0]))
         assert [row for row, _ in pieces] == list(np.cumsum([0] + [len(piece) for _, piece in pieces[:-1]]))
         np.testing.assert_array_equal(np.concatenate([piece for _, piece in pieces]), expected)

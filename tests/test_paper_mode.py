@@ -95,7 +95,8 @@ def test_authors_weights_expect_background_where_anomalies_are(authors):
         def labels(self, first, last):
             return labels[first:last]
 
-    explanation = model.explain(cube, Regions(), region_spectra(cube, Regions()))
+    seen = region_spectra(cube, Regions())
+    explanation = model.bind(cube).explain(seen.mean, seen.centres)
     assert explanation.background_scores[0] < 0.6 * explanation.scores[0]
     assert explanation.background_scores[1] == pytest.approx(explanation.scores[1], rel=0.15)
     assert explanation.background_scores + explanation.contributions.sum(1) == pytest.approx(explanation.scores, rel=1e-4)

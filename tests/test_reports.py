@@ -70,13 +70,13 @@ def test_reports_open_without_network(reported):
 def test_fers_has_no_spectra_to_sample(run, sample, tmp_path):
     model = run("train_fers", INPUTS=[sample.path], EPOCHS=1, PATCH=16, MODEL=str(tmp_path / "fers.pt")).MODEL
     run("detect_anomalies", INPUT=sample.path, MODEL=model, OUTPUT=str(tmp_path / "map.tif"), REPORT=str(tmp_path / "fers.html"))
-    assert "no spectra to sample" in (tmp_path / "fers.html").read_text(encoding="utf-8")
+    assert "FERS learns no distribution of spectra" in (tmp_path / "fers.html").read_text(encoding="utf-8")
 
 
 def test_report_of_the_paper_mode(run, sample, tmp_path):
     run("train_sgm", INPUT=sample.path, MODE=1, EPOCHS=1, MODEL=str(tmp_path / "paper.pt"), REPORT=str(tmp_path / "paper.html"))
     rows = cells((tmp_path / "paper.html").read_text(encoding="utf-8"))
-    assert ("mode", "Paper") in rows
+    assert ("detector", "SGM, paper mode") in rows
     assert ("epochs", "1") in rows
     assert ("sigma", "5") in rows
 

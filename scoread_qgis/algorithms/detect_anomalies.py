@@ -85,9 +85,19 @@ class DetectAnomalies(Algorithm):
         self.report = self.parameterAsFileOutput(parameters, REPORT, context)
 
     def work(self, run):
-        from ..workflows.detect import detect_anomalies
+        from ..workflows.detect import Detection, detect
 
-        detect_anomalies(self.scene, self.model, self.output, run, self.bands, self.mask, self.options, self.device, self.report)
+        detection = Detection(
+            self.scene,
+            self.output,
+            self.model,
+            bands=self.bands,
+            mask=self.mask,
+            options=self.options,
+            device=self.device,
+            report=self.report,
+        )
+        detect(detection, run)
         return {OUTPUT: self.output, **({REPORT: self.report} if self.report else {})}
 
     def save_styles(self):

@@ -61,14 +61,20 @@ class DetectRX(Algorithm):
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.mask = mask_source(self.parameterAsLayer(parameters, MASK, context))
         self.local = self.parameterAsEnum(parameters, MODE, context) == 1
-        self.windows = [self.parameterAsInt(parameters, name, context) for name in (INNER_WINDOW, OUTER_WINDOW)]
-        self.shrinkage = None if parameters.get(SHRINKAGE) is None else self.parameterAsDouble(parameters, SHRINKAGE, context)
+        self.settings = {}
+        if self.local:
+            self.settings = {
+                "inner": self.parameterAsInt(parameters, INNER_WINDOW, context),
+                "outer": self.parameterAsInt(parameters, OUTER_WINDOW, context),
+                "shrinkage": None if parameters.get(SHRINKAGE) is None else self.parameterAsDouble(parameters, SHRINKAGE, context),
+            }
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
 
     def work(self, run):
-        from ..workflows.detect import detect_rx
+        from ..workflows.detect import Detection, detect
 
-        detect_rx(self.scene, self.output, run, self.bands, self.mask, self.local, *self.windows, self.shrinkage)
+        kind = "rx-local" if self.local else "rx"
+        detect(Detection(self.scene, self.output, kind=kind, settings=self.settings, bands=self.bands, mask=self.mask), run)
         return {OUTPUT: self.output}
 
     def save_styles(self):

@@ -112,9 +112,11 @@ class TrainSGM(Algorithm):
         self.report = self.parameterAsFileOutput(parameters, REPORT, context)
 
     def work(self, run):
-        from ..workflows.train import train_sgm
+        from ..workflows.train import Training, train
 
-        loss = train_sgm(
-            self.scenes, self.model, run, self.paper, self.bands, self.mask, self.settings, self.seed, self.device, self.report
+        training = Training(
+            "sgm-paper" if self.paper else "sgm", self.scenes, self.model, self.bands, self.mask, self.settings, self.seed, self.device,
+            self.report,
         )  # fmt: skip
+        loss = train(training, run)
         return {MODEL: self.model, LOSS: loss, **({REPORT: self.report} if self.report else {})}

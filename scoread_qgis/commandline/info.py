@@ -35,9 +35,8 @@ def describe_model(path):
     from ..detectors.model_file import Model
 
     model = Model.load(path)
-    names = {"sgm": "SGM, default mode", "sgm-paper": "SGM, paper mode", "fers": "FERS"}
     span = f", {min(model.wavelengths):.1f} to {max(model.wavelengths):.1f} nm" if model.wavelengths else ", wavelengths unknown"
-    lines = [f"{path}: model", f"  kind: {names[model.detector.kind]}", f"  bands: {model.bands}{span}"]
+    lines = [f"{path}: model", f"  kind: {model.detector.title}", f"  bands: {model.bands}{span}"]
     if model.band_numbers:
         lines.append(f"  trained on bands: {list_bands(model.band_numbers['numbers'])} of {model.band_numbers['of']}")
     if model.settings:

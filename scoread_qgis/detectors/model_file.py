@@ -3,18 +3,16 @@
 A file is a `torch.save` archive of tensors and plain values. It is read with `weights_only=True`, so that nothing in it is executed.
 """
 
-import importlib
 import os
 from dataclasses import dataclass, field
 
 import torch
 
 from ..core.files import whole_file
+from .registry import DETECTORS
 
 _FORMAT = "scoread_qgis model"
 _VERSION = 1
-# Detectors that are trained and kept in files: kind -> module below `detectors` and class.
-_KINDS = {"sgm": ("default_mode.sgm", "SGM"), "sgm-paper": ("paper_mode.paper_sgm", "PaperSGM"), "fers": ("fers", "FERS")}
 
 
 @dataclass
@@ -33,11 +31,6 @@ class Model:
     seed: int = 0
     versions: dict = field(default_factory=dict)
     loss_curve: list = field(default_factory=list)
-
-    @property
-    def across_sensors(self):
-        """Whether the detector is made for scenes of other sensors too, resampled to its wavelengths."""
-        return self.detector.kind == "fers"
 
     def save(self, path):
         """Write the model, whole or not at all. Raises ValueError where `path` cannot be written."""
@@ -59,10 +52,9 @@ class Model:
             ) from error
         if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
             raise ValueError(f"{path} is not a model of this plugin. Choose a file made by Train SGM or Train FERS.")
-        if content.pop("version") > _VERSION or content["kind"] not in _KINDS:
+        if content.pop("version") > _VERSION or content["kind"] not in DETECTORS:
             raise ValueError(f"{path} was made by a newer version of the plugin. Update the plugin, or train the model again.")
-        module, name = _KINDS[content.pop("kind")]
-        detector_class = getattr(importlib.import_module(f"..{module}", __name__), name)
+        detector_class = DETECTORS[content.pop("kind")]
         try:
             detector = detector_class.from_state(content.pop("state"), device)
             return cls(detector, **content)

@@ -85,9 +85,10 @@ class Mask:
             )
         return self
 
-    def read(self, first, last):
-        """Rows first..last-1, (rows, columns) bool."""
-        values = self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first)
+    def read(self, first, last, left=0, right=None):
+        """Rows first..last-1 of columns left..right-1, by default all, (rows, columns) bool."""
+        columns = (self._columns if right is None else right) - left
+        values = self._dataset.GetRasterBand(1).ReadAsArray(int(left), int(first), int(columns), int(last - first))
         # Newer GDAL writes the least float for a 0 that is no nodata into a file whose nodata value is 0.
         return (np.abs(values) >= np.finfo(np.float32).tiny) & np.isfinite(values)
 

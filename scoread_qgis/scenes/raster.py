@@ -85,14 +85,16 @@ class RasterFile:
         if size < needed:
             raise ValueError(f"{self.name} is truncated: the file has {size} bytes and its header promises {needed}. Fetch it again.")
 
-    def read_bands(self, first, last, numbers):
-        """Rows first..last-1 of the bands `numbers` (from 1): values (bands, rows, columns) float32 and where each holds a value, bool."""
-        first, rows = int(first), int(last - first)  # GDAL does not take numpy's integers
+    def read_bands(self, first, last, numbers, left=0, right=None):
+        """Rows first..last-1 of columns left..right-1, by default all, of the bands `numbers` (from 1): values (bands, rows, columns) float32 and
+        where each holds a value, bool."""
+        # GDAL does not take numpy's integers
+        left, first, columns, rows = int(left), int(first), int((self.columns if right is None else right) - left), int(last - first)
         gdal.ErrorReset()
         cache = gdal.GetCacheMax()
         gdal.SetCacheMax(min(cache, _CACHE))
         try:
-            raw = self.dataset.ReadRaster(0, first, self.columns, rows, band_list=[int(n) for n in numbers], buf_type=self._buffer_type)
+            raw = self.dataset.ReadRaster(left, first, columns, rows, band_list=[int(n) for n in numbers], buf_type=self._buffer_type)
         except RuntimeError:
             raw = None
         finally:
@@ -102,7 +104,7 @@ class RasterFile:
                 f"{self.name} cannot be read at rows {first + 1} to {last}: {gdal.GetLastErrorMsg()}. "
                 "The file is probably truncated or damaged: fetch it again."
             )
-        raw = np.frombuffer(raw, self._dtype).reshape(len(numbers), rows, self.columns)
+        raw = np.frombuffer(raw, self._dtype).reshape(len(numbers), rows, columns)
         index = np.asarray(numbers) - 1
         filled = np.ones(raw.shape, bool)
         for place, band in enumerate(index):
@@ -119,7 +121,7 @@ class RasterFile:
             self.absurd_values += np.count_nonzero(filled & ~measured & ~np.isnan(values))
             filled &= measured
         if self._masked:
-            filled &= self.dataset.GetRasterBand(1).GetMaskBand().ReadAsArray(0, first, self.columns, rows) != 0
+            filled &= self.dataset.GetRasterBand(1).GetMaskBand().ReadAsArray(left, first, columns, rows) != 0
         return values, filled
 
 
@@ -287,11 +289,11 @@ class RasterCube(Cube):
         self.wavelengths = None if np.isnan(wavelengths).any() else wavelengths
         self.rows_per_block = rows_within(memory, self.columns, self.bands, raster.block_rows)
 
-    def read(self, first, last):
-        values, filled = self.raster.read_bands(first, last, self.numbers)
+    def read(self, first, last, left=0, right=None):
+        values, filled = self.raster.read_bands(first, last, self.numbers, left, right)
         valid = filled.all(axis=0)
         if self.mask is not None:
-            valid &= self.mask.read(first, last)
+            valid &= self.mask.read(first, last, left, right)
         values = np.ascontiguousarray(values.transpose(1, 2, 0))
         values[~valid] = 0
         return values, valid

@@ -28,8 +28,8 @@ class ResampledCube(Cube):
         self.wavelengths, self.rows_per_block = wanted, cube.rows_per_block
         self._weights = np.stack([np.interp(wanted, own[order], unit[order]) for unit in np.eye(own.size)]).astype(np.float32)
 
-    def read(self, first, last):
-        values, valid = self._cube.read(first, last)
+    def read(self, first, last, left=0, right=None):
+        values, valid = self._cube.read(first, last, left, right)
         return values @ self._weights, valid
 
     def map_positions(self, positions):

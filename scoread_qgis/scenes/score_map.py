@@ -45,10 +45,11 @@ class ScoreMap(Cube):
         files = [file for file in self._dataset.GetFileList() or [] if os.path.exists(file)]
         return os.path.exists(str(path)) and any(os.path.samefile(str(path), file) for file in files)
 
-    def read(self, first, last):
+    def read(self, first, last, left=0, right=None):
+        columns = (self.columns if right is None else right) - left
         gdal.ErrorReset()
         try:
-            values = self._band.ReadAsArray(0, int(first), self.columns, int(last - first))
+            values = self._band.ReadAsArray(int(left), int(first), int(columns), int(last - first))
         except RuntimeError:
             values = None
         if values is None:

@@ -91,9 +91,9 @@ class _Evaluated(Cube):
         self.rows, self.columns, self.bands = maps[0].rows, maps[0].columns, len(maps) + 1
         self.rows_per_block = min(each.rows_per_block for each in maps)
 
-    def read(self, first, last):
-        read = [each.read(first, last) for each in self.maps]
-        anomalous, valid = self.truth.read(first, last), self.truth.known(first, last)
+    def read(self, first, last, left=0, right=None):
+        read = [each.read(first, last, left, right) for each in self.maps]
+        anomalous, valid = self.truth.read(first, last, left, right), self.truth.known(first, last, left, right)
         for _, scored in read:
             valid = valid & scored
         if self.kind is not None:

@@ -97,7 +97,7 @@ def fitting_cube(source, model, bands, mask, run):
 
     source: `RasterSource`. bands: numbers the user asked for, or []. mask: `MaskSource` or None.
     """
-    if model.across_sensors and model.wavelengths is not None:
+    if model.detector.across_sensors and model.wavelengths is not None:
         (cube,), _ = good_cubes([source], bands, mask, run)
         if cube.wavelengths is not None:
             run.log(f"{cube.raster.name}: resampled from {cube.bands} to the model's {model.bands} bands.")

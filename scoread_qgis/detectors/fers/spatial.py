@@ -34,7 +34,7 @@ class SpatialBranch(nn.Module):
         for size in GRIDS:
             by_row, by_column = bin_means(rows, size, x), bin_means(columns, size, x)
             grids.append(by_row @ features @ by_column.T)
-        return self.attention(self.interpolate(self.context(grids), slice(None), *x.shape[2:]))
+        return self.attention(self.interpolate(self.context(grids), slice(None), slice(None), *x.shape[2:]))
 
     def rescale(self, factors):
         """Multiply f_spa by positive factors (bands,), through the weights of the layers around it."""
@@ -48,12 +48,12 @@ class SpatialBranch(nn.Module):
         parts = self.mix.weight.chunk(len(GRIDS), dim=1)
         return [nn.functional.conv2d(grid, part) for grid, part in zip(grids, parts)]
 
-    def interpolate(self, context, part, rows, columns):
-        """f_spa before the attention (n, bands, rows of the part, columns), of the slice `part` of the rows of the scene."""
+    def interpolate(self, context, own_rows, own_columns, rows, columns):
+        """f_spa before the attention (n, bands, own rows, own columns), of slices of the rows and columns of the scene."""
         mixed = self.mix.bias.view(-1, 1, 1)
         for grid in context:
             size = grid.shape[2]
-            by_row, by_column = bilinear_weights(rows, size, grid)[part], bilinear_weights(columns, size, grid)
+            by_row, by_column = bilinear_weights(rows, size, grid)[own_rows], bilinear_weights(columns, size, grid)[own_columns]
             mixed = mixed + by_row @ grid @ by_column.T
         return relu(self.feature(relu(mixed)))
 

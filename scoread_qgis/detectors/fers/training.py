@@ -7,10 +7,11 @@ import torch
 from torch.nn.functional import pad
 
 from ...core.progress import Cancelled, Progress
+from ..shared.mirroring import mirrored
 from .backbones import calibrate, load_weights, random_weights
 from .detector import FERS
 from .losses import spatial_loss, spectral_loss
-from .scaling import SceneScaling, mirrored
+from .scaling import SceneScaling
 from .spatial import Restoration, SpatialBranch
 from .spectral import PADDING, ReverseDistillation
 
