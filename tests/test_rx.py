@@ -171,3 +171,17 @@ def test_state_round_trip():
     restored = LocalRX.from_state(LocalRX(3, 9, 0.1).state())
     assert (restored.inner, restored.outer, restored.shrinkage) == (3, 9, 0.1)
     assert isinstance(GlobalRX.from_state(GlobalRX().state()), GlobalRX)
+
+
+def test_pixels_whose_windows_tell_nothing_are_counted():
+    """Windows with no more valid pixels than bands and no shrinkage, and windows of equal pixels, have no covariance."""
+    values = scene(20, 20, 60)
+    valid = np.random.default_rng(0).random((20, 20)) > 0.8
+    scorer = LocalRX(5, 15, shrinkage=0).bind(ArrayCube(values, valid))
+    scores = np.concatenate([rows for _, rows in scorer.map()])
+    assert np.isnan(scores).all()
+    assert scorer.unscored == valid.sum()
+    alike = np.repeat(np.repeat(scene(4, 4, 60), 5, 0), 5, 1)
+    scorer = LocalRX(1, 3).bind(ArrayCube(alike))
+    scores = np.concatenate([rows for _, rows in scorer.map()])
+    assert 0 < scorer.unscored == np.isnan(scores).sum() < 400

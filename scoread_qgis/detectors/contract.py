@@ -83,11 +83,13 @@ class Scorer:
 
     cube: the scene, or a part of it. context: rows and columns around a block that `values` looks at. surround: rows and columns of values
     around a pixel that `against_surroundings` looks at. pass_pixels, fewest_rows: how much is worked on at a time. phase: what progress says.
+    unscored: valid pixels that `map` gave no score so far.
     """
 
     context = surround = 0
     pass_pixels, fewest_rows = PASS_PIXELS, 1
     phase = "detection"
+    unscored = 0
 
     def __init__(self, cube):
         self.cube = cube
@@ -127,10 +129,10 @@ class Scorer:
 
     def map(self, progress=None):
         """Yield (first row, scores (rows, columns) float32, NaN where not valid) from top to bottom of the cube's span."""
-        progress = progress or Progress()
+        progress, self.unscored = progress or Progress(), 0
         first, last = self.cube.span
         start, stop = max(0, first - self.surround), min(self.cube.rows, last + self.surround)
-        values = ((block.row, self.values(block, tell)) for block, tell in self.passes(self.cube.part(start, stop), progress))
+        values = self._rows(self.cube.part(start, stop), progress)
         if not self.surround:
             yield from values
             return
@@ -138,6 +140,12 @@ class Scorer:
             own = slice(max(0, first - row), max(0, last - row))
             if len(scores[own]):
                 yield row + own.start, scores[own]
+
+    def _rows(self, cube, progress):
+        for block, tell in self.passes(cube, progress):
+            values = self.values(block, tell)
+            self.unscored += np.count_nonzero(np.isnan(values) & block.valid[block.inner])
+            yield block.row, values
 
     def passes(self, cube, progress):
         """`passes` over a cube as `values` wants them."""

@@ -62,7 +62,10 @@ def detect(detection, run):
     cube = detection.cube(run.part(0.0, 0.1 if detection.model is not None else 0.3))
     options = run.supported(detector.bind, detection.options)
     share = run.progress.part(0.1 if detection.model is not None else 0.3, 0.8 if detection.report else 1.0)
-    write_map(detection.output, cube.raster, detector.score_name, detector.detect(cube, share, **options))
+    scorer = detector.bind(cube, progress=share.part(0, detector.binding_share), **options)
+    write_map(detection.output, cube.raster, detector.score_name, scorer.map(share.part(detector.binding_share, 1)))
+    if scorer.unscored:
+        run.log(f"{scorer.unscored} pixels with data have no score: there are too few valid pixels around them, or all of those are alike.")
     if detection.report:
         from .report import write_report
 

@@ -62,7 +62,7 @@ class LocalRX(Detector):
 
 
 class LocalRXScorer(Scorer):
-    """detector: `LocalRX`. Pixels with fewer than two valid ones around them are not scored."""
+    """detector: `LocalRX`. Pixels with too few valid ones around them, or with pixels that are all alike, are not scored."""
 
     phase = "local RX"
     pass_pixels = 1  # row by row
@@ -142,7 +142,8 @@ def local_distance(spectra, background, used, shrinkage):
     products = background @ background.mT if by_pixels else background.mT @ background
     count = count[:, 0]
     share = ledoit_wolf_shrinkage(background, products, count) if shrinkage is None else torch.full_like(count, shrinkage)
-    identity = share * background.square().sum((1, 2)) / (count - 1) / bands
+    variance = background.square().sum((1, 2)) / (count - 1) / bands
+    identity = share * variance
     products *= ((1 - share) / (count - 1)).view(-1, 1, 1)
     diagonal = products.diagonal(dim1=1, dim2=2)
     diagonal += identity.unsqueeze(1)
@@ -153,7 +154,8 @@ def local_distance(spectra, background, used, shrinkage):
         projected = (background @ difference.unsqueeze(2)).squeeze(2)
         explained = _inverse_product(products, projected) * (1 - share) / (count - 1)
         distance = (difference.square().sum(1) - explained) / identity
-    return torch.where(count > 1, distance, torch.nan)
+    # Of no more pixels than bands nothing can be told without shrinkage, of pixels that are all alike nothing at all.
+    return torch.where((count > (bands if shrinkage == 0 else 1)) & (variance > 0), distance, torch.nan)
 
 
 def ledoit_wolf_shrinkage(centred, products, count):
