@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 from ...core.progress import Progress
 from ..rx import GaussianStatistics, MahalanobisDistance
 from ..shared.explanation import Explanation
+from ..shared.weights import Linear, draw_weights
 from .backbones import freeze, teacher_encoder
 from .scaling import SceneScaling, mirrored
 from .spatial import GRIDS, SpatialBranch, bin_members
@@ -248,11 +249,11 @@ class FERS:
         sample = torch.from_numpy(sample).to(self._device)
         mean, deviation = sample.mean(0), sample.std(0, correction=0).clamp(min=1e-8)
         sample = ((sample - mean) / deviation).sigmoid()
-        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []), torch.enable_grad():
-            torch.manual_seed(seed)
+        with torch.enable_grad():
             sizes = [self.bands, 128, 64, 32, 64, 128, self.bands]
-            layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Linear(a, b), nn.ReLU())]
-            network = nn.Sequential(*layers[:-1], nn.Sigmoid()).to(self._device)
+            layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (Linear(a, b), nn.ReLU())]
+            network = nn.Sequential(*layers[:-1], nn.Sigmoid())
+            network = draw_weights(network, torch.Generator().manual_seed(seed)).to(self._device)
             # Adam divides by the size of the gradients and makes steps of rounding errors; a larger eps keeps the map free of them
             optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-3)
             for step in range(AUTOENCODER_STEPS):
