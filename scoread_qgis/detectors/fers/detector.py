@@ -84,9 +84,9 @@ class FERS:
                 summed = _sum(*features)
                 statistics.add(summed)
                 label = labels[rows][valid]
-                sums.index_add_(0, label[label > 0] - 1, summed[(label > 0).to(summed.device)].double().cpu())
+                sums.index_add_(0, label[label > 0] - 1, summed[(label > 0).to(summed.device)].cpu().double())
         means = sums / torch.as_tensor(seen.pixels)[:, None]
-        contributions = MahalanobisDistance(statistics).contributions(means.to(self._device)).cpu().numpy()
+        contributions = MahalanobisDistance(statistics).contributions(means).numpy()
         background = np.repeat(seen.rest[None].astype(np.float32), regions.count, 0)
         what = "RX, the squared Mahalanobis distance, of the input enhanced by both branches (readout sum)"
         return Explanation(background, contributions.sum(1), np.zeros(regions.count), contributions, what)
@@ -173,15 +173,15 @@ class FERS:
                 valid = more_valid if valid is None else torch.cat([valid, more_valid], 2)
             image, valid, buffered = image[:, :, above - buffered :], valid[:, :, above - buffered :], above
             inner = slice((first - above) // stride, -(-(last - above) // stride))
-            features = backbone(image[:, :, : end - above])[2][:, :, inner].double()
-            share = avg_pool2d(valid[:, :, : end - above], stride, ceil_mode=True)[:, :, inner].double()
+            features = backbone(image[:, :, : end - above])[2][:, :, inner].cpu().double()
+            share = avg_pool2d(valid[:, :, : end - above], stride, ceil_mode=True)[:, :, inner].cpu().double()
             for i, size in enumerate(GRIDS):
                 by_row = bin_members(cells[0], size, features)[:, first // stride : first // stride + features.shape[2]]
                 by_column = bin_members(cells[1], size, features).T
                 sums[i] = sums[i] + by_row @ (features * share) @ by_column
                 weights[i] = weights[i] + by_row @ share @ by_column
         whole = sums[0] / weights[0]
-        return [torch.where(weight > 0, total / weight, whole).float() for total, weight in zip(sums, weights)]
+        return [torch.where(weight > 0, total / weight, whole).float().to(self._device) for total, weight in zip(sums, weights)]
 
     def _false_rgb(self, cube, scaling, progress):
         """Yield the false RGB image (1, 3, rows, columns) and its validity (1, 1, rows, columns), some rows at a time."""
@@ -201,8 +201,8 @@ class FERS:
         for row in range(0, cube.rows, at_a_time):
             progress(row / cube.rows, "FERS, channel attention")
             part = slice(row, min(row + at_a_time, cube.rows))
-            total = total + self.spatial.interpolate(context, part, cube.rows, cube.columns).sum((2, 3), dtype=torch.float64)
-        return self.spatial.attention.scale((total / (cube.rows * cube.columns)).float())[..., None, None]
+            total = total + self.spatial.interpolate(context, part, cube.rows, cube.columns).cpu().sum((2, 3), dtype=torch.float64)
+        return self.spatial.attention.scale((total / (cube.rows * cube.columns)).float().to(self._device))[..., None, None]
 
     def _fit_rx(self, cube, scene, combinations, progress):
         """Functions of (input, f_spe, f_spa) that give the RX of each of their combinations over the scene."""

@@ -72,8 +72,8 @@ def bin_means(length, bins, like):
 
 def bilinear_weights(length, size, like):
     """Weights (length, size) that interpolate `size` cells linearly to `length` pixels, as `interpolate(align_corners=False)` does."""
-    position = ((torch.arange(length, device=like.device, dtype=torch.float64) + 0.5) * size / length - 0.5).clamp(0, size - 1)
-    return (1 - (position.unsqueeze(1) - torch.arange(size, device=like.device)).abs()).clamp(min=0).to(like.dtype)
+    position = ((torch.arange(length, dtype=torch.float64) + 0.5) * size / length - 0.5).clamp(0, size - 1)
+    return (1 - (position.unsqueeze(1) - torch.arange(size)).abs()).clamp(min=0).to(like.dtype).to(like.device)
 
 
 class Restoration(nn.Module):

@@ -187,18 +187,19 @@ class Training:
         The losses leave its size open: the classifier of stage 1 inflates f_spe to hundreds of times the input, and a sum with f_spe would
         then be f_spe alone. RX does not mind the common scale of a channel, but it does mind that of the terms.
         """
-        sums = torch.zeros(2, 2, self.spectral.branch.feature.out_channels, dtype=torch.float64, device=self.patches.spectra.device)
+        sums = torch.zeros(2, 2, self.spectral.branch.feature.out_channels, dtype=torch.float64)  # on the CPU: not every GPU has it
         count = 0
         with torch.no_grad():
             for start in range(0, len(self.patches), self.batch):
                 images, valid = self.patches.batch(slice(start, start + self.batch))
                 for i, image in enumerate((images, features(images))):
-                    spectra = pixels(image, valid).double()
+                    spectra = pixels(image, valid).cpu().double()
                     sums[i] += torch.stack([spectra.sum(0), spectra.square().sum(0)])
                 count += len(spectra)
         mean, square = sums.transpose(0, 1) / count
         band, channel = (square - mean.square()).clamp(min=0).sqrt()
-        branch.rescale(torch.where((band > 0) & (channel > 0), band / channel, torch.ones_like(band)).float())
+        factors = torch.where((band > 0) & (channel > 0), band / channel, torch.ones_like(band))
+        branch.rescale(factors.float().to(self.patches.spectra.device))
 
     def _optimise(self, network, loss_parts, epochs, learning_rate, progress, stage):
         optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=learning_rate, betas=(0.5, 0.999))
