@@ -12,7 +12,7 @@ from scoread_qgis.detectors.default_mode.fusion import TailProbability, fuse
 from scoread_qgis.detectors.default_mode.gaussian import TRIMMED, TrimmedGaussian, shrunk
 from scoread_qgis.detectors.default_mode.neighbours import COMPONENTS, NeighbourDistance
 from scoread_qgis.detectors.default_mode.score_network import NEIGHBOURHOOD, ScoreNetwork
-from scoread_qgis.detectors.shared.training import seeded_weights
+from scoread_qgis.detectors.shared.weights import draw_weights
 
 
 def mixed(n, size, seed):
@@ -117,7 +117,7 @@ def test_tiny_reference_sets_use_the_farthest_there_is():
 
 def test_network_features_of_a_block_equal_loops_over_pixels():
     bands, hidden = 7, 10
-    network = seeded_weights(lambda: ScoreNetwork(bands, hidden), 0)
+    network = draw_weights(ScoreNetwork(bands, hidden), torch.Generator().manual_seed(0))
     generator = np.random.default_rng(6)
     spectra = generator.normal(size=(6, 5, bands)).astype(np.float32)
     valid = generator.random((6, 5)) > 0.3
@@ -145,7 +145,7 @@ def test_network_features_of_a_block_equal_loops_over_pixels():
 
 
 def test_network_forward_puts_the_pixel_among_its_neighbours():
-    network = seeded_weights(lambda: ScoreNetwork(5, 8), 0)
+    network = draw_weights(ScoreNetwork(5, 8), torch.Generator().manual_seed(0))
     with torch.no_grad():
         network.score.normal_()
     patches = torch.randn(3, 9, 5, generator=torch.Generator().manual_seed(0))

@@ -8,12 +8,11 @@ from osgeo import gdal
 from ..core.cube import Cube
 from ..core.progress import Progress
 from .bands import list_bands, match_wavelengths, read_band_table
+from .block_cache import small_block_cache
 from .multidimensional import open_cube_variable
 
 # No reflectance, radiance or count is that large: such values are fill values that nobody declared, and their squares overflow float32.
 LARGEST_VALUE = 1e18
-# Enough for the blocks of the file that one read touches; GDAL's own default is a share of the whole memory.
-_CACHE = 256 * 2**20
 # A band without data over most of the scene would take the whole scene with it, since a pixel needs all of its bands.
 _MOSTLY_EMPTY = 0.5
 
@@ -91,14 +90,11 @@ class RasterFile:
         # GDAL does not take numpy's integers
         left, first, columns, rows = int(left), int(first), int((self.columns if right is None else right) - left), int(last - first)
         gdal.ErrorReset()
-        cache = gdal.GetCacheMax()
-        gdal.SetCacheMax(min(cache, _CACHE))
         try:
-            raw = self.dataset.ReadRaster(left, first, columns, rows, band_list=[int(n) for n in numbers], buf_type=self._buffer_type)
+            with small_block_cache():
+                raw = self.dataset.ReadRaster(left, first, columns, rows, band_list=[int(n) for n in numbers], buf_type=self._buffer_type)
         except RuntimeError:
             raw = None
-        finally:
-            gdal.SetCacheMax(cache)
         if raw is None or gdal.GetLastErrorType() >= gdal.CE_Failure:
             raise ValueError(
                 f"{self.name} cannot be read at rows {first + 1} to {last}: {gdal.GetLastErrorMsg()}. "

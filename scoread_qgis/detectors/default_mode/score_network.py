@@ -20,10 +20,16 @@ class ScoreNetwork(nn.Module):
     def __init__(self, bands, hidden=256):
         super().__init__()
         self.bands, self.hidden = bands, hidden
-        self.register_buffer("spectral", torch.randn(bands, hidden) * (2 / bands) ** 0.5)
-        self.register_buffer("spatial", torch.randn(len(NEIGHBOURHOOD), hidden) / 3)
-        self.register_buffer("mixing", torch.randn(hidden, hidden) * (2 / hidden) ** 0.5)
+        self.register_buffer("spectral", torch.empty(bands, hidden))
+        self.register_buffer("spatial", torch.empty(len(NEIGHBOURHOOD), hidden))
+        self.register_buffer("mixing", torch.empty(hidden, hidden))
         self.score = nn.Parameter(torch.zeros(hidden, bands))
+
+    def draw(self, generator):
+        """The random weights, for `draw_weights`."""
+        self.spectral.copy_(torch.randn(self.spectral.shape, generator=generator) * (2 / self.bands) ** 0.5)
+        self.spatial.copy_(torch.randn(self.spatial.shape, generator=generator) / 3)
+        self.mixing.copy_(torch.randn(self.mixing.shape, generator=generator) * (2 / self.hidden) ** 0.5)
 
     def forward(self, x_t, t, context):
         """Scaled score std(t) * S(x_t, t), (n, bands), of noised spectra x_t (n, bands) among their neighbours, context (n, 8, bands).

@@ -8,7 +8,8 @@ from ..contract import Detector, Scorer
 from ..shared.explanation import Explanation, path_contributions
 from ..shared.sampling import predictor_corrector
 from ..shared.sde import VESDE
-from ..shared.training import seeded_weights, train_score_network
+from ..shared.training import train_score_network
+from ..shared.weights import draw_weights
 from .clutter import REACH, less_clutter
 from .fusion import TailProbability, fuse
 from .gaussian import TrimmedGaussian
@@ -83,7 +84,7 @@ class SGM(Detector):
             "distances to neighbours",
         )
 
-        network = seeded_weights(lambda: ScoreNetwork(bands, hidden), seed).to(device)
+        network = draw_weights(ScoreNetwork(bands, hidden), torch.Generator().manual_seed(seed)).to(device)
         loss_curve = []
         if steps:
             # It learns from the bulk of the spectra only, so that it does not learn the anomalies as well.

@@ -14,6 +14,7 @@ from ..contract import Detector, Scorer, in_parts, passes, scattered
 from ..shared.explanation import Explanation
 from ..shared.mirroring import mirrored
 from ..shared.statistics import GaussianStatistics, MahalanobisDistance
+from ..shared.weights import Linear, draw_weights
 from .backbones import freeze, teacher_encoder
 from .scaling import SceneScaling
 from .spatial import GRIDS, SpatialBranch, bin_members
@@ -183,15 +184,15 @@ class FERS(Detector):
                 valid = more_valid if valid is None else torch.cat([valid, more_valid], 2)
             image, valid, buffered = image[:, :, above - buffered :], valid[:, :, above - buffered :], above
             inner = slice((first - above) // stride, -(-(last - above) // stride))
-            features = backbone(image[:, :, : end - above])[2][:, :, inner].double()
-            share = avg_pool2d(valid[:, :, : end - above], stride, ceil_mode=True)[:, :, inner].double()
+            features = backbone(image[:, :, : end - above])[2][:, :, inner].cpu().double()
+            share = avg_pool2d(valid[:, :, : end - above], stride, ceil_mode=True)[:, :, inner].cpu().double()
             for i, size in enumerate(GRIDS):
                 by_row = bin_members(cells[0], size, features)[:, first // stride : first // stride + features.shape[2]]
                 by_column = bin_members(cells[1], size, features).T
                 sums[i] = sums[i] + by_row @ (features * share) @ by_column
                 weights[i] = weights[i] + by_row @ share @ by_column
         whole = sums[0] / weights[0]
-        return [torch.where(weight > 0, total / weight, whole).float() for total, weight in zip(sums, weights)]
+        return [torch.where(weight > 0, total / weight, whole).float().to(self.device) for total, weight in zip(sums, weights)]
 
     def _false_rgb(self, cube, scaling, progress):
         """Yield the false RGB image (1, 3, rows, columns) and its validity (1, 1, rows, columns), some rows at a time."""
@@ -211,8 +212,10 @@ class FERS(Detector):
         for row in range(0, cube.rows, at_a_time):
             progress(row / cube.rows, "FERS, channel attention")
             part = slice(row, min(row + at_a_time, cube.rows))
-            total = total + self.spatial.interpolate(context, part, slice(None), cube.rows, cube.columns).sum((2, 3), dtype=torch.float64)
-        return self.spatial.attention.scale((total / (cube.rows * cube.columns)).float())[..., None, None]
+            total = total + self.spatial.interpolate(context, part, slice(None), cube.rows, cube.columns).cpu().sum(
+                (2, 3), dtype=torch.float64
+            )
+        return self.spatial.attention.scale((total / (cube.rows * cube.columns)).float().to(self.device))[..., None, None]
 
     def fit_rx(self, cube, scene, combinations, progress):
         """`MahalanobisDistance` of each of the combinations of (input, f_spe, f_spa) over the scene."""
@@ -262,11 +265,11 @@ class FERS(Detector):
         sample = torch.from_numpy(sample).to(self.device)
         mean, deviation = sample.mean(0), sample.std(0, correction=0).clamp(min=1e-8)
         sample = ((sample - mean) / deviation).sigmoid()
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), torch.enable_grad():
-            torch.manual_seed(seed)
+        with torch.enable_grad():
             sizes = [self.bands, 128, 64, 32, 64, 128, self.bands]
-            layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Linear(a, b), nn.ReLU())]
-            network = nn.Sequential(*layers[:-1], nn.Sigmoid()).to(self.device)
+            layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (Linear(a, b), nn.ReLU())]
+            network = nn.Sequential(*layers[:-1], nn.Sigmoid())
+            network = draw_weights(network, torch.Generator().manual_seed(seed)).to(self.device)
             # Adam divides by the size of the gradients and makes steps of rounding errors; a larger eps keeps the map free of them
             optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-3)
             for step in range(AUTOENCODER_STEPS):
@@ -326,7 +329,7 @@ class FERSScorer(Scorer):
         if self._distance is None:
             (self._distance,) = self.detector.fit_rx(self.cube, self.scene, [enhanced], progress or Progress())
         features = self.detector.features_among_their_like(spectra, positions, self.scene)
-        contributions = self._distance.contributions(enhanced(*features)).cpu().numpy()
+        contributions = self._distance.contributions(enhanced(*features)).numpy()
         background = np.repeat(self.scene.scaling.mean[None].astype(np.float32), len(spectra), 0)
         what = "RX, the squared Mahalanobis distance, of the input enhanced by both branches (readout sum)"
         return Explanation(background, contributions.sum(1), np.zeros(len(spectra)), contributions, what)

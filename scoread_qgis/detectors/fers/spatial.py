@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
+from ..shared.weights import Conv2d
 from .backbones import image_backbone
 from .spectral import ChannelAttention
 
@@ -20,10 +21,10 @@ class SpatialBranch(nn.Module):
     def __init__(self, bands, backbone):
         super().__init__()
         hidden = 64 if backbone == 0 else 256
-        self.rgb = nn.Sequential(nn.Conv2d(bands, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, 3, 1), nn.Sigmoid())
+        self.rgb = nn.Sequential(Conv2d(bands, hidden, 1), nn.ReLU(), Conv2d(hidden, 3, 1), nn.Sigmoid())
         self.backbone = image_backbone(backbone)
-        self.mix = nn.Conv2d(len(GRIDS) * self.backbone.channels[2], 128, 1)
-        self.feature = nn.Conv2d(128, bands, 1)
+        self.mix = Conv2d(len(GRIDS) * self.backbone.channels[2], 128, 1)
+        self.feature = Conv2d(128, bands, 1)
         self.attention = ChannelAttention(bands)
 
     def forward(self, x):
@@ -71,8 +72,8 @@ def bin_means(length, bins, like):
 
 def bilinear_weights(length, size, like):
     """Weights (length, size) that interpolate `size` cells linearly to `length` pixels, as `interpolate(align_corners=False)` does."""
-    position = ((torch.arange(length, device=like.device, dtype=torch.float64) + 0.5) * size / length - 0.5).clamp(0, size - 1)
-    return (1 - (position.unsqueeze(1) - torch.arange(size, device=like.device)).abs()).clamp(min=0).to(like.dtype)
+    position = ((torch.arange(length, dtype=torch.float64) + 0.5) * size / length - 0.5).clamp(0, size - 1)
+    return (1 - (position.unsqueeze(1) - torch.arange(size)).abs()).clamp(min=0).to(like.dtype).to(like.device)
 
 
 class Restoration(nn.Module):
@@ -81,7 +82,7 @@ class Restoration(nn.Module):
     def __init__(self, bands, backbone):
         super().__init__()
         width = 32 if backbone == 0 else 64
-        self.layers = nn.Sequential(nn.Conv2d(bands, width, 1), *[RestorationBlock(width) for _ in range(3)], nn.Conv2d(width, bands, 1))
+        self.layers = nn.Sequential(Conv2d(bands, width, 1), *[RestorationBlock(width) for _ in range(3)], Conv2d(width, bands, 1))
 
     def forward(self, x):
         return self.layers(x)
@@ -92,7 +93,7 @@ class RestorationBlock(nn.Module):
 
     def __init__(self, width):
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), nn.ReLU(), nn.Conv2d(width, width, 3, 1, 1), ChannelAttention(width))
+        self.layers = nn.Sequential(Conv2d(width, width, 3, 1, 1), nn.ReLU(), Conv2d(width, width, 3, 1, 1), ChannelAttention(width))
 
     def forward(self, x):
         return x + self.layers(x)

@@ -13,7 +13,8 @@ from ..contract import Detector, Scorer
 from ..shared.explanation import Explanation, path_contributions
 from ..shared.sampling import predictor_corrector
 from ..shared.sde import VESDE
-from ..shared.training import seeded_weights, train_score_network
+from ..shared.training import train_score_network
+from ..shared.weights import draw_weights
 from .readout import PixelNoise, pass_rows, perturbed_scores, unit_score_sum
 from .ring import nearest_in_ring, ring_offsets, ring_positions
 from .unet import ScoreUNet
@@ -72,7 +73,7 @@ class PaperSGM(Detector):
         if any(cube.bands != bands for cube in cubes):
             raise ValueError(f"the scenes must have the same number of bands; they have {[cube.bands for cube in cubes]}")
         sde = VESDE(sigma)
-        network = seeded_weights(lambda: ScoreUNet(bands, hidden, conditional), seed).to(device)
+        network = draw_weights(ScoreUNet(bands, hidden, conditional), torch.Generator().manual_seed(seed)).to(device)
         offsets = ring_offsets(outer_window, inner_window) if conditional else np.empty((0, 2), dtype=int)
 
         spectra, valid, pixels = _training_pixels(cubes, samples // len(cubes), offsets, seed, progress.part(0, 0.03))

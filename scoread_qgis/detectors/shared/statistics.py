@@ -6,7 +6,7 @@ CHUNK = 8192  # vectors that are worked on at a time: some 10 MB in double preci
 
 
 class GaussianStatistics:
-    """Mean and covariance of vectors that come in parts, accumulated in double precision.
+    """Mean and covariance of vectors that come in parts, accumulated in double precision on the CPU, as not every GPU has it.
 
     Products are taken of vectors minus the mean of the first part, so that a large common offset costs no digits.
     """
@@ -15,11 +15,11 @@ class GaussianStatistics:
         self.count = 0
 
     def add(self, vectors):
-        """Add vectors (n, size), a tensor of any float type."""
+        """Add vectors (n, size), a tensor of any float type on any device."""
         for part in vectors.split(CHUNK):
             if len(part) == 0:
                 return
-            part = part.double()
+            part = part.cpu().double()
             if self.count == 0:
                 size = part.shape[1]
                 self._origin = part.mean(0)
@@ -64,7 +64,7 @@ class GaussianStatistics:
 
 
 class MahalanobisDistance:
-    """Squared Mahalanobis distance by the pseudo-inverse of the covariance: directions without variance do not count."""
+    """Squared Mahalanobis distance by the pseudo-inverse of the covariance: directions without variance do not count. On the CPU."""
 
     def __init__(self, statistics):
         if statistics.count < 2:
@@ -82,11 +82,11 @@ class MahalanobisDistance:
         self.mean = statistics.mean
 
     def __call__(self, vectors):
-        """Distances (n,) float64 of vectors (n, size)."""
-        parts = [((part.double() - self.mean) @ self._whitening).square_().sum(1) for part in vectors.split(CHUNK)]
+        """Distances (n,) float64 of vectors (n, size) on any device."""
+        parts = [((part.cpu().double() - self.mean) @ self._whitening).square_().sum(1) for part in vectors.split(CHUNK)]
         return torch.cat(parts)
 
     def contributions(self, vectors):
-        """Share of each component in the distances: (n, size) float64 of vectors (n, size), which sum up to `self(vectors)`."""
-        offset = vectors.double() - self.mean
+        """Share of each component in the distances: (n, size) float64 of vectors (n, size) on any device, which sum up to `self(vectors)`."""
+        offset = vectors.cpu().double() - self.mean
         return offset * (offset @ self._whitening @ self._whitening.T)

@@ -42,7 +42,7 @@ def train_score_network(
     antithetic: noise each spectrum with +z and with -z, which doubles the batch and takes out the odd part of the noise of the gradient.
     context: function(indices into spectra (n,), x_t (n, bands)) -> (n, features), or None.
     seed: of shuffling, times and noise, drawn on the CPU so that they are the same on every device; the same seed gives the same weights on
-        the same CPU. Initial weights: see `seeded_weights`.
+        the same CPU. Initial weights: see `weights.draw_weights`.
 
     The loss is the mean over spectra of ||std(t) S(x_t, t) + z||^2: denoising score matching with weight std(t)^2.
     """
@@ -88,13 +88,6 @@ def train_score_network(
                 weight.copy_(mean)
     network.eval()
     return loss_curve
-
-
-def seeded_weights(build, seed):
-    """The network that the function `build()` makes, with initial weights that depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return build()
 
 
 def _batches(pixels, batch_size, steps, generator):
