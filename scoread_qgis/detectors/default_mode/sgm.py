@@ -246,7 +246,8 @@ class SGM:
         centre, hidden = tensor(state, "centre", None), whole_number(state, "hidden")
         bands = len(centre)
         scale = tensor(state, "scale", bands, positive=True)
-        network = filled_network(lambda: ScoreNetwork(bands, hidden), state, "weights").requires_grad_(False)
+        shapes = {"spectral": (bands, hidden), "mixing": (hidden, hidden)}
+        network = filled_network(lambda: ScoreNetwork(bands, hidden), state, "weights", shapes).requires_grad_(False)
         sizes = {"gaussian": bands, "features": hidden}
         if isinstance(state["distances"], dict) and "score" in state["distances"]:  # which training of no steps does not give
             sizes["score"] = bands

@@ -140,10 +140,10 @@ class FERS:
         """Raises ValueError for a state that is not one of this detector."""
         check_keys(state, "state", "bands", "backbone", "losses", "spectral", "spatial")
         bands, backbone = whole_number(state, "bands"), whole_number(state, "backbone", 0, 1)
-        networks = (
-            filled_network(lambda: SpectralBranch(bands, backbone, teacher_encoder(backbone)), state, "spectral"),
-            filled_network(lambda: SpatialBranch(bands, backbone), state, "spatial"),
-        )
+        decisive = {"feature.weight": (bands, None, 1, 1)}
+        spectral = filled_network(lambda: SpectralBranch(bands, backbone, teacher_encoder(backbone)), state, "spectral", decisive)
+        decisive["attention.excite.weight"] = (bands, max(1, bands // 8))
+        networks = spectral, filled_network(lambda: SpatialBranch(bands, backbone), state, "spatial", decisive)
         for network in networks:
             network.to(device, memory_format=torch.channels_last)
         return cls(*networks, backbone, _checked_losses(state["losses"]))

@@ -241,7 +241,7 @@ class PaperSGM:
             if max(windows) > WIDEST_WINDOW:
                 raise ValueError(f"its window of {max(windows)} pixels is wider than {WIDEST_WINDOW}")
             ring_offsets(*windows)
-        network = filled_network(lambda: ScoreUNet(bands, hidden, conditional), state, "weights")
+        network = filled_network(lambda: ScoreUNet(bands, hidden, conditional), state, "weights", {"fc1.weight": (hidden, bands)})
         return cls(network.to(device), sigma, minimum, maximum, *windows, finite_list(state, "loss_curve"))
 
     def _scaled(self, spectra, device):

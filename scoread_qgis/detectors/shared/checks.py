@@ -58,18 +58,23 @@ def tensor(state, name, *shape, dtype=torch.float32, positive=False):
     return value
 
 
-def filled_network(build, state, name):
+def filled_network(build, state, name, decisive):
     """The network that the function `build()` makes, with the weights state[name], name -> tensor.
 
-    Nothing is allocated before the weights are known to be those of such a network: without memory the network has shapes alone.
+    decisive: name -> shape of the weights that decide how large the network is. They are compared before it is built: a small file must not
+    make a large one. (A network without memory, on torch's device "meta", would do, but takes seconds to import.)
     """
-    with torch.device("meta"):
-        network = build()
-    weights, wanted = state[name], network.state_dict()
+    weights = state[name]
+    for key, shape in decisive.items():
+        if not isinstance(weights, dict) or key not in weights:
+            raise ValueError(f"its {name} lacks {key}")
+        tensor(weights, key, *shape)
+    network = build()
+    wanted = network.state_dict()
     check_keys(weights, name, *wanted)
     for key, like in wanted.items():
         tensor(weights, key, *like.shape, dtype=like.dtype)
         if key.endswith("running_var") and (weights[key] < 0).any():
             raise ValueError(f"its {key} holds negative variances")
-    network.to_empty(device="cpu").load_state_dict(weights)
+    network.load_state_dict(weights)
     return network
