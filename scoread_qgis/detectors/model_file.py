@@ -63,7 +63,9 @@ class Model:
             content = decode(path) if is_tensor_file(path) else read_archive(path)
             if not isinstance(content, dict) or not isinstance(content.get("format"), str) or content["format"] != _FORMAT:
                 raise ValueError("it holds no model")
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise ValueError(f"The model {path} cannot be read: {error.strerror}. Choose another, or mend its permissions.") from error
+        except ValueError as error:
             raise ValueError(
                 f"{path} is not a model of this plugin, or is damaged: {error}. Choose a file made by Train SGM or Train FERS."
             ) from error

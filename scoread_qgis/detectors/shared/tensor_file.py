@@ -145,13 +145,13 @@ def _filled(text, tensors):
         if set(value) != {"tensor"}:
             return value
         if not isinstance(value["tensor"], str) or value["tensor"] not in tensors:
-            raise ValueError("its values need tensors that are not there")
+            raise ValueError("a tensor is not there")
         return tensors.pop(value["tensor"])
 
     try:
         values = json.loads(text, object_hook=place)
-    except RecursionError as error:
-        raise ValueError("its values are nested too deeply") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError("its values are not JSON, or need tensors that are not there") from error
     if tensors:
         raise ValueError(f"nothing uses its tensor {next(iter(tensors))[:40]}")
     return values

@@ -8,9 +8,9 @@ The layout (https://pytorch.org/docs/stable/notes/serialization.html): a zip of 
 pickle of protocol 2, refers to the numbers of each tensor, the member `data/<key>`.
 """
 
+import io
 import math
 import os
-import pickletools
 import struct
 import zipfile
 
@@ -21,7 +21,7 @@ from .tensor_file import MOST_BYTES
 _MOST_PICKLE = 2**22
 _WIDEST_STRIDE = 2**62
 _OLD_FILE = (
-    "it is not a zip as PyTorch writes since version 1.6. Older files can run code when they are opened, so it was not looked into. If you "
+    "it is a pickle or a tar, as PyTorch wrote before version 1.6. Such a file can run code when it is opened, and was not looked into. If you "
     "trust it, save it anew with PyTorch: torch.save(torch.load(file, weights_only=True), another_file)"
 )
 
@@ -29,9 +29,11 @@ _OLD_FILE = (
 def read_archive(path):
     """What torch.save has written: dicts, lists, tuples, plain values and tensors. Raises ValueError for all else, and what is damaged."""
     with open(path, "rb") as file:
-        start = file.read(4)
-    if start != b"PK\x03\x04":
+        start = file.read(512)
+    if start[:1] == b"\x80" or start[257:262] == b"ustar":  # a pickle of protocol 2 or later, a tar
         raise ValueError(_OLD_FILE)
+    if start[:4] != b"PK\x03\x04":
+        raise ValueError("it does not begin as such a file does")
     size = os.path.getsize(path)
     if size > MOST_BYTES:
         raise ValueError(f"it is larger than any file of weights, {size} bytes")
@@ -39,7 +41,7 @@ def read_archive(path):
         with zipfile.ZipFile(path) as archive:
             return _Archive(archive, size).values()
     except (zipfile.BadZipFile, struct.error, NotImplementedError, RuntimeError, EOFError, OSError, OverflowError) as error:
-        raise ValueError(f"its zip is damaged, {error}") from error
+        raise ValueError("its zip is damaged") from error
 
 
 class _Archive:
@@ -72,15 +74,14 @@ class _Archive:
             raise ValueError("its data.pkl is larger than that of any state dict")
         table = self._read("data.pkl")
         try:
-            return self._interpreted(table)
+            return self._interpreted(_opcodes(table))
         except (IndexError, KeyError, TypeError, AttributeError) as error:  # a stack too short, a memo or a member that is not there, ...
             raise ValueError(f"its data.pkl is damaged ({type(error).__name__})") from error
 
-    def _interpreted(self, table):
+    def _interpreted(self, opcodes):
         """The value of a pickle, by the few opcodes that torch.save uses for state dicts and plain values."""
         stack, marked, memo = [], [], {}
-        for opcode, argument, _ in pickletools.genops(table):
-            name = opcode.name
+        for name, argument in opcodes:
             if name in ("BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"):
                 stack.append(argument)
             elif name in _CONSTANTS:
@@ -126,11 +127,7 @@ class _Archive:
             elif name == "BUILD":  # the versions that a module's state dict carries
                 stack.pop()
                 _instance(stack[-1], dict)
-            elif name == "STOP":
-                return stack.pop()
-            elif name != "PROTO":
-                raise ValueError(f"its data.pkl holds {name}, which no state dict needs")
-        raise ValueError("its data.pkl is cut off")
+        return stack.pop()  # at STOP, which is the last
 
     def _called(self, function, *arguments):
         """What a function gives that a pickle asks for: one of three, and none of them is the real one."""
@@ -173,6 +170,68 @@ class _Archive:
         return storage.as_strided(shape, strides, offset)
 
 
+def _opcodes(table):
+    """Yield the name and the argument of each opcode of a pickle, to the last. PEP 307 and Python's own pickletools tell what they are."""
+    file = io.BytesIO(table)
+
+    def read(count):
+        content = file.read(count)
+        if len(content) < count:
+            raise ValueError("its data.pkl is cut off")
+        return content
+
+    name = ""
+    while name != "STOP":
+        opcode = read(1)
+        if opcode not in _OPCODES:
+            raise ValueError(f"its data.pkl holds the opcode {opcode!r}, which no state dict needs")
+        name, form = _OPCODES[opcode]
+        argument = None
+        if name == "GLOBAL":
+            argument = " ".join(file.readline().decode().rstrip() for _ in ("module", "name"))
+        elif form:
+            (argument,) = struct.unpack(form, read(struct.calcsize(form)))
+        if name == "BINUNICODE":
+            argument = read(argument).decode("utf-8", "surrogatepass")
+        elif name == "LONG1":
+            argument = int.from_bytes(read(argument), "little", signed=True)
+        yield name, argument
+
+
+# Opcode -> its name, and the form of the number that follows it, as struct has it.
+_OPCODES = {
+    b"\x80": ("PROTO", "<B"),
+    b"}": ("EMPTY_DICT", ""),
+    b"]": ("EMPTY_LIST", ""),
+    b")": ("EMPTY_TUPLE", ""),
+    b"(": ("MARK", ""),
+    b"t": ("TUPLE", ""),
+    b"\x85": ("TUPLE1", ""),
+    b"\x86": ("TUPLE2", ""),
+    b"\x87": ("TUPLE3", ""),
+    b"a": ("APPEND", ""),
+    b"e": ("APPENDS", ""),
+    b"s": ("SETITEM", ""),
+    b"u": ("SETITEMS", ""),
+    b"N": ("NONE", ""),
+    b"\x88": ("NEWTRUE", ""),
+    b"\x89": ("NEWFALSE", ""),
+    b"K": ("BININT1", "<B"),
+    b"M": ("BININT2", "<H"),
+    b"J": ("BININT", "<i"),
+    b"\x8a": ("LONG1", "<B"),
+    b"G": ("BINFLOAT", ">d"),
+    b"X": ("BINUNICODE", "<I"),
+    b"q": ("BINPUT", "<B"),
+    b"r": ("LONG_BINPUT", "<I"),
+    b"h": ("BINGET", "<B"),
+    b"j": ("LONG_BINGET", "<I"),
+    b"c": ("GLOBAL", ""),
+    b"Q": ("BINPERSID", ""),
+    b"R": ("REDUCE", ""),
+    b"b": ("BUILD", ""),
+    b".": ("STOP", ""),
+}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _STORAGES = {
