@@ -1,5 +1,6 @@
 """The algorithms, run as QGIS runs them: results, styles, errors, progress and cancel."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -142,9 +143,9 @@ class TestTrainAndDetect:
         assert not np.array_equal(maps[0], maps[2])
 
     def test_the_model_file_carries_what_detection_needs(self, fast_model, sample):
-        import torch
-
-        content = torch.load(fast_model, weights_only=True)
+        with open(fast_model, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        content = json.loads(header["__metadata__"]["values"])
         good = sample.scene.good
         assert content["kind"] == "sgm-paper"
         assert content["bands"] == good.sum()

@@ -114,7 +114,7 @@ class Toy(Detector):
     kind, title = "toy", "Toy"
 
     def __init__(self, mean):
-        self.mean, self.loss_curve = mean, [1.0, 0.5]
+        self.mean, self.bands, self.loss_curve = mean, len(mean), [1.0, 0.5]
 
     @classmethod
     def train(cls, cubes, seed=0, device="cpu", progress=None):

@@ -1,6 +1,5 @@
 """Train SGM and Detect anomalies in their default mode, from cubes in memory."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.core.progress import Cancelled, Progress
 from scoread_qgis.detectors.default_mode.clutter import SHARE, window_median
 from scoread_qgis.detectors.default_mode.sgm import SGM
+from scoread_qgis.detectors.shared.tensor_file import decode, encode
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -91,12 +91,10 @@ def test_seeds_repeat_and_differ(trained):
     assert not np.array_equal(first, other)
 
 
-def test_state_goes_through_a_file_of_weights_only(trained):
+def test_state_goes_through_a_file(trained, tmp_path):
     model, values, valid, _ = trained
-    file = io.BytesIO()
-    torch.save(model.state(), file)
-    file.seek(0)
-    restored = SGM.from_state(torch.load(file, weights_only=True))
+    (tmp_path / "state.pt").write_bytes(b"".join(encode(model.state())))
+    restored = SGM.from_state(decode(tmp_path / "state.pt"))
     cube = ArrayCube(values, valid)
     np.testing.assert_array_equal(whole(restored.detect(cube)), whole(model.detect(cube)))
     assert restored.loss_curve == model.loss_curve

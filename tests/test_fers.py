@@ -13,6 +13,7 @@ from scoread_qgis.detectors.fers.backbones import image_backbone, load_weights, 
 from scoread_qgis.detectors.fers.scaling import SceneScaling
 from scoread_qgis.detectors.rx import GlobalRX
 from scoread_qgis.detectors.shared.mirroring import mirrored
+from scoread_qgis.detectors.shared.tensor_file import decode, encode
 
 
 def scene(rows=70, columns=45, bands=9, seed=0):
@@ -108,8 +109,8 @@ def test_invalid_pixels_have_no_influence(model):
 
 
 def test_state_round_trip(model, tmp_path):
-    torch.save(model.state(), tmp_path / "model.pt")
-    restored = FERS.from_state(torch.load(tmp_path / "model.pt", weights_only=True))
+    (tmp_path / "model.pt").write_bytes(b"".join(encode(model.state())))
+    restored = FERS.from_state(decode(tmp_path / "model.pt"))
     cube = ArrayCube(scene())
     np.testing.assert_array_equal(collect(restored.detect(cube)), collect(model.detect(cube)))
     assert restored.loss_curve == model.loss_curve and restored.kind == "fers"

@@ -1,5 +1,6 @@
 """Reports of Train SGM and Detect anomalies: complete, self-contained, and true."""
 
+import csv
 import re
 
 import numpy as np
@@ -103,3 +104,16 @@ def test_text_is_escaped(tmp_path):
 
 def test_numbers_as_text():
     assert [readable(value) for value in (None, 3, 0.000012345, 123456.7, "a")] == ["", "3", "1.234e-05", "1.235e+05", "a"]
+
+
+def test_no_cell_of_a_table_is_a_formula(tmp_path):
+    from scoread_qgis.workflows.outputs import write_table
+
+    texts = ["=1+1", "+1", "-a", "@SUM(A1)", "\t=1", "\r=1", "map = 1", "", "a\nb"]
+    numbers = [-1, -0.5, np.float32(-2.5), 0, 3]
+    write_table(tmp_path / "a.csv", ["=header", "plain"], [texts, numbers])
+    with open(tmp_path / "a.csv", newline="", encoding="utf-8") as file:
+        header, first, second = csv.reader(file)
+    assert header == ["'=header", "plain"]
+    assert first == [*(f"'{text}" for text in texts[:6]), *texts[6:]]
+    assert second == ["-1", "-0.5", "-2.5", "0", "3"]

@@ -27,7 +27,7 @@ class Detector:
     across_sensors: whether a model is made for scenes of other sensors too, resampled to its wavelengths.
     binding_share: share of the time of a detection that binding takes.
     sampled_from: what `sample(count, seed, progress)` draws spectra from, where the detector has a distribution of them; None elsewhere.
-    loss_curve: list of mean losses of equal parts of the training.
+    bands: number of bands of a trained one. loss_curve: list of mean losses of equal parts of its training.
     """
 
     kind = title = ""

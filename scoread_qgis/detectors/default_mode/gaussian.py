@@ -4,6 +4,8 @@ from functools import cached_property
 
 import torch
 
+from ..shared.checks import check_keys, tensor
+
 TRIMMED = 0.02  # share of the vectors, the farthest ones, that the mean and the covariance leave out
 REFITS = 2
 
@@ -86,8 +88,11 @@ class TrimmedGaussian:
         return {"centre": self.centre.cpu(), "scale": self.scale.cpu(), "mean": self.mean.cpu(), "whitening": self.whitening.cpu()}
 
     @classmethod
-    def from_state(cls, state):
-        return cls(state["centre"], state["scale"], state["mean"], state["whitening"])
+    def from_state(cls, state, size):
+        """Of vectors of this size. Raises ValueError for a state that is not of such."""
+        check_keys(state, "Gaussian", "centre", "scale", "mean", "whitening")
+        scale = tensor(state, "scale", size, positive=True)
+        return cls(tensor(state, "centre", size), scale, tensor(state, "mean", size), tensor(state, "whitening", size, size))
 
 
 def shrunk(covariance, n):

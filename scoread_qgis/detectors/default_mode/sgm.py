@@ -5,6 +5,7 @@ import torch
 
 from ...core.progress import Progress
 from ..contract import Detector, Scorer
+from ..shared.checks import check_keys, filled_network, finite_list, tensor, whole_number
 from ..shared.explanation import Explanation, path_contributions
 from ..shared.sampling import predictor_corrector
 from ..shared.sde import VESDE
@@ -139,8 +140,12 @@ class SGM(Detector):
         start = gaussian.draw(count, float(sde.std(torch.ones(()))), seed)
         return (predictor_corrector(score, sde, start, seed, progress=progress) * self.scale + self.centre).cpu().numpy()
 
+    @property
+    def bands(self):
+        return self.network.bands
+
     def state(self):
-        """Everything that `from_state` needs, as torch.load(weights_only=True) accepts it."""
+        """Everything that `from_state` needs, in dicts of tensors and plain values."""
         return {
             "centre": self.centre.cpu(),
             "scale": self.scale.cpu(),
@@ -154,17 +159,26 @@ class SGM(Detector):
 
     @classmethod
     def from_state(cls, state, device="cpu"):
-        network = ScoreNetwork(len(state["centre"]), state["hidden"])
-        network.load_state_dict(state["weights"])
-        network.requires_grad_(False)
+        """Raises ValueError for a state that is not one of this detector."""
+        check_keys(state, "state", "centre", "scale", "hidden", "weights", "distances", "neighbours", "tails", "loss_curve")
+        centre, hidden = tensor(state, "centre", None), whole_number(state, "hidden")
+        bands = len(centre)
+        scale = tensor(state, "scale", bands, positive=True)
+        shapes = {"spectral": (bands, hidden), "mixing": (hidden, hidden)}
+        network = filled_network(lambda: ScoreNetwork(bands, hidden), state, "weights", shapes).requires_grad_(False)
+        sizes = {"gaussian": bands, "features": hidden}
+        if isinstance(state["distances"], dict) and "score" in state["distances"]:  # which training of no steps does not give
+            sizes["score"] = bands
+        check_keys(state["distances"], "distances", *sizes)
+        check_keys(state["tails"], "tails", *sizes, "neighbours")
         return cls(
-            state["centre"],
-            state["scale"],
+            centre,
+            scale,
             network,
-            {name: TrimmedGaussian.from_state(distance) for name, distance in state["distances"].items()},
-            NeighbourDistance.from_state(state["neighbours"]),
+            {name: TrimmedGaussian.from_state(distance, sizes[name]) for name, distance in state["distances"].items()},
+            NeighbourDistance.from_state(state["neighbours"], bands),
             {name: TailProbability.from_state(tail) for name, tail in state["tails"].items()},
-            state["loss_curve"],
+            finite_list(state, "loss_curve"),
         )._to(device)
 
     def _to(self, device):

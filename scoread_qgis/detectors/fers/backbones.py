@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
+from ..shared.torch_archive import read_archive
 from ..shared.weights import Conv2d
 
 
@@ -153,13 +154,21 @@ def load_weights(networks, path):
     networks: dict of name -> ResNet. Layers that FERS does not have (layer 4, the classifier, the stem of the teacher) are left out.
     Raises ValueError that says what does not fit.
     """
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = read_archive(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a file of weights in torchvision's layout: {error}. Choose another.") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} is not a file of weights in torchvision's layout: it holds no table of them. Choose another.")
     problems = []
     for name, network in networks.items():
         wanted = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
         missing = [key for key in wanted if key not in state]
-        wrong = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
+        wrong = [key for key in wanted if key in state and getattr(state[key], "shape", ()) != wanted[key].shape]
         if not missing and not wrong:
+            infinite = [key for key in wanted if not torch.isfinite(state[key]).all()]
+            if infinite:
+                raise ValueError(f"the weights in {path} are not finite, such as {infinite[0]}. Choose another file.")
             network.load_state_dict({key: state[key] for key in wanted}, strict=False)
             network.pretrained = True
             return
@@ -168,7 +177,7 @@ def load_weights(networks, path):
         else:
             key = wrong[0]
             problems.append(
-                f"{name}: {len(wrong)} weights have another shape, such as {key} {tuple(state[key].shape)} "
+                f"{name}: {len(wrong)} weights have another shape, such as {key} {tuple(getattr(state[key], 'shape', ()))} "
                 f"instead of {tuple(wanted[key].shape)}"
             )
     raise ValueError(f"the weights in {path} fit neither network. " + ". ".join(problems))

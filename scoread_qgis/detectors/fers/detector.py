@@ -11,6 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from ...core.progress import Progress
 from ..contract import Detector, Scorer, in_parts, passes, scattered
+from ..shared.checks import MOST, check_keys, filled_network, finite, whole_number
 from ..shared.explanation import Explanation
 from ..shared.mirroring import mirrored
 from ..shared.statistics import GaussianStatistics, MahalanobisDistance
@@ -24,6 +25,7 @@ READOUTS = ("sum", "product", "autoencoder")
 STRIP, FEWEST_ROWS = 16384, 8  # pixels, and rows at least, that pass through the networks at a time
 AUTOENCODER_PIXELS = 4096  # that the autoencoder readout is fitted to
 AUTOENCODER_STEPS = 50
+MOST_PARTS = 20  # of the loss of an epoch, in a model file
 
 
 class FERS(Detector):
@@ -147,12 +149,16 @@ class FERS(Detector):
 
     @classmethod
     def from_state(cls, state, device="cpu"):
-        backbone = state["backbone"]
-        networks = SpectralBranch(state["bands"], backbone, teacher_encoder(backbone)), SpatialBranch(state["bands"], backbone)
-        for network, name in zip(networks, ("spectral", "spatial")):
-            network.load_state_dict(state[name])
+        """Raises ValueError for a state that is not one of this detector."""
+        check_keys(state, "state", "bands", "backbone", "losses", "spectral", "spatial")
+        bands, backbone = whole_number(state, "bands"), whole_number(state, "backbone", 0, 1)
+        decisive = {"feature.weight": (bands, None, 1, 1)}
+        spectral = filled_network(lambda: SpectralBranch(bands, backbone, teacher_encoder(backbone)), state, "spectral", decisive)
+        decisive["attention.excite.weight"] = (bands, max(1, bands // 8))
+        networks = spectral, filled_network(lambda: SpatialBranch(bands, backbone), state, "spatial", decisive)
+        for network in networks:
             network.to(device, memory_format=torch.channels_last)
-        return cls(*networks, backbone, state["losses"])
+        return cls(*networks, backbone, _checked_losses(state["losses"]))
 
     @property
     def device(self):
@@ -292,6 +298,18 @@ class Scene:
 
     def __init__(self, rows, columns, scaling, context, attention):
         self.rows, self.columns, self.scaling, self.context, self.attention = rows, columns, scaling, context, attention
+
+
+def _checked_losses(losses):
+    """Losses of a state. Raises ValueError where they are not finite numbers by name."""
+    if type(losses) is not list or len(losses) > MOST:
+        raise ValueError("its losses are not a list of epochs")
+    for parts in losses:
+        if not isinstance(parts, dict) or "loss" not in parts or len(parts) > MOST_PARTS:
+            raise ValueError("its losses lack that of an epoch")
+        for name, value in parts.items():
+            finite(value, f"loss {name[:40]}")
+    return losses
 
 
 def enhanced(x, f_spe, f_spa):

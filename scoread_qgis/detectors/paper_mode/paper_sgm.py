@@ -10,6 +10,7 @@ import torch
 
 from ...core.progress import Progress
 from ..contract import Detector, Scorer
+from ..shared.checks import MOST, check_keys, filled_network, finite, finite_list, whole_number
 from ..shared.explanation import Explanation, path_contributions
 from ..shared.sampling import predictor_corrector
 from ..shared.sde import VESDE
@@ -20,6 +21,7 @@ from .ring import nearest_in_ring, ring_offsets, ring_positions
 from .unet import ScoreUNet
 
 TIME, PERTURBATIONS = 0.05, 100  # of the readout, as published
+WIDEST_WINDOW = 999  # pixels, in a model file
 
 
 class PaperSGM(Detector):
@@ -140,8 +142,12 @@ class PaperSGM(Detector):
         ]
         return torch.cat(parts).cpu().numpy()
 
+    @property
+    def bands(self):
+        return self.network.bands
+
     def state(self):
-        """Everything that `from_state` needs, as torch.load(weights_only=True) accepts it."""
+        """Everything that `from_state` needs, in dicts of tensors and plain values."""
         return {
             "bands": self.network.bands,
             "hidden": self.network.hidden,
@@ -157,17 +163,22 @@ class PaperSGM(Detector):
 
     @classmethod
     def from_state(cls, state, device="cpu"):
-        network = ScoreUNet(state["bands"], state["hidden"], state["conditional"])
-        network.load_state_dict(state["weights"])
-        return cls(
-            network.to(device),
-            state["sigma"],
-            state["minimum"],
-            state["maximum"],
-            state["outer_window"],
-            state["inner_window"],
-            state["loss_curve"],
-        )
+        """Raises ValueError for a state that is not one of this detector."""
+        values = ("sigma", "minimum", "maximum", "outer_window", "inner_window")
+        check_keys(state, "state", "bands", "hidden", "conditional", "weights", *values, "loss_curve")
+        bands, hidden, conditional = whole_number(state, "bands"), whole_number(state, "hidden"), state["conditional"]
+        if type(conditional) is not bool:
+            raise ValueError("it does not say whether its network is conditional")
+        sigma, minimum, maximum = (finite(state[name], name) for name in values[:3])
+        if not minimum < maximum:
+            raise ValueError(f"its minimum of {minimum} is not below its maximum of {maximum}")
+        windows = [whole_number(state, name, -MOST) for name in values[3:]]
+        if conditional:
+            if max(windows) > WIDEST_WINDOW:
+                raise ValueError(f"its window of {max(windows)} pixels is wider than {WIDEST_WINDOW}")
+            ring_offsets(*windows)
+        network = filled_network(lambda: ScoreUNet(bands, hidden, conditional), state, "weights", {"fc1.weight": (hidden, bands)})
+        return cls(network.to(device), sigma, minimum, maximum, *windows, finite_list(state, "loss_curve"))
 
     def scaled(self, spectra, device):
         """Spectra (..., bands) in the units of the scene as a float32 tensor, scaled as the network wants them."""
