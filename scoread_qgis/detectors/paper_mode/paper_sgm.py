@@ -11,12 +11,12 @@ import torch
 
 from ...core.progress import Progress
 from ..shared.explanation import Explanation, path_contributions
-from ..shared.sampling import predictor_corrector
 from ..shared.sde import VESDE
 from ..shared.training import REPORT_SECONDS, train_score_network
 from ..shared.weights import draw_weights
 from .readout import PixelNoise, pass_rows, perturbed_scores, unit_score_sum
 from .ring import nearest_in_ring, ring_offsets, ring_positions
+from .sampling import predictor_corrector
 from .unet import ScoreUNet
 
 TIME, PERTURBATIONS = 0.05, 100  # of the readout, as published
@@ -32,7 +32,11 @@ class PaperSGM:
     """
 
     kind = "sgm-paper"
-    SAMPLED = "its network"
+    # What the spectra that `sample` gives are, and what they are evidence of, for the report
+    SAMPLED = (
+        "sampled from the network, by its score (predictor and corrector, Song et al. 2021). They are evidence of what the network has learnt: where "
+        "they are unlike those of the scene, it has not learnt the background."
+    )
 
     def __init__(self, network, sigma, minimum, maximum, outer_window, inner_window, loss_curve):
         self.network = network.eval()
