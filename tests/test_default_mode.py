@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.core.progress import Cancelled, Progress
 from scoread_qgis.detectors.default_mode.clutter import SHARE, window_median
-from scoread_qgis.detectors.default_mode.sgm import SGM
+from scoread_qgis.detectors.default_mode.neighbours import NEIGHBOUR, NeighbourDistance
+from scoread_qgis.detectors.default_mode.sgm import SGM, _training_pixels
 from scoread_qgis.detectors.shared.tensor_file import decode, encode
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -153,6 +154,35 @@ def test_further_scenes_train_too():
     assert len(model.neighbours.references) == first[1].sum() + second[1].sum()
     with pytest.raises(ValueError, match="same number of bands"):
         SGM.train([ArrayCube(first[0]), ArrayCube(second[0][..., :7])])
+
+
+@pytest.mark.parametrize("scenes", [1, 2, 3, 12])
+def test_the_neighbourhood_of_a_training_pixel_is_left_out_in_each_of_many_scenes(scenes):
+    rows, columns = 40, 21
+    values = np.empty((rows, columns, 3), np.float32)
+    cubes = []
+    for number in range(scenes):  # each pixel says where it is
+        values[..., 0] = number
+        values[..., 1:] = np.moveaxis(np.indices((rows, columns)), 0, 2)
+        cubes.append(ArrayCube(values.copy()))
+    patches, positions, _ = _training_pixels(cubes, 70, 4, Progress())
+    assert len(patches) == 70 * scenes
+    of_scene, row, column = (patches[:, 4, number].numpy() for number in range(3))
+
+    def apart(of_pixels):
+        return np.abs(of_pixels[:, None] - of_pixels)
+
+    near = (apart(of_scene) == 0) & (apart(row) <= 3) & (apart(column) <= 3)
+    assert near.sum() > len(near), "some pixels have others near to them"
+    # Spectra of one band, one apart from each other
+    model = NeighbourDistance(
+        torch.zeros(1), torch.eye(1), torch.arange(len(near), dtype=torch.float32)[:, None], torch.zeros(len(near), 2)
+    )
+    spectra = model.references
+    found = model.distance(spectra, positions, positions).sqrt().round().numpy()
+    for pixel in range(len(near)):
+        distances = np.sort(np.abs(np.arange(len(near)) - pixel)[~near[pixel]])
+        assert found[pixel] == distances[:NEIGHBOUR][-1]
 
 
 class GeoreferencedCube(ArrayCube):

@@ -59,6 +59,21 @@ def test_trimming_keeps_anomalies_from_shaping_the_background():
     assert np.abs(np.log(trimmed / true)).mean() < 0.3 * np.abs(np.log(plain / true)).mean()
 
 
+def test_drawn_vectors_have_the_mean_and_the_covariance_of_the_gaussian():
+    vectors = mixed(3000, 5, 4) * np.array([1, 10, 0.1, 1000, 1], np.float32)
+    model, _ = TrimmedGaussian.fit(torch.from_numpy(vectors))
+    scale, whitening = model.scale.double().numpy(), model.whitening.double().numpy()
+    mean = model.mean.double().numpy() * scale + model.centre.double().numpy()
+    covariance = np.linalg.inv(whitening @ whitening.T) * np.outer(scale, scale)
+    drawn = model.draw(200_000, seed=1).double().numpy()
+    deviations = np.sqrt(np.diag(covariance))
+    # Five standard errors, of means and of the products of normal values
+    assert np.abs((drawn.mean(0) - mean) / deviations).max() < 5 / np.sqrt(len(drawn))
+    assert np.abs((np.cov(drawn.T) - covariance) / np.outer(deviations, deviations)).max() < 5 * np.sqrt(2 / len(drawn))
+    assert torch.equal(model.draw(5, seed=1), model.draw(5, seed=1))
+    assert not torch.equal(model.draw(5, seed=1), model.draw(5, seed=2))
+
+
 def test_gaussian_with_fewer_vectors_than_coordinates_is_finite_and_ignores_units():
     vectors = mixed(25, 60, 2)
     model, _ = TrimmedGaussian.fit(torch.from_numpy(vectors))

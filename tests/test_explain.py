@@ -162,7 +162,15 @@ class TestSampling:
     def test_default_mode_gives_the_gaussian_of_the_background(self, scene):
         cube, _, _ = scene
         detector = SGM.train([cube])
-        drawn = detector.sample(2000, seed=1)
+        drawn = detector.sample(20_000, seed=1)
+        gaussian = detector.distances["gaussian"]  # on spectra that are scaled, which it scales once more
+        scale = (gaussian.scale * detector.scale).numpy()
+        mean = ((gaussian.mean * gaussian.scale + gaussian.centre) * detector.scale + detector.centre).numpy()
+        whitening = gaussian.whitening.double().numpy()
+        covariance = np.linalg.inv(whitening @ whitening.T) * np.outer(scale, scale)
+        deviations = np.sqrt(np.diag(covariance))
+        assert np.abs((drawn.mean(0) - mean) / deviations).max() < 5 / np.sqrt(len(drawn))
+        assert np.abs((np.cov(drawn.T) - covariance) / np.outer(deviations, deviations)).max() < 5 * np.sqrt(2 / len(drawn))
         values, valid = cube.read(0, cube.rows)
         real = values[valid]
         assert np.abs((drawn.mean(0) - real.mean(0)) / real.std(0)).max() < 0.25

@@ -48,6 +48,9 @@ def test_training_report_repeats_the_run(reported, sample):
     assert any(row[0] == "torch" for row in rows)
     assert "flagged bad in the file" in page  # the log
     assert page.count("data:image/svg+xml") == 2  # loss, spectra
+    assert "They are evidence of how well this Gaussian, one of the parts of the anomaly value, fits the scene." in page
+    assert "They are no evidence of the score network" in page
+    assert "predictor" not in page, "nothing is sampled step by step"
     assert "Anomaly map" not in page
 
 
@@ -76,7 +79,10 @@ def test_fers_has_no_spectra_to_sample(run, sample, tmp_path):
 
 def test_report_of_the_paper_mode(run, sample, tmp_path):
     run("train_sgm", INPUT=sample.path, MODE=1, EPOCHS=1, MODEL=str(tmp_path / "paper.pt"), REPORT=str(tmp_path / "paper.html"))
-    rows = cells((tmp_path / "paper.html").read_text(encoding="utf-8"))
+    page = (tmp_path / "paper.html").read_text(encoding="utf-8")
+    assert "sampled from the network, by its score (predictor and corrector" in page
+    assert "They are evidence of what the network has learnt" in page
+    rows = cells(page)
     assert ("detector", "SGM, paper mode") in rows
     assert ("epochs", "1") in rows
     assert ("sigma", "5") in rows

@@ -26,7 +26,8 @@ class Detector:
     gathered: class of what `gather` returns, with `merge(other)`, `state()` and `from_state(state)`; None where binding gathers nothing.
     across_sensors: whether a model is made for scenes of other sensors too, resampled to its wavelengths.
     binding_share: share of the time of a detection that binding takes.
-    sampled_from: what `sample(count, seed, progress)` draws spectra from, where the detector has a distribution of them; None elsewhere.
+    sampled_from: how `sample(count, seed, progress)` gets spectra and what they are evidence of, for the report; None where the detector has no
+        distribution of spectra.
     bands: number of bands of a trained one. loss_curve: list of mean losses of equal parts of its training.
     """
 

@@ -64,12 +64,12 @@ class TrimmedGaussian:
         scaled = (vectors - self.centre) / self.scale - self.mean
         return -(scaled @ directions) / (variances + std**2) @ directions.T / self.scale
 
-    def draw(self, count, std, seed):
-        """Vectors (count, size) drawn from this Gaussian with noise of standard deviation `std` on the scaled vectors."""
+    def draw(self, count, seed):
+        """Vectors (count, size) drawn from this Gaussian."""
         variances, directions = self._principal
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn(count, len(self.mean), generator=generator).to(variances.device)
-        return (drawn * (variances + std**2).sqrt() @ directions.T + self.mean) * self.scale + self.centre
+        return (drawn * variances.sqrt() @ directions.T + self.mean) * self.scale + self.centre
 
     @cached_property
     def _principal(self):

@@ -7,7 +7,6 @@ from ...core.progress import Progress
 from ..contract import Detector, Scorer
 from ..shared.checks import check_keys, filled_network, finite_list, tensor, whole_number
 from ..shared.explanation import Explanation, path_contributions
-from ..shared.sampling import predictor_corrector
 from ..shared.sde import VESDE
 from ..shared.training import train_score_network
 from ..shared.weights import draw_weights
@@ -20,6 +19,7 @@ from .score_network import CENTRE, NEIGHBOURHOOD, ScoreNetwork
 TIMES = (0.001, 0.08)  # perturbation kernel of 3 to 30 % of a band's standard deviation
 EMA_DECAY = 0.9
 FEWEST_PIXELS = 20
+SCENE_APART = 10_000_000  # rows, which more than one scene would not leave exact in float32
 PASS_PIXELS = 2048  # pixels that are worked on at a time in detection
 PASS_PATCHES = 1024  # the same in training, where each is 3 x 3 pixels
 
@@ -41,7 +41,10 @@ class SGM(Detector):
     """
 
     kind, title = "sgm", "SGM, default mode"
-    sampled_from = "its trimmed Gaussian, in closed form; the network of the default mode is trained too shortly to be sampled"
+    sampled_from = (
+        "drawn from the model's trimmed Gaussian. They are evidence of how well this Gaussian, one of the parts of the anomaly value, fits the scene. "
+        "They are no evidence of the score network, which is trained too briefly for spectra to be sampled by its score."
+    )
 
     def __init__(self, centre, scale, network, distances, neighbours, tails, loss_curve):
         self.centre, self.scale, self.network = centre, scale, network
@@ -131,14 +134,10 @@ class SGM(Detector):
         return SGMScorer(cube, self)
 
     def sample(self, count, seed=0, progress=None):
-        """Spectra (count, bands) float32 in the units of the scene, sampled with the score of the trimmed Gaussian (see `explain`)."""
-        gaussian, sde = self.distances["gaussian"], VESDE()
-
-        def score(x, t):
-            return gaussian.score(x, float(sde.std(t)))
-
-        start = gaussian.draw(count, float(sde.std(torch.ones(()))), seed)
-        return (predictor_corrector(score, sde, start, seed, progress=progress) * self.scale + self.centre).cpu().numpy()
+        """Spectra (count, bands) float32 in the units of the scene, drawn from the trimmed Gaussian."""
+        drawn = self.distances["gaussian"].draw(count, seed) * self.scale + self.centre
+        (progress or Progress())(1.0, "spectra drawn")
+        return drawn.cpu().numpy()
 
     @property
     def bands(self):
@@ -278,8 +277,7 @@ def _training_pixels(cubes, count, seed, progress):
     """Up to `count` pixels of each scene, in random order over all scenes.
 
     Returns patches (n, 9, bands) float32 tensor of the 3 x 3 neighbourhoods, with the pixel itself in the place of neighbours that are not
-    valid; positions (n, 2) float32 tensor, rows and columns, those of different scenes far from each other; and map coordinates (n, 2)
-    float64.
+    valid; positions (n, 2) int64 tensor, rows and columns, those of different scenes far from each other; and map coordinates (n, 2) float64.
     """
     patches, positions, coordinates = [], [], []
     for number, cube in enumerate(cubes):
@@ -287,7 +285,7 @@ def _training_pixels(cubes, count, seed, progress):
         places, gathered = cube.sample(count, seed, _patches, halo=1, progress=part)
         if len(places):
             patches.append(torch.from_numpy(gathered[0]))
-            positions.append(torch.as_tensor(places + [number * 10_000_000, 0], dtype=torch.float32))
+            positions.append(torch.from_numpy(places + [number * SCENE_APART, 0]))
             coordinates.append(cube.map_positions(places))
     if not patches:
         raise ValueError("there is no valid pixel to train on")

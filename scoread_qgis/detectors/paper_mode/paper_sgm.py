@@ -12,12 +12,12 @@ from ...core.progress import Progress
 from ..contract import Detector, Scorer
 from ..shared.checks import MOST, check_keys, filled_network, finite, finite_list, whole_number
 from ..shared.explanation import Explanation, path_contributions
-from ..shared.sampling import predictor_corrector
 from ..shared.sde import VESDE
 from ..shared.training import train_score_network
 from ..shared.weights import draw_weights
 from .readout import PixelNoise, pass_rows, perturbed_scores, unit_score_sum
 from .ring import nearest_in_ring, ring_offsets, ring_positions
+from .sampling import predictor_corrector
 from .unet import ScoreUNet
 
 TIME, PERTURBATIONS = 0.05, 100  # of the readout, as published
@@ -34,7 +34,10 @@ class PaperSGM(Detector):
     """
 
     kind, title = "sgm-paper", "SGM, paper mode"
-    sampled_from = "its network"
+    sampled_from = (
+        "sampled from the network, by its score (predictor and corrector, Song et al. 2021). They are evidence of what the network has learnt: where "
+        "they are unlike those of the scene, it has not learnt the background."
+    )
 
     def __init__(self, network, sigma, minimum, maximum, outer_window, inner_window, loss_curve):
         self.network = network.eval()
