@@ -1,7 +1,6 @@
 """Parameters that several algorithms have, and the way from QGIS layers to the sources that workflows read."""
 
-import math
-
+import numpy as np
 from qgis.core import (
     QgsProcessing,
     QgsProcessingException,
@@ -99,15 +98,15 @@ def _user_nodata(provider):
 
 
 def _bounds(value):
-    """Lowest and highest number in a QgsRasterRange, both included, infinite where it is open."""
-    kinds = QgsRasterRange.BoundsType
-    lowest = -math.inf if math.isnan(value.min()) else value.min()
-    highest = math.inf if math.isnan(value.max()) else value.max()
+    """Lowest and highest number of single precision in a QgsRasterRange, infinite where it is open."""
+    kinds, infinity = QgsRasterRange.BoundsType, np.float32(np.inf)
+    with np.errstate(over="ignore"):
+        lowest, highest = np.float32(value.min()), np.float32(value.max())
     if value.bounds() in (kinds.IncludeMax, kinds.Exclusive):
-        lowest = math.nextafter(lowest, math.inf)
+        lowest = np.nextafter(lowest, infinity)
     if value.bounds() in (kinds.IncludeMin, kinds.Exclusive):
-        highest = math.nextafter(highest, -math.inf)
-    return lowest, highest
+        highest = np.nextafter(highest, -infinity)
+    return -np.inf if np.isnan(lowest) else float(lowest), np.inf if np.isnan(highest) else float(highest)
 
 
 def _wkt(crs):
