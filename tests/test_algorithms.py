@@ -29,14 +29,14 @@ class TestMetadata:
     def test_ids_and_parameters_are_permanent(self, provider):
         names = {a.name(): [p.name() for p in a.parameterDefinitions()] for a in provider.algorithms()}
         assert names["train_sgm"] == [
-            "INPUT", "BANDS", "MASK", "MODE", "SEED", "DEVICE", "MORE_INPUTS", "SAMPLES", "STEPS", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "SIGMA",
-            "HIDDEN", "OUTER_WINDOW", "INNER_WINDOW", "CONDITIONAL", "MODEL", "REPORT",
+            "INPUT", "BANDS", "MASK", "SELECTED", "MODE", "SEED", "DEVICE", "MORE_INPUTS", "SAMPLES", "STEPS", "EPOCHS", "BATCH_SIZE",
+            "LEARNING_RATE", "SIGMA", "HIDDEN", "OUTER_WINDOW", "INNER_WINDOW", "CONDITIONAL", "MODEL", "REPORT",
         ]  # fmt: skip
         assert names["detect_anomalies"] == [
-            "INPUT", "MODEL", "BANDS", "MASK", "SEED", "DEVICE", "T", "PERTURBATIONS", "READOUT", "OUTPUT", "REPORT",
+            "INPUT", "MODEL", "BANDS", "MASK", "SELECTED", "SEED", "DEVICE", "T", "PERTURBATIONS", "READOUT", "OUTPUT", "REPORT",
         ]  # fmt: skip
-        assert names["detect_rx"] == ["INPUT", "BANDS", "MASK", "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT"]
-        assert names["evaluate_anomalies"] == ["INPUTS", "TRUTH", "SEED", "REPORT", "TABLE"]
+        assert names["detect_rx"] == ["INPUT", "BANDS", "MASK", "SELECTED", "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT"]
+        assert names["evaluate_anomalies"] == ["INPUTS", "TRUTH", "SELECTED", "SEED", "REPORT", "TABLE"]
         assert names["threshold_anomalies"] == [
             "INPUT", "METHOD", "RATE", "PERCENTILE", "VALUE", "MIN_AREA", "CONNECTIVITY", "REGIONS", "MASK",
         ]  # fmt: skip

@@ -9,7 +9,7 @@ from qgis.core import (
 
 from ..styles import save_anomaly_style
 from .base import Algorithm
-from .inputs import BANDS, INPUT, MASK, bands_parameter, mask_parameter, mask_source, raster_source
+from .inputs import BANDS, INPUT, SELECTED_HELP, bands_parameter, mask_parameter, mask_source, raster_source, selected_parameter
 from .maps import style_map
 
 MODE, INNER_WINDOW, OUTER_WINDOW, SHRINKAGE, OUTPUT = "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT"
@@ -29,6 +29,7 @@ class DetectRX(Algorithm):
         self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with many spectral bands.")
         self.add(bands_parameter(INPUT), "Bands to use. Unset: all good bands, which the log names.")
         self.add(mask_parameter(), "Polygons or raster (not 0) that say where to look; they are the background too. Unset: everywhere.")
+        self.add(selected_parameter(), SELECTED_HELP)
         self.add(
             QgsProcessingParameterEnum(MODE, "Background", ["Global", "Local"], defaultValue=0),
             "Global: all valid pixels of the scene. Local: those between an inner and an outer window around each pixel, much slower.",
@@ -59,7 +60,7 @@ class DetectRX(Algorithm):
     def read(self, parameters, context):
         self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
         self.bands = self.parameterAsInts(parameters, BANDS, context)
-        self.mask = mask_source(self.parameterAsLayer(parameters, MASK, context))
+        self.mask = mask_source(self, parameters, context)
         self.local = self.parameterAsEnum(parameters, MODE, context) == 1
         self.settings = {}
         if self.local:

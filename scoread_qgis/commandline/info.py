@@ -25,6 +25,9 @@ def describe_scene(path):
     if raster.geotransform:
         x, width, _, y, _, height = raster.geotransform
         lines.append(f"  pixel: {abs(width):g} by {abs(height):g}, upper left corner at {x:g}, {y:g}")
+    elif raster.georeference.bent:
+        points = len(raster.georeference.points)
+        lines.append(f"  pixels lie by {f'{points} ground control points' if points else 'RPC'}")
     nodata = first.GetNoDataValue()
     lines.append(f"  nodata: {'none' if nodata is None else f'{nodata:g}'}")
     return "\n".join(lines)

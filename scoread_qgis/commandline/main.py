@@ -46,7 +46,6 @@ def _quiet_gdal():
     """What GDAL has to say is part of the messages, and is not printed besides."""
     from osgeo import gdal
 
-    gdal.DontUseExceptions()
     gdal.PushErrorHandler("CPLQuietErrorHandler")
     try:
         yield

@@ -16,7 +16,7 @@ class ResampledCube(Cube):
         own = np.asarray(cube.wavelengths, np.float64)
         wanted = np.asarray(wavelengths, np.float64)
         order = np.argsort(own)
-        tolerance = 0.5 * np.median(np.diff(own[order]))
+        tolerance = 0.5 * np.median(np.diff(np.unique(own)))
         outside = wanted[(wanted < own.min() - tolerance) | (wanted > own.max() + tolerance)]
         if outside.size:
             raise ValueError(

@@ -29,7 +29,7 @@ def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
         if path:
             check_writable(path, suffix)
     run.progress(0.0, "opening the maps")
-    opened = [ScoreMap(each.source, each.name, each.crs, run.memory // len(maps)) for each in maps]
+    opened = [each.open_map(run.memory // len(maps)) for each in maps]
     for other in opened[1:]:
         if difference := _difference(opened[0], other):
             raise ValueError(
@@ -166,6 +166,8 @@ def _crs_name(wkt):
 
 def _aligned_truth(source, grid, run):
     """The truth on the grid of the maps; the log tells what was done to it, ValueError that it cannot be done."""
+    if source.note:
+        run.log(source.note)
     if source.source is not None:
         raster = ScoreMap(source.source, source.name, source.crs)
         if difference := _difference(grid, raster):
