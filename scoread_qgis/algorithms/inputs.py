@@ -79,13 +79,13 @@ def mask_source(layer, label="The mask"):
         return None
     if isinstance(layer, QgsVectorLayer):
         polygons = tuple(bytes(feature.geometry().asWkb()) for feature in layer.getFeatures() if not feature.geometry().isNull())
-        return MaskSource(layer.name(), layer.crs().toWkt() if layer.crs().isValid() else "", polygons=polygons)
+        return MaskSource(layer.name(), layer.crs().toWkt() if layer.crs().isValid() else "", polygons=polygons, file=layer.source())
     raster = raster_source(layer, label)
     return MaskSource(raster.name, raster.crs, source=raster.source)
 
 
-def region_source(source, label):
-    """`workflows.sources.RegionSource` of a feature source: its geometries with the fields id and rank where it has them."""
+def region_source(source, label, file=None):
+    """`workflows.sources.RegionSource` of a feature source, read from `file`: its geometries with the fields id and rank where it has them."""
     from ..workflows.sources import RegionSource
 
     if source is None:
@@ -103,4 +103,5 @@ def region_source(source, label):
         tuple(bytes(feature.geometry().asWkb()) for feature in features),
         tuple(feature.id() if field(feature, "id") is None else field(feature, "id") for feature in features),
         tuple(field(feature, "rank") for feature in features),
+        file,
     )

@@ -1,10 +1,11 @@
 """A mask, or numbered regions, on the grid of a scene: shapes, or another raster, brought to the scene's CRS."""
 
 import os
-import tempfile
 
 import numpy as np
 from osgeo import gdal, ogr, osr
+
+from ..core.files import scratch_folder
 
 
 class Mask:
@@ -17,12 +18,14 @@ class Mask:
     _elsewhere = 0  # value where a raster has no data
 
     def __init__(self, raster, scratch=None):
-        self._folder = tempfile.TemporaryDirectory(prefix="scoread_mask_", dir=scratch)
+        self._folder = scratch_folder("mask", scratch)
         self._path = os.path.join(self._folder.name, "mask.tif")
         self._columns = raster.columns
         self._dataset = gdal.GetDriverByName("GTiff").Create(
             self._path, raster.columns, raster.rows, 1, gdal.GDT_Float32, ["COMPRESS=LZW", "SPARSE_OK=TRUE", "BIGTIFF=IF_SAFER"]
         )
+        if self._dataset is None:
+            raise ValueError(self._no_space())
         if raster.geotransform:
             self._dataset.SetGeoTransform(raster.geotransform)
         self._dataset.SetProjection(raster.crs)
@@ -88,8 +91,16 @@ class Mask:
     def read(self, first, last):
         """Rows first..last-1, (rows, columns) bool."""
         values = self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first)
+        if values is None:  # GDAL told of the full disk when nobody listened
+            raise ValueError(self._no_space())
         # Newer GDAL writes the least float for a 0 that is no nodata into a file whose nodata value is 0.
         return (np.abs(values) >= np.finfo(np.float32).tiny) & np.isfinite(values)
+
+    def _no_space(self):
+        return (
+            f"The {self.kind} cannot be kept in the temporary folder {self._folder.name}: {gdal.GetLastErrorMsg() or 'it cannot be written'}. Is the "
+            "disk full? Free some space there, or choose another folder for temporary files."
+        )
 
 
 class RegionLabels(Mask):

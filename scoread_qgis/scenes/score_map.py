@@ -1,7 +1,5 @@
 """An anomaly map as a cube of one band: read-only, by rows, on its grid."""
 
-import os
-
 import numpy as np
 from osgeo import gdal
 
@@ -39,11 +37,6 @@ class ScoreMap(Cube):
         self.crs = crs or self._dataset.GetProjection()
         self._nodata = self._band.GetNoDataValue()
         self.rows_per_block = rows_within(memory, self.columns, 1, self._band.GetBlockSize()[1])
-
-    def is_at(self, path):
-        """Whether `path` is one of the files that the map is in."""
-        files = [file for file in self._dataset.GetFileList() or [] if os.path.exists(file)]
-        return os.path.exists(str(path)) and any(os.path.samefile(str(path), file) for file in files)
 
     def read(self, first, last):
         gdal.ErrorReset()

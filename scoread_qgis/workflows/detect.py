@@ -8,7 +8,7 @@ from functools import lru_cache
 from ..detectors.model_file import Model
 from ..detectors.rx import GlobalRX, LocalRX
 from ..detectors.shared.device import pick_device
-from .outputs import check_writable, write_map
+from .outputs import check_outputs, write_map
 from .sources import MaskSource, RasterSource, fitting_cube, good_cubes
 
 ANOMALY_BAND, RX_BAND = "Anomaly score", "RX anomaly score"
@@ -21,8 +21,7 @@ def detect_anomalies(scene, model, output, run, bands=(), mask=None, options=Non
     options: of the detector's `detect`, name -> value; those that it does not know are passed over. device: auto, cpu, cuda or mps.
     report: .html file or None. load(model, device): `Model.load`, or a function like it. Raises ValueError with the remedy for what does not fit.
     """
-    if report:
-        check_writable(report, ".html")
+    check_outputs([(output, ".tif"), (report, ".html")], [scene, model, mask], run.scratch)
     (run, lines), started = run.recorded(), time.time()
     device = pick_device(device)
     run.log(f"Device: {device}.")
@@ -48,6 +47,7 @@ def detect_rx(scene, output, run, bands=(), mask=None, local=False, inner_window
     scene, bands, mask: as for `detect_anomalies`. local: against the pixels between the windows, odd widths in pixels, instead of all.
     shrinkage: see `LocalRX`.
     """
+    check_outputs([(output, ".tif")], [scene, mask], run.scratch)
     detector = rx_detector(local, inner_window, outer_window, shrinkage)
     (cube,), _ = good_cubes([scene], bands, mask, run.part(0.0, 0.3))
     write_map(output, cube.raster, RX_BAND, detector.detect(cube, run.progress.part(0.3, 1.0)))

@@ -10,7 +10,7 @@ from ..decisions.threshold import otsu_threshold, percentile_threshold
 from ..scenes.region_file import LabelFile, write_regions
 from ..scenes.score_map import ScoreMap
 from ..scenes.writer import MaskWriter
-from .outputs import check_writable
+from .outputs import check_outputs
 
 SAMPLE = 2_000_000  # pixels that the threshold is found from: all of most scenes
 
@@ -26,12 +26,8 @@ def extract_anomalies(
     """
     if method == "value" and value is None:
         raise ValueError("The method is a value, and no value is given. Give the score above which pixels are anomalous.")
+    check_outputs([(regions, ".gpkg"), (mask, ".tif")], [source], run.scratch)
     score_map = ScoreMap(source.source, source.name, source.crs, run.memory)
-    for path, suffix in ((regions, ".gpkg"), (mask, ".tif")):
-        if path and score_map.is_at(path):
-            raise ValueError(f"{path} is the input itself, which is never changed. Choose another name for the output.")
-        if path:
-            check_writable(path, suffix)
     if score_map.count > 1:
         run.log(f"{score_map.name} has {score_map.count} bands; the first is taken for the anomaly score.")
     scores = _sample(score_map, seed, run.part(0.0, 0.2))

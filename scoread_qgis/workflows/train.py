@@ -6,7 +6,7 @@ from ..detectors import fers
 from ..detectors.default_mode.sgm import SGM
 from ..detectors.paper_mode.paper_sgm import PaperSGM
 from ..detectors.shared.device import pick_device
-from .outputs import check_writable, save_model
+from .outputs import check_outputs, save_model
 from .sources import good_cubes
 
 
@@ -20,9 +20,7 @@ def train_sgm(
     report: .html file or None. open_cubes: `good_cubes`, or a function like it whose cubes are surveyed and sampled elsewhere.
     Raises ValueError with the remedy for what does not fit.
     """
-    check_writable(model, ".pt")
-    if report:
-        check_writable(report, ".html")
+    check_outputs([(model, ".pt"), (report, ".html")], [*scenes, mask], run.scratch)
     (run, lines), started = run.recorded(), time.time()
     detector_class = PaperSGM if paper else SGM
     device = pick_device(device)
@@ -48,7 +46,7 @@ def train_fers(scenes, model, run, bands=(), settings=None, backbone_weights=(),
     scenes, bands, seed, device: as for `train_sgm`. settings: of `fers.train`. backbone_weights: files, for the published backbone.
     keep_on_cancel: write what has been learnt so far when the run is cancelled.
     """
-    check_writable(model, ".pt")
+    check_outputs([(model, ".pt")], [*scenes, *backbone_weights], run.scratch)
     device, settings = pick_device(device), settings or {}
     run.log(f"Device: {device}.")
     cubes, numbers = good_cubes(scenes, bands, None, run.part(0.0, 0.1))
