@@ -46,7 +46,7 @@ def style_path(path):
 
 def save_anomaly_style(path, replaced=False):
     """Make the style of the anomaly map at `path` and keep it, see `_keep`. Reads the map: not for the main thread."""
-    layer = QgsRasterLayer(path, "anomalies", "gdal")
+    layer = QgsRasterLayer(path, "anomalies", "gdal", QgsRasterLayer.LayerOptions(False))  # without a style that lies there
     values = _sampled_values(path)
     quantiles = np.quantile(values, _SHARES) if values.size else np.arange(len(_SHARES), dtype=float)
     ramp = QgsStyle.defaultStyle().colorRamp("Inferno")
@@ -90,7 +90,7 @@ def save_regions_style(path):
 
 def save_mask_style(path, replaced=False):
     """Make the style of the mask at `path`, with nothing drawn where no anomaly is, and keep it, see `_keep`."""
-    layer = QgsRasterLayer(path, "mask", "gdal")
+    layer = QgsRasterLayer(path, "mask", "gdal", QgsRasterLayer.LayerOptions(False))
     classes = [QgsPalettedRasterRenderer.Class(1, QColor(_RANKS[0][1]), "Anomaly")]
     layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
     return _keep(layer, path, replaced)

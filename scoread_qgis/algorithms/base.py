@@ -132,9 +132,9 @@ class Algorithm(QgsProcessingAlgorithm):
 
     def postProcessAlgorithm(self, context, feedback):
         if self._done:
+            self.finish(context)
             if context.project() is not None:
                 reload_layers(context.project(), self._files)
-            self.finish(context)
         return {}
 
     def createInstance(self):

@@ -7,6 +7,7 @@ from qgis.core import (
     QgsProcessingUtils,
     QgsProperty,
     QgsRasterLayer,
+    QgsVectorLayer,
 )
 
 from ..scenes.input_files import named_files, same_files
@@ -54,10 +55,9 @@ def reload_layers(project, paths):
     for layer in project.mapLayers().values():
         if layer.dataProvider() is None or not same_files(named_files(layer.source()), paths):
             continue
-        layer.dataProvider().reloadData()
+        layer.reload()
         if isinstance(layer, QgsRasterLayer):
             layer.setExtent(layer.dataProvider().extent())
-        else:
-            layer.reload()
-            layer.updateExtents(True)
+        elif isinstance(layer, QgsVectorLayer):
+            layer.updateExtents()
         layer.triggerRepaint()

@@ -15,6 +15,8 @@ _BETWEEN = re.compile(r"""[:"',?&={}|]|/vsi\w+/|file://""")
 _SOURCES = re.compile(r"<(SourceFilename|SourceDataset|SrcDataSource|IndexDataset)\b[^>]*>([^<]+)<")
 _LONGEST = 10_000  # characters of a connection string
 _LARGEST = 100 * 2**20  # bytes of an XML file that names others
+# Not to be opened but by SQLite: whoever closes such a file takes the locks away that this process has on it.
+_DATABASES = (".gpkg", ".sqlite", ".sqlite3", ".db", ".mbtiles")
 # Formats of vectors in several files.
 _SEVERAL_FILES = ["ESRI Shapefile", "MapInfo File"]
 
@@ -26,10 +28,10 @@ def check_apart(outputs, inputs):
     """
     written = {}
     for output in outputs:
-        for path in (output + ending for ending in ("", *SIDECARS)):
-            for key in _identities(path):
-                if written.setdefault(key, output) != output:
-                    raise ValueError(f"{output} and {written[key]} are the same file. Give each output a name of its own.")
+        keys = {key for ending in ("", *SIDECARS) for key in _identities(output + ending)}
+        for key in keys & written.keys():
+            raise ValueError(f"{output} and {written[key]} are the same file. Give each output a name of its own.")
+        written.update(dict.fromkeys(keys, output))
     if not any(os.path.exists(output + ending) for output in outputs for ending in ("", *SIDECARS)):
         return  # inputs are there
     for source in inputs:
@@ -110,6 +112,8 @@ def _xml(place):
     """Text of the XML that `place` is, or that the file of this name holds; "" for all else."""
     if place.lstrip().startswith("<"):
         return place
+    if place.lower().endswith(_DATABASES):
+        return ""
     with gdal_failures():
         status = gdal.VSIStatL(place)
         file = gdal.VSIFOpenL(place, "rb") if status is not None and not status.IsDirectory() else None
