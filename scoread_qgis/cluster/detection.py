@@ -1,6 +1,6 @@
 """Detection in many scenes, or in huge ones, on a cluster."""
 
-from ..scenes.writer import remove_parts
+from ..core.files import remove_parts
 from ..workflows.detect import Outcome, describe_error
 from . import tasks
 from .engine import Engine

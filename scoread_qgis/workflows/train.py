@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
-from .outputs import check_writable, save_model
+from .outputs import check_outputs, save_model
 from .sources import MaskSource, good_cubes
 
 
@@ -37,9 +37,8 @@ def train(training, run, open_cubes=good_cubes):
     open_cubes: `good_cubes`, or a function like it whose cubes are surveyed and sampled elsewhere.
     Raises ValueError with the remedy for what does not fit.
     """
-    check_writable(training.model, ".pt")
-    if training.report:
-        check_writable(training.report, ".html")
+    weights = training.settings.get("backbone_weights", ())
+    check_outputs([(training.model, ".pt"), (training.report, ".html")], [*training.scenes, training.mask, *weights], run.scratch)
     (run, lines), started = run.recorded(), time.time()
     detector_class = DETECTORS[training.kind]
     device = pick_device(training.device)
