@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from ..core.progress import keeping
 from ..detectors.model_file import Model
 from ..detectors.rx import GlobalRX, LocalRX
 from ..detectors.shared.device import pick_device
@@ -39,7 +40,8 @@ def detect_anomalies(scene, model, output, run, bands=(), mask=None, options=Non
             "scene": scene.source, "model": model, "mask": mask and mask.name, "bands asked for": bands,
             "options": [f"{name} = {value}" for name, value in options.items()], "device": device, "map": output,
         }  # fmt: skip
-        write_report(report, f"Anomalies of {cube.raster.name}", parameters, kept, cube, started, lines, run.part(0.8, 1.0), output)
+        with keeping(output):
+            write_report(report, f"Anomalies of {cube.raster.name}", parameters, kept, cube, started, lines, run.part(0.8, 1.0), output)
 
 
 def detect_rx(scene, output, run, bands=(), mask=None, local=False, inner_window=5, outer_window=15, shrinkage=None):
@@ -90,12 +92,6 @@ class Outcome:
     detection: Detection
     log: tuple = ()
     error: str = ""
-
-
-def describe_error(error):
-    """An exception in words for the user."""
-    known = isinstance(error, (ValueError, OSError)) and str(error)
-    return str(error) if known else f"{type(error).__name__}: {error}"
 
 
 def read_once(path, device):

@@ -2,10 +2,12 @@
 
 import time
 
+from ..core.progress import Cancelled, keeping
 from ..detectors import fers
 from ..detectors.default_mode.sgm import SGM
 from ..detectors.paper_mode.paper_sgm import PaperSGM
 from ..detectors.shared.device import pick_device
+from ..detectors.shared.training import shares
 from .outputs import check_writable, save_model
 from .sources import good_cubes
 
@@ -23,8 +25,9 @@ def train_sgm(
     check_writable(model, ".pt")
     if report:
         check_writable(report, ".html")
-    (run, lines), started = run.recorded(), time.time()
     detector_class = PaperSGM if paper else SGM
+    shares((settings or {}).get("samples", detector_class.SAMPLES), len(scenes))
+    (run, lines), started = run.recorded(), time.time()
     device = pick_device(device)
     run.log(f"Device: {device}.")
     cubes, numbers = open_cubes(scenes, bands, mask, run.part(0.0, 0.1))
@@ -38,7 +41,8 @@ def train_sgm(
             "scenes": [scene.source for scene in scenes], "mask": mask and mask.name, "bands asked for": bands, "mode": "Paper" if paper else "Default",
             "settings": [f"{name} = {value}" for name, value in settings.items()], "random seed": seed, "device": device, "model": model,
         }  # fmt: skip
-        write_report(report, f"Training on {cubes[0].raster.name}", parameters, saved, cubes[0], started, lines, run.part(0.8, 1.0))
+        with keeping(model):
+            write_report(report, f"Training on {cubes[0].raster.name}", parameters, saved, cubes[0], started, lines, run.part(0.8, 1.0))
     return detector.loss_curve[-1]
 
 
@@ -53,12 +57,19 @@ def train_fers(scenes, model, run, bands=(), settings=None, backbone_weights=(),
     run.log(f"Device: {device}.")
     cubes, numbers = good_cubes(scenes, bands, None, run.part(0.0, 0.1))
 
-    def save(detector):
-        save_model(model, detector, cubes[0], numbers, settings, seed, run)
+    saved = []
 
-    detector = fers.train(
-        cubes, **settings, backbone_weights=backbone_weights, seed=seed, device=device, progress=run.progress.part(0.1, 1.0),
-        on_checkpoint=save if keep_on_cancel else None,
-    )  # fmt: skip
+    def save(detector):
+        if detector.loss_curve:  # else it was cancelled before it had learnt anything
+            save_model(model, detector, cubes[0], numbers, settings, seed, run)
+            saved.append(model)
+
+    try:
+        detector = fers.train(
+            cubes, **settings, backbone_weights=backbone_weights, seed=seed, device=device, progress=run.progress.part(0.1, 1.0),
+            on_checkpoint=save if keep_on_cancel else None,
+        )  # fmt: skip
+    except Cancelled:
+        raise Cancelled(*saved) from None
     save(detector)
     return detector.loss_curve[-1]

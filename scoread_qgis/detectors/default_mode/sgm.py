@@ -9,7 +9,7 @@ from ...core.progress import Progress
 from ..shared.explanation import Explanation, path_contributions
 from ..shared.sampling import predictor_corrector
 from ..shared.sde import VESDE
-from ..shared.training import REPORT_SECONDS, seeded_weights, train_score_network
+from ..shared.training import REPORT_SECONDS, seeded_weights, shares, train_score_network
 from .clutter import REACH, subtract_clutter
 from .fusion import TailProbability, fuse
 from .gaussian import TrimmedGaussian
@@ -40,6 +40,7 @@ class SGM:
     """
 
     kind = "sgm"
+    SAMPLES = 10_000  # training pixels
     SAMPLED = "its trimmed Gaussian, in closed form; the network of the default mode is trained too shortly to be sampled"
 
     def __init__(self, centre, scale, network, distances, neighbours, tails, loss_curve):
@@ -48,7 +49,7 @@ class SGM:
         self.loss_curve = loss_curve
 
     @classmethod
-    def train(cls, cubes, steps=100, batch_size=64, learning_rate=1e-2, hidden=256, samples=10_000, seed=0, device="cpu", progress=None):
+    def train(cls, cubes, steps=100, batch_size=64, learning_rate=1e-2, hidden=256, samples=SAMPLES, seed=0, device="cpu", progress=None):
         """Train on `cubes`, scenes of the same bands.
 
         steps, batch_size, learning_rate: of the denoising score matching. With 0 steps there is no score; the other three values are fused.
@@ -61,7 +62,7 @@ class SGM:
         bands = cubes[0].bands
         if any(cube.bands != bands for cube in cubes):
             raise ValueError(f"the scenes must have the same number of bands; they have {[cube.bands for cube in cubes]}")
-        patches, positions, coordinates = _training_pixels(cubes, samples // len(cubes), seed, progress.part(0, 0.2))
+        patches, positions, coordinates = _training_pixels(cubes, samples, seed, progress.part(0, 0.2))
         if len(patches) < FEWEST_PIXELS:
             raise ValueError(f"training needs {FEWEST_PIXELS} valid pixels at least; there are {len(patches)}")
 
@@ -268,18 +269,21 @@ def _in_passes(compute, count, progress, message):
 
 
 def _training_pixels(cubes, count, seed, progress):
-    """Up to `count` pixels of each scene, in random order over all scenes.
+    """Up to `count` pixels, shared equally by the scenes, in random order over all scenes.
 
     Returns patches (n, 9, bands) float32 tensor of the 3 x 3 neighbourhoods, with the pixel itself in the place of neighbours that are not
     valid; positions (n, 2) float32 tensor, rows and columns, those of different scenes far from each other; and map coordinates (n, 2)
     float64.
     """
     patches, positions, coordinates = [], [], []
+    counts = shares(count, len(cubes))
     for number, cube in enumerate(cubes):
         part = progress.part(number / len(cubes), (number + 1) / len(cubes))
-        places, gathered = cube.sample(count, seed, _patches, halo=1, progress=part)
+        # Drawn alike for all scenes, which a cluster does together; the first pixels of a sample are a smaller one.
+        places, gathered = cube.sample(counts[0], seed, _patches, halo=1, progress=part)
         if len(places):
-            patches.append(torch.from_numpy(gathered[0]))
+            places = places[: counts[number]]
+            patches.append(torch.from_numpy(gathered[0][: counts[number]]))
             positions.append(torch.as_tensor(places + [number * 10_000_000, 0], dtype=torch.float32))
             coordinates.append(cube.map_positions(places))
     if not patches:

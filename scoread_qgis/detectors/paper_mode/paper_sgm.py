@@ -13,7 +13,7 @@ from ...core.progress import Progress
 from ..shared.explanation import Explanation, path_contributions
 from ..shared.sampling import predictor_corrector
 from ..shared.sde import VESDE
-from ..shared.training import REPORT_SECONDS, seeded_weights, train_score_network
+from ..shared.training import REPORT_SECONDS, seeded_weights, shares, train_score_network
 from .readout import PixelNoise, pass_rows, perturbed_scores, unit_score_sum
 from .ring import nearest_in_ring, ring_offsets, ring_positions
 from .unet import ScoreUNet
@@ -32,6 +32,7 @@ class PaperSGM:
 
     kind = "sgm-paper"
     SAMPLED = "its network"
+    SAMPLES = 30_000  # training pixels: more than the paper's largest scene has
 
     def __init__(self, network, sigma, minimum, maximum, outer_window, inner_window, loss_curve):
         self.network = network.eval()
@@ -52,7 +53,7 @@ class PaperSGM:
         conditional=False,
         outer_window=5,
         inner_window=3,
-        samples=30_000,
+        samples=SAMPLES,
         seed=0,
         device="cpu",
         progress=None,
@@ -63,7 +64,7 @@ class PaperSGM:
         sigma: of the VE-SDE. hidden: width of the network, a multiple of 8.
         conditional: give the network context from the ring between outer and inner window, odd widths in pixels.
         samples: how many pixels to train on, shared equally by the scenes; where a scene has fewer valid ones, every one of them, as in
-        the paper. The default is more than the paper's largest scene has. It bounds memory and time.
+        the paper. It bounds memory and time.
         seed: of the initial weights, of the choice of pixels, and of the training.
         Raises ValueError where the settings, the scenes or their bands do not allow training.
         """
@@ -75,7 +76,7 @@ class PaperSGM:
         network = seeded_weights(lambda: ScoreUNet(bands, hidden, conditional), seed).to(device)
         offsets = ring_offsets(outer_window, inner_window) if conditional else np.empty((0, 2), dtype=int)
 
-        spectra, valid, pixels = _training_pixels(cubes, samples // len(cubes), offsets, seed, progress.part(0, 0.03))
+        spectra, valid, pixels = _training_pixels(cubes, samples, offsets, seed, progress.part(0, 0.03))
         minimum, maximum = _value_range(spectra[valid])
         spectra = ((spectra - minimum) / (maximum - minimum)).to(device)
         valid, rings = valid.to(device), pixels[:, 1:].to(device)
@@ -106,8 +107,10 @@ class PaperSGM:
         t: time of the perturbation kernel. perturbations: K, how many noised spectra of a pixel are read out. seed: of their noise.
         Raises ValueError where the cube has other bands than the model, or t or perturbations are out of their range.
         """
-        if not 0 < t <= 1 or perturbations < 1:
-            raise ValueError(f"t must be in 0..1, above 0, and perturbations at least 1; they are {t} and {perturbations}")
+        if not 0 < t <= 1:
+            raise ValueError(f"t must be in 0..1, above 0; it is {t}")
+        if perturbations < 2:  # the length of one score of length 1 says nothing
+            raise ValueError(f"perturbations must be at least 2: one alone gives every pixel the anomaly value 1; it is {perturbations}")
         if cube.bands != self.network.bands:
             raise ValueError(f"the model is made for {self.network.bands} bands; the scene has {cube.bands}")
         progress, last_report = progress or Progress(), 0.0
@@ -257,17 +260,22 @@ def _value_range(spectra):
 
 
 def _training_pixels(cubes, count, offsets, seed, progress):
-    """Up to `count` pixels of each scene with the rings around them.
+    """Up to `count` pixels, shared equally by the scenes, with the rings around them.
 
     Returns spectra (spectra, bands) and valid (spectra,), each pixel of a scene at most once, and indices into them
     (pixels, 1 + neighbours): the pixel itself and its ring.
     """
     spectra, valid, pixels, start = [], [], [], 0
+    counts = shares(count, len(cubes))
     for number, cube in enumerate(cubes):
         part = progress.part(number / len(cubes), (number + 1) / len(cubes))
-        positions, gathered = cube.sample(count, seed, lambda block, r, c: (block.values[r, c],), 0, part.part(0, 0.5), "sampling pixels")
+        # Drawn alike for all scenes, which a cluster does together; the first pixels of a sample are a smaller one.
+        positions, gathered = cube.sample(
+            counts[0], seed, lambda block, r, c: (block.values[r, c],), 0, part.part(0, 0.5), "sampling pixels"
+        )
         if len(positions) == 0:
             continue
+        positions, gathered = positions[: counts[number]], [array[: counts[number]] for array in gathered]
         if len(offsets) == 0:
             scene_spectra, scene_valid, indices = gathered[0], np.ones(len(positions), dtype=bool), np.arange(len(positions))[:, None]
         else:
