@@ -1,4 +1,5 @@
-"""One map, whoever makes it: QGIS, the command line, and a Dask cluster, where a scene is one task or is shared out by rows. Bit by bit."""
+"""One map, whoever makes it: QGIS, the command line, and a Dask cluster, where a scene is one task or is shared out by rows. Bit by bit, with one
+exception, to the last bit."""
 
 import numpy as np
 import pytest
@@ -87,4 +88,6 @@ def test_maps_are_identical(run, cli, cluster, folder, like_a_worker, tmp_path, 
     first = read(tmp_path / "qgis.tif")
     assert np.isfinite(first).mean() > 0.9
     for other in ("cli.tif", "dask.tif"):
-        np.testing.assert_array_equal(read(tmp_path / other), first, err_msg=other)
+        # Global RX that is shared out adds up its statistics in double precision, but in another order: the last bit of single precision.
+        tolerance = 3e-7 if (detector, scene, other) == ("RX global", "long", "dask.tif") else 0
+        np.testing.assert_allclose(read(tmp_path / other), first, rtol=tolerance, atol=0, err_msg=other)
