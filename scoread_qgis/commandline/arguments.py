@@ -6,7 +6,7 @@ import math
 from ..scenes.bands import band_numbers
 
 DESCRIPTION = "Finds what does not belong in a hyperspectral scene, without QGIS. Needs torch, numpy, scipy and GDAL's Python bindings."
-EXIT_CODES = "Exit code: 0 all done, 1 something failed (the summary says what and why), 2 wrong usage, 130 interrupted."
+EXIT_CODES = "Exit code: 0 all done, 1 something failed (the summary says what and why), 2 wrong usage, 130 cancelled."
 # Command -> algorithm of the plugin that does the same.
 ALGORITHMS = {"train": "train_sgm", "train-fers": "train_fers", "detect": "detect_anomalies", "rx": "detect_rx"}
 
