@@ -15,6 +15,8 @@ SOURCES := $(shell find $(PLUGIN) resources -type f -not -name '*.pyc') metadata
 BUILT := build/$(PLUGIN)/.built
 PROFILE ?= $(HOME)/.local/share/QGIS/QGIS3/profiles/default
 DATA ?= ../shared/data/scenes
+COUNT ?= 5000
+SEED ?= 0
 SUITE ?= trixie
 SUITE_FOLDER ?= build/qgis-$(SUITE)
 
@@ -22,7 +24,7 @@ export QT_QPA_PLATFORM ?= offscreen
 # Debian's qgis_process wrapper and others read these; the tests and the demo run the plugin that was built.
 export QGIS_PLUGINPATH := $(CURDIR)/build
 
-.PHONY: help setup demo test test-qgis build install package docs translations lint benchmark clean
+.PHONY: help setup demo test test-qgis build install package docs translations lint benchmark fuzz clean
 
 help:
 	@echo "make demo       set up, make a sample scene, train, detect, and show where the results are (build/demo)"
@@ -33,6 +35,7 @@ help:
 	@echo "make install    the plugin into the QGIS profile $(PROFILE)"
 	@echo "make package    the plugin as a zip for QGIS' plugin manager, dist/$(PLUGIN).zip"
 	@echo "make benchmark  all detectors on all .mat scenes of DATA=<folder>"
+	@echo "make fuzz       an attack on the reader of model files: COUNT=<files> SEED=<any>"
 	@echo "make docs       docs/algorithms from the algorithms"
 	@echo "make translations  resources/i18n/scoread.ts, the strings to translate"
 	@echo "make lint       ruff"
@@ -96,6 +99,9 @@ test-qgis:
 
 benchmark: $(INSTALLED)
 	PYTHONPATH=. $(PYTHON) benchmarks/detectors.py "$(DATA)" build/benchmark
+
+fuzz: $(INSTALLED) $(BUILT)
+	PYTHONPATH=build:tests $(PYTHON) tests/fuzz_models.py "$(COUNT)" "$(SEED)"
 
 docs: $(INSTALLED) $(BUILT)
 	$(PYTHON) scripts/document.py

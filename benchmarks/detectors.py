@@ -69,7 +69,7 @@ def run_one(name, path, seed, paper_epochs):
     if name.startswith("Default") or name.startswith("Part"):
         model, seconds = trained(SGM.train([cube], seed=seed, **({"steps": 0} if name.endswith("untrained") else {})))
         start = time.perf_counter()
-        scores = detect(model, cube) if name.startswith("Default") else model.parts(cube)[name.partition(": ")[2]]
+        scores = detect(model, cube) if name.startswith("Default") else model.bind(cube).parts()[name.partition(": ")[2]]
         return scores, seconds, time.perf_counter() - start
     if name == "Paper mode":
         model, seconds = trained(PaperSGM.train([cube], epochs=paper_epochs, seed=seed))

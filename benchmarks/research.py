@@ -130,7 +130,7 @@ def print_table(scenes, table, spread=False):
 def group_scenes(scenes, seeds):
     def measure(cube, truth, seed):
         model, untrained = SGM.train([cube], seed=seed), SGM.train([cube], seed=seed, steps=0)
-        parts = model.parts(cube)
+        parts = model.bind(cube).parts()
         return {
             "global RX": auc(truth, whole(GlobalRX().detect(cube))),
             "default": auc(truth, whole(model.detect(cube))),
@@ -144,7 +144,7 @@ def group_scenes(scenes, seeds):
 
 def group_ablation(scenes, seeds):
     def measure(cube, truth, seed):
-        parts = SGM.train([cube], seed=seed).parts(cube)
+        parts = SGM.train([cube], seed=seed).bind(cube).parts()
         return {f"without {left_out}": auc(truth, fused(parts, [name for name in parts if name != left_out])) for left_out in parts}
 
     print_table(scenes, over(scenes, seeds, measure))
@@ -164,7 +164,7 @@ def group_training(scenes, seeds):
     ]:  # fmt: skip
 
         def measure(cube, truth, seed, label=label, settings=settings):
-            parts = SGM.train([cube], seed=seed, **settings).parts(cube)
+            parts = SGM.train([cube], seed=seed, **settings).bind(cube).parts()
             return {
                 f"{label}: {name}": auc(truth, fused(parts) if name == "fused" else parts[name])
                 for name in ("fused", "features", "score")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 
 from processing.core.ProcessingConfig import ProcessingConfig, Setting
 
@@ -10,6 +11,9 @@ from .workflows.memory import free_memory
 
 MEMORY_SETTING, DEVICE_SETTING, THREADS_SETTING, CACHE_SETTING = "SCOREAD_MEMORY", "SCOREAD_DEVICE", "SCOREAD_THREADS", "SCOREAD_CACHE"
 DEVICES = ["auto", "cpu", "cuda", "mps"]
+
+_threads_lock = threading.Lock()
+_runs_with_threads, _threads_before = 0, 0
 
 
 def add_settings(group):
@@ -36,19 +40,30 @@ def default_device():
 
 @contextlib.contextmanager
 def torch_threads():
-    """Let PyTorch compute with as many threads as the setting says, on the thread that calls this; as before afterwards."""
+    """Let PyTorch compute with as many threads as the setting says, on the thread that calls this; as before afterwards.
+
+    With OpenMP each thread of the process has its own count, and takes over, when it first computes, that which was set last on any. So what to
+    go back to is what the first of several runs at a time found, and each of them goes back to it on its own thread.
+    """
+    global _runs_with_threads, _threads_before
     count = int(ProcessingConfig.getSetting(THREADS_SETTING) or 0)
     if count <= 0:
         yield
         return
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    with _threads_lock:
+        found = torch.get_num_threads()  # asked in any case: until then the thread would still take over a count that another sets
+        if _runs_with_threads == 0:
+            _threads_before = found
+        _runs_with_threads += 1
+        torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _threads_lock:
+            _runs_with_threads -= 1
+            torch.set_num_threads(_threads_before)
 
 
 def cache_folder():

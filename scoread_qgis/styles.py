@@ -7,7 +7,6 @@ brightest and last drawn where the peaks are highest.
 import os
 
 import numpy as np
-from osgeo import gdal
 from qgis.core import (
     QgsColorRampShader,
     QgsFeatureRequest,
@@ -24,6 +23,8 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QColor
+
+from .scenes.gdal_calls import open_dataset
 
 # Colours go to these shares of the pixels: half of a scene is background beyond doubt, anomalies are the last per cent and less.
 _SHARES = (0.5, 0.9, 0.97, 0.99, 0.997, 0.999, 1.0)
@@ -103,11 +104,20 @@ def _outline(color, width):
 
 
 def _sampled_values(path):
-    """Scores of the map, thinned to at most `_SAMPLED` rows and columns, and its maximum, in float64."""
-    band = (dataset := gdal.OpenEx(path, gdal.OF_RASTER | gdal.OF_READONLY)).GetRasterBand(1)
-    columns, rows = min(band.XSize, _SAMPLED), min(band.YSize, _SAMPLED)
-    values = band.ReadAsArray(buf_xsize=columns, buf_ysize=rows).astype(np.float64)
-    highest = band.GetMaximum()
-    del dataset
+    """Scores of the map, thinned to at most `_SAMPLED` rows and columns, and its maximum, in float64.
+
+    Of the pixels themselves: GDAL would thin by the overviews, which hold the largest of many.
+    """
+    dataset, reason = open_dataset(path)
+    if dataset is None:
+        raise ValueError(f"{path} cannot be opened: {reason}.")
+    band = dataset.GetRasterBand(1)
+    step = -(-max(band.XSize, band.YSize) // _SAMPLED)
+    # As many rows at a time as the blocks of the file have, so that each block is read once.
+    rows = -(-max(band.GetBlockSize()[1], step) // step) * step
+    sampled = []
+    for row in range(0, band.YSize, rows):
+        sampled.append(band.ReadAsArray(0, row, band.XSize, min(rows, band.YSize - row))[::step, ::step].astype(np.float64).ravel())
+    values, highest = np.concatenate(sampled), band.GetMaximum()
     values = values[np.isfinite(values)]
     return np.append(values, highest) if highest is not None else values

@@ -170,7 +170,7 @@ class TestResults:
         assert cli(*arguments, "long.tif", "--output", tmp_path / "expected.tif", *memory)[0] == 0
         code, out, err = cli(*arguments, "long.tif", "--output", tmp_path / "mine.tif", *BLOCKS, "--scheduler", cluster.address)
         assert code == 0, err
-        assert ("Shared out in 4 blocks" in err) == blocks
+        assert ("Split into 4 row blocks" in err) == blocks
         same_map(tmp_path / "mine.tif", tmp_path / "expected.tif", 1e-3 if "fers.pt" in arguments else 1e-5)
         assert names(tmp_path) == ["expected.tif", "mine.tif"]
 

@@ -10,7 +10,7 @@ from scoread_qgis.core.progress import Cancelled, Progress
 class CountingCube(ArrayCube):
     """Counts how often each row is read."""
 
-    def read(self, first, last):
+    def read(self, first, last, left=0, right=None):
         assert first < last
         self.reads[first:last] += 1
         return super().read(first, last)

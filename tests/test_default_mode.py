@@ -1,6 +1,5 @@
 """Train SGM and Detect anomalies in their default mode, from cubes in memory."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,9 @@ from sklearn.metrics import roc_auc_score
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.core.progress import Cancelled, Progress
 from scoread_qgis.detectors.default_mode.clutter import SHARE, window_median
-from scoread_qgis.detectors.default_mode.sgm import SGM
+from scoread_qgis.detectors.default_mode.neighbours import NEIGHBOUR, NeighbourDistance
+from scoread_qgis.detectors.default_mode.sgm import SGM, _training_pixels
+from scoread_qgis.detectors.shared.tensor_file import decode, encode
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -91,12 +92,10 @@ def test_seeds_repeat_and_differ(trained):
     assert not np.array_equal(first, other)
 
 
-def test_state_goes_through_a_file_of_weights_only(trained):
+def test_state_goes_through_a_file(trained, tmp_path):
     model, values, valid, _ = trained
-    file = io.BytesIO()
-    torch.save(model.state(), file)
-    file.seek(0)
-    restored = SGM.from_state(torch.load(file, weights_only=True))
+    (tmp_path / "state.pt").write_bytes(b"".join(encode(model.state())))
+    restored = SGM.from_state(decode(tmp_path / "state.pt"))
     cube = ArrayCube(values, valid)
     np.testing.assert_array_equal(whole(restored.detect(cube)), whole(model.detect(cube)))
     assert restored.loss_curve == model.loss_curve
@@ -157,6 +156,35 @@ def test_further_scenes_train_too():
         SGM.train([ArrayCube(first[0]), ArrayCube(second[0][..., :7])])
 
 
+@pytest.mark.parametrize("scenes", [1, 2, 3, 12])
+def test_the_neighbourhood_of_a_training_pixel_is_left_out_in_each_of_many_scenes(scenes):
+    rows, columns = 40, 21
+    values = np.empty((rows, columns, 3), np.float32)
+    cubes = []
+    for number in range(scenes):  # each pixel says where it is
+        values[..., 0] = number
+        values[..., 1:] = np.moveaxis(np.indices((rows, columns)), 0, 2)
+        cubes.append(ArrayCube(values.copy()))
+    patches, positions, _ = _training_pixels(cubes, 70, 4, Progress())
+    assert len(patches) == 70 * scenes
+    of_scene, row, column = (patches[:, 4, number].numpy() for number in range(3))
+
+    def apart(of_pixels):
+        return np.abs(of_pixels[:, None] - of_pixels)
+
+    near = (apart(of_scene) == 0) & (apart(row) <= 3) & (apart(column) <= 3)
+    assert near.sum() > len(near), "some pixels have others near to them"
+    # Spectra of one band, one apart from each other
+    model = NeighbourDistance(
+        torch.zeros(1), torch.eye(1), torch.arange(len(near), dtype=torch.float32)[:, None], torch.zeros(len(near), 2)
+    )
+    spectra = model.references
+    found = model.distance(spectra, positions, positions).sqrt().round().numpy()
+    for pixel in range(len(near)):
+        distances = np.sort(np.abs(np.arange(len(near)) - pixel)[~near[pixel]])
+        assert found[pixel] == distances[:NEIGHBOUR][-1]
+
+
 class GeoreferencedCube(ArrayCube):
     """A cube whose pixels are 30 m wide, with its upper left corner at `origin` (northing, easting)."""
 
@@ -174,14 +202,14 @@ class GeoreferencedCube(ArrayCube):
 def test_the_neighbourhood_is_left_out_by_map_position_in_a_crop_too():
     values, _, _ = scene(30, 30, seed=6, holes=0)
     model = SGM.train([GeoreferencedCube((4e6, 5e5), values)], steps=2, hidden=32)
-    full = model.parts(GeoreferencedCube((4e6, 5e5), values))["neighbours"]
-    crop = model.parts(GeoreferencedCube((4e6 + 30 * 8, 5e5 + 30 * 5), values[8:20, 5:25]))["neighbours"]
+    full = model.bind(GeoreferencedCube((4e6, 5e5), values)).parts()["neighbours"]
+    crop = model.bind(GeoreferencedCube((4e6 + 30 * 8, 5e5 + 30 * 5), values[8:20, 5:25])).parts()["neighbours"]
     np.testing.assert_allclose(crop, full[8:20, 5:25], atol=1e-4)
 
 
 def test_parts_fuse_to_the_map(trained):
     model, values, valid, _ = trained
-    parts = model.parts(ArrayCube(values, valid))
+    parts = model.bind(ArrayCube(values, valid)).parts()
     assert sorted(parts) == ["features", "gaussian", "neighbours", "score"]
     fused = np.sqrt(sum(part.astype(float) ** 2 for part in parts.values()) / 4)
     expected = fused - SHARE * window_median(fused.astype(np.float32), 0, len(fused))

@@ -6,12 +6,13 @@ import torch
 from scipy.spatial.distance import cdist
 from sklearn.covariance import oas
 
-from scoread_qgis.detectors.default_mode.clutter import REACH, SHARE, STRIDE, subtract_clutter, window_median
+from scoread_qgis.detectors.contract import streamed
+from scoread_qgis.detectors.default_mode.clutter import REACH, SHARE, STRIDE, less_clutter, window_median
 from scoread_qgis.detectors.default_mode.fusion import TailProbability, fuse
 from scoread_qgis.detectors.default_mode.gaussian import TRIMMED, TrimmedGaussian, shrunk
 from scoread_qgis.detectors.default_mode.neighbours import COMPONENTS, NeighbourDistance
 from scoread_qgis.detectors.default_mode.score_network import NEIGHBOURHOOD, ScoreNetwork
-from scoread_qgis.detectors.shared.training import seeded_weights
+from scoread_qgis.detectors.shared.weights import draw_weights
 
 
 def mixed(n, size, seed):
@@ -56,6 +57,21 @@ def test_trimming_keeps_anomalies_from_shaping_the_background():
     plain = np.einsum("ij,jk,ik->i", plain_centred, np.linalg.inv(plain_covariance), plain_centred)
     trimmed = TrimmedGaussian.fit(torch.from_numpy(spoilt))[0].distance(target).numpy()
     assert np.abs(np.log(trimmed / true)).mean() < 0.3 * np.abs(np.log(plain / true)).mean()
+
+
+def test_drawn_vectors_have_the_mean_and_the_covariance_of_the_gaussian():
+    vectors = mixed(3000, 5, 4) * np.array([1, 10, 0.1, 1000, 1], np.float32)
+    model, _ = TrimmedGaussian.fit(torch.from_numpy(vectors))
+    scale, whitening = model.scale.double().numpy(), model.whitening.double().numpy()
+    mean = model.mean.double().numpy() * scale + model.centre.double().numpy()
+    covariance = np.linalg.inv(whitening @ whitening.T) * np.outer(scale, scale)
+    drawn = model.draw(200_000, seed=1).double().numpy()
+    deviations = np.sqrt(np.diag(covariance))
+    # Five standard errors, of means and of the products of normal values
+    assert np.abs((drawn.mean(0) - mean) / deviations).max() < 5 / np.sqrt(len(drawn))
+    assert np.abs((np.cov(drawn.T) - covariance) / np.outer(deviations, deviations)).max() < 5 * np.sqrt(2 / len(drawn))
+    assert torch.equal(model.draw(5, seed=1), model.draw(5, seed=1))
+    assert not torch.equal(model.draw(5, seed=1), model.draw(5, seed=2))
 
 
 def test_gaussian_with_fewer_vectors_than_coordinates_is_finite_and_ignores_units():
@@ -114,9 +130,9 @@ def test_tiny_reference_sets_use_the_farthest_there_is():
     assert distances[0].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_network_features_of_rows_equal_loops_over_pixels():
+def test_network_features_of_a_block_equal_loops_over_pixels():
     bands, hidden = 7, 10
-    network = seeded_weights(lambda: ScoreNetwork(bands, hidden), 0)
+    network = draw_weights(ScoreNetwork(bands, hidden), torch.Generator().manual_seed(0))
     generator = np.random.default_rng(6)
     spectra = generator.normal(size=(6, 5, bands)).astype(np.float32)
     valid = generator.random((6, 5)) > 0.3
@@ -139,12 +155,12 @@ def test_network_features_of_rows_equal_loops_over_pixels():
                 total = total + weights["spatial"][number] * units(spectrum @ weights["spectral"])
             expected.append(units(total @ weights["mixing"]))
     with torch.inference_mode():
-        found = network.features_of_rows(torch.from_numpy(spectra), torch.from_numpy(valid), 1, 5)
+        found = network.features_of_block(torch.from_numpy(spectra), torch.from_numpy(valid), slice(1, 5), slice(0, 5))
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
 
 def test_network_forward_puts_the_pixel_among_its_neighbours():
-    network = seeded_weights(lambda: ScoreNetwork(5, 8), 0)
+    network = draw_weights(ScoreNetwork(5, 8), torch.Generator().manual_seed(0))
     with torch.no_grad():
         network.score.normal_()
     patches = torch.randn(3, 9, 5, generator=torch.Generator().manual_seed(0))
@@ -197,6 +213,6 @@ def test_clutter_equals_loops_and_does_not_depend_on_the_blocks(shape):
     expected = values - np.float32(SHARE) * numpy_clutter(values)
     for size in (1, 2, 7, 100):
         stream = ((row, values[row : row + size]) for row in range(0, shape[0], size))
-        pieces = list(subtract_clutter(stream, shape[0]))
+        pieces = list(streamed(stream, REACH, less_clutter, shape[0]))
         assert [row for row, _ in pieces] == list(np.cumsum([0] + [len(piece) for _, piece in pieces[:-1]]))
         np.testing.assert_array_equal(np.concatenate([piece for _, piece in pieces]), expected)

@@ -89,7 +89,7 @@ def explained(request, scene):
     else:
         detector = PaperSGM.train([cube], epochs=2, conditional="conditional" in request.param)
     seen = region_spectra(cube, regions)
-    return request.param, detector, cube, seen, detector.explain(cube, regions, seen)
+    return request.param, detector, cube, seen, detector.bind(cube).explain(seen.mean, seen.centres)
 
 
 class TestDetectors:
@@ -110,7 +110,7 @@ def test_score_is_the_one_that_detection_gives(scene):
     flat = ArrayCube(np.broadcast_to(seen.mean[0].astype(np.float32), (4, 30, cube.bands)))
     (_, scores), *_ = detector.detect(flat)
     # Both are over 100 perturbations, of which each pixel has its own.
-    assert scores.mean() == pytest.approx(detector.explain(cube, regions, seen).scores[0], rel=0.1)
+    assert scores.mean() == pytest.approx(detector.bind(cube).explain(seen.mean, seen.centres).scores[0], rel=0.1)
 
 
 def test_score_of_the_default_mode_is_the_one_that_detection_fuses(scene):
@@ -119,8 +119,8 @@ def test_score_of_the_default_mode_is_the_one_that_detection_fuses(scene):
     values = cube.read(0, cube.rows)[0].copy()
     row, column = np.round(seen.centres[0]).astype(int)
     values[row - 1 : row + 2, column - 1 : column + 2] = seen.mean[0]  # among its like
-    parts = [part[row, column] for part in detector.parts(ArrayCube(values)).values()]
-    assert np.sqrt(np.mean(np.square(parts))) == pytest.approx(detector.explain(cube, regions, seen).scores[0], rel=0.02)
+    parts = [part[row, column] for part in detector.bind(ArrayCube(values)).parts().values()]
+    assert np.sqrt(np.mean(np.square(parts))) == pytest.approx(detector.bind(cube).explain(seen.mean, seen.centres).scores[0], rel=0.02)
 
 
 def test_tweedie_estimate_of_a_gaussian_is_the_posterior_mean():
@@ -162,7 +162,15 @@ class TestSampling:
     def test_default_mode_gives_the_gaussian_of_the_background(self, scene):
         cube, _, _ = scene
         detector = SGM.train([cube])
-        drawn = detector.sample(2000, seed=1)
+        drawn = detector.sample(20_000, seed=1)
+        gaussian = detector.distances["gaussian"]  # on spectra that are scaled, which it scales once more
+        scale = (gaussian.scale * detector.scale).numpy()
+        mean = ((gaussian.mean * gaussian.scale + gaussian.centre) * detector.scale + detector.centre).numpy()
+        whitening = gaussian.whitening.double().numpy()
+        covariance = np.linalg.inv(whitening @ whitening.T) * np.outer(scale, scale)
+        deviations = np.sqrt(np.diag(covariance))
+        assert np.abs((drawn.mean(0) - mean) / deviations).max() < 5 / np.sqrt(len(drawn))
+        assert np.abs((np.cov(drawn.T) - covariance) / np.outer(deviations, deviations)).max() < 5 * np.sqrt(2 / len(drawn))
         values, valid = cube.read(0, cube.rows)
         real = values[valid]
         assert np.abs((drawn.mean(0) - real.mean(0)) / real.std(0)).max() < 0.25
@@ -297,7 +305,7 @@ def test_real_anomalies_score_higher_than_what_was_expected_there():
     labels[60:63, 10:13] = count + 1  # background
     regions = Labels(labels)
     seen = region_spectra(cube, regions)
-    explanation = SGM.train([cube]).explain(cube, regions, seen)
+    explanation = SGM.train([cube]).bind(cube).explain(seen.mean, seen.centres)
     assert (explanation.scores[:count] > 4 * explanation.scores[count]).all()
     assert (explanation.background_scores[:count] < 0.75 * explanation.scores[:count]).all()
     assert explanation.background_scores[count] < 1

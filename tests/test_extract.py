@@ -220,9 +220,11 @@ def test_maps_without_a_fit_have_no_p_values(run, make_map, tmp_path):
 
 def test_a_map_of_several_bands(run, tmp_path):
     write_scene(tmp_path / "two.tif", np.stack([with_targets(), background()], axis=2), nodata=np.nan)
-    results = run("threshold_anomalies", INPUT=str(tmp_path / "two.tif"), RATE=1e-6, REGIONS=str(tmp_path / "r.gpkg"))
-    assert results.COUNT == 3
-    assert "has 2 bands; the first is taken" in results.log
+    from qgis.core import QgsProcessingException
+
+    with pytest.raises(QgsProcessingException, match="two has 2 bands, and an anomaly map has one. For a scene, make its map first"):
+        run("threshold_anomalies", INPUT=str(tmp_path / "two.tif"), RATE=1e-6, REGIONS=str(tmp_path / "r.gpkg"))
+    assert not (tmp_path / "r.gpkg").exists()
 
 
 @pytest.mark.parametrize("at", [5, 40, 60, 80])

@@ -12,6 +12,7 @@ from scoread_qgis.core.progress import Progress
 from scoread_qgis.detectors.fers import losses
 from scoread_qgis.detectors.fers.spatial import SpatialBranch
 from scoread_qgis.detectors.fers.training import Patches, Training, pixels
+from scoread_qgis.detectors.shared.weights import draw_weights
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -79,7 +80,7 @@ def test_structural_similarity_against_plain_loops():
 def test_spatial_loss_has_the_published_weights():
     inputs, restored = random(2, 3, 8, 8) * 0.05, random(2, 3, 8, 8, seed=1) * 0.05
     spectral, spatial = random(128, 3, seed=2), random(128, 3, seed=3)
-    parts = losses.spatial_loss(inputs, restored, spectral, spatial)
+    parts = losses.spatial_loss(inputs, restored, spectral, spatial, torch.Generator())
     assert parts["cross covariance"] == losses.cross_covariance_loss(spectral, spatial)
     assert parts["cosine"] == pytest.approx(0.1 * losses.cosine_loss(spectral, spatial))
     assert parts["variance"] == pytest.approx(0.1 * losses.variance_loss(spatial))
@@ -88,8 +89,8 @@ def test_spatial_loss_has_the_published_weights():
 
 
 def training_on(cubes, width=32, batch=10):
-    torch.manual_seed(0)
-    return Training(cubes[0].bands, 0, (), Patches(cubes, width, 0, Progress(), "cpu"), batch, "cpu")
+    patches = Patches(cubes, width, 0, Progress(), "cpu")
+    return Training(cubes[0].bands, 0, (), patches, batch, "cpu", torch.Generator().manual_seed(0))
 
 
 def weights(network):
@@ -154,9 +155,9 @@ def test_the_student_rebels_on_real_patches():
 
 def test_pyramid_equals_pooling_and_interpolation_of_torch():
     """The factors by which pooling and interpolation are done, and the exchange of interpolation and convolution."""
-    torch.manual_seed(0)
-    branch = SpatialBranch(7, 0).eval()
-    images = torch.rand(2, 7, 83, 50)
+    generator = torch.Generator().manual_seed(0)
+    branch = draw_weights(SpatialBranch(7, 0), generator).eval()
+    images = torch.rand(2, 7, 83, 50, generator=generator)
     with torch.no_grad():
         features = branch.backbone(branch.rgb(images))[2]
         pyramid = [interpolate(torch.nn.functional.adaptive_avg_pool2d(features, size), (83, 50), mode="bilinear") for size in (1, 2, 4)]

@@ -15,6 +15,8 @@ from scoread_qgis.detectors.paper_mode.readout import PixelNoise, unit_score_sum
 from scoread_qgis.detectors.paper_mode.ring import nearest_in_ring, ring_offsets, ring_positions
 from scoread_qgis.detectors.paper_mode.unet import ScoreUNet
 from scoread_qgis.detectors.shared.explanation import region_spectra
+from scoread_qgis.detectors.shared.tensor_file import decode, encode
+from scoread_qgis.detectors.shared.torch_archive import read_archive
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
@@ -54,7 +56,7 @@ def detect(model, cube, **settings):
 @pytest.fixture(scope="module")
 def authors():
     """The authors' weights in our network, and their scene."""
-    weights = torch.load(DATA / "reference" / "scoread_hydice_weights.pth", map_location="cpu", weights_only=True)
+    weights = read_archive(DATA / "reference" / "scoread_hydice_weights.pth")
     # The weights are of an unconditional network, so that the FiLM weights in the file, of six layers, took no part in the authors' map.
     film = {key for key in weights if "film" in key}
     assert film == {f"{layer}.{kind}" for layer in ("film1", "film2", "film3", "film4", "tfilm4", "tfilm3") for kind in ("weight", "bias")}
@@ -95,7 +97,8 @@ def test_authors_weights_expect_background_where_anomalies_are(authors):
         def labels(self, first, last):
             return labels[first:last]
 
-    explanation = model.explain(cube, Regions(), region_spectra(cube, Regions()))
+    seen = region_spectra(cube, Regions())
+    explanation = model.bind(cube).explain(seen.mean, seen.centres)
     assert explanation.background_scores[0] < 0.6 * explanation.scores[0]
     assert explanation.background_scores[1] == pytest.approx(explanation.scores[1], rel=0.15)
     assert explanation.background_scores + explanation.contributions.sum(1) == pytest.approx(explanation.scores, rel=1e-4)
@@ -269,8 +272,8 @@ def test_training_scales_by_the_range_of_the_valid_values_of_all_scenes():
 def test_state_survives_a_file_that_is_loaded_without_executing_anything(conditional, tmp_path):
     cube = ArrayCube(scene()[0])
     model = small_model(cube, conditional=conditional, outer_window=7, sigma=4.0)
-    torch.save(model.state(), tmp_path / "model.pt")
-    loaded = PaperSGM.from_state(torch.load(tmp_path / "model.pt", weights_only=True))
+    (tmp_path / "model.pt").write_bytes(b"".join(encode(model.state())))
+    loaded = PaperSGM.from_state(decode(tmp_path / "model.pt"))
     np.testing.assert_array_equal(detect(loaded, cube), detect(model, cube))
     assert loaded.loss_curve == model.loss_curve and loaded.sde.sigma == 4.0 and loaded.kind == "sgm-paper"
 

@@ -6,7 +6,8 @@ import pytest
 from scoread_qgis.core.cube import ArrayCube, merge_samples
 from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
-from scoread_qgis.detectors.rx import GaussianStatistics, GlobalRX, LocalRX
+from scoread_qgis.detectors.rx import GlobalRX, LocalRX
+from scoread_qgis.detectors.shared.statistics import GaussianStatistics
 from scoread_qgis.scenes.raster import RasterFile, choose_bands, survey_bands
 from scoread_qgis.scenes.simulated import simulate_scene
 from scoread_qgis.scenes.writer import part_name, remove_parts, write_scene
@@ -63,18 +64,18 @@ def test_the_map_of_the_parts_is_the_map(detector, cube, edges):
 def test_statistics_of_parts_merge(cube, edges):
     rx, statistics = GlobalRX(), GaussianStatistics()
     for part in parts(cube, edges):
-        statistics.merge(GaussianStatistics.from_state(rx.statistics(part).state()))
-    assert statistics.count == rx.statistics(cube).count
-    pieces = [piece for part in parts(cube, edges) for piece in rx.detect(part, statistics=statistics)]
+        statistics.merge(GaussianStatistics.from_state(rx.gather(part).state()))
+    assert statistics.count == rx.gather(cube).count
+    pieces = [piece for part in parts(cube, edges) for piece in rx.bind(part, gathered=statistics).map()]
     np.testing.assert_allclose(whole(pieces, cube), whole(rx.detect(cube), cube), rtol=1e-5)
 
 
 def test_statistics_without_pixels_merge(cube):
     rx, empty = GlobalRX(), GaussianStatistics()
-    empty.merge(rx.statistics(cube.part(31, 32)))
+    empty.merge(rx.gather(cube.part(31, 32)))
     assert empty.count == 0
-    empty.merge(rx.statistics(cube))
-    np.testing.assert_allclose(empty.covariance, rx.statistics(cube).covariance)
+    empty.merge(rx.gather(cube))
+    np.testing.assert_allclose(empty.covariance, rx.gather(cube).covariance)
 
 
 @pytest.mark.parametrize("edges", EDGES)

@@ -116,6 +116,19 @@ class TestByHand:
         assert done.returncode == 0, done.stderr
         assert (folder / "torch/__init__.py").is_file()
 
+    @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+    def test_a_shell_runs_nothing_that_is_in_the_name_of_a_folder(self, tmp_path):
+        folder = tmp_path / """$(touch one) `touch two` "; touch three; ' \\ !a"""
+        command = command_by_hand(["torch"], str(folder), {}, Source("", CPU_INDEX)).partition(" install ")[2]
+        done = subprocess.run(["sh", "-c", f"printf '%s\\n' {command}"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[:2] == ["--target", str(folder)]
+        assert list(tmp_path.iterdir()) == []
+
+    def test_windows_gets_quotes_that_it_knows(self, monkeypatch):
+        monkeypatch.setattr(pip_command.os, "name", "nt")
+        command = command_by_hand(["torch"], r"C:\Users\A B\p", {"sympy": "1.12"}, Source("", CPU_INDEX), flatpak=False)
+        assert r'--target "C:\Users\A B\p"' in command and command.endswith(" torch~=2.4.0") and "'" not in command
+
     def test_scipy_keeps_numpy(self):
         torch, scipy = command_by_hand(["torch", "scipy"], "/profile/p", {"numpy": "1.24.2"}, Source("", CPU_INDEX)).splitlines()
         assert torch.endswith(f"--index-url {CPU_INDEX} torch")
@@ -144,6 +157,14 @@ class TestProxy:
 
     def test_and_not_shown(self):
         assert without_passwords("cannot reach http://me:p%40ss@proxy:3128/x") == "cannot reach http://***@proxy:3128/x"
+
+    @pytest.mark.parametrize("password", ["p/ss", "p@ss", "p@s/s@", "/", "@", "a:b", "#?&=%"])
+    def test_and_not_shown_where_nobody_encoded_it(self, password):
+        shown = without_passwords(
+            f"('Cannot connect to proxy', http://me:{password}@proxy:3128/x)\nLooking in indexes: https://a.org/simple"
+        )
+        assert shown == "('Cannot connect to proxy', http://***@proxy:3128/x)\nLooking in indexes: https://a.org/simple"
+        assert without_passwords(f"Failed to parse: //me:{password}@proxy") == "Failed to parse: //***@proxy"
 
     def test_pip_gets_it_in_the_environment(self):
         assert environment("http://me:x@proxy:3128")["https_proxy"] == "http://me:x@proxy:3128"

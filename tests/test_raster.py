@@ -1,10 +1,14 @@
 """Rasters as cubes: formats, band metadata, scale, offset, nodata, good bands, and files that are no use."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from osgeo import gdal, osr
 
-from scoread_qgis.scenes.bands import list_bands, match_wavelengths
+from scoread_qgis.scenes.bands import band_numbers, list_bands, match_wavelengths
 from scoread_qgis.scenes.raster import RasterCube, RasterFile, choose_bands, common_bands, match_bands
 from scoread_qgis.scenes.writer import write_scene
 
@@ -284,3 +288,75 @@ def test_scenes_of_a_sensor_share_their_bands(tmp_path, values):
 def test_band_lists_are_short():
     assert list_bands([3, 1, 2, 7, 9, 10]) == "1-3, 7, 9-10"
     assert list_bands(range(1, 40, 2)) == "1, 3, 5, 7, 9, 11, 13, 15 and 12 more"
+
+
+class TestWavelengthsOfSeveralBands:
+    """Rounded to 10 nm, pairs of bands of 5 nm have one wavelength; the overlap of two spectrometers has bands close to each other."""
+
+    EXACT = np.arange(400, 450, 5.0)
+    ROUNDED = np.round(EXACT + 0.1, -1)
+
+    def test_by_number_where_the_table_is_that_of_training(self, tmp_path):
+        raster = scene_with(tmp_path / "a.tif", self.ROUNDED)
+        numbers = [1, 2, 3, 5, 6, 9]
+        wavelengths = raster.table.wavelengths[np.array(numbers) - 1]
+        assert match_bands(raster, [], list(wavelengths), 6, {"numbers": numbers, "of": 10}) == numbers
+        with pytest.raises(ValueError, match=r"Several bands of the model have one wavelength \(410 nm\)"):
+            match_bands(raster, [1, 2, 3, 5, 6], list(wavelengths), 6, {"numbers": numbers, "of": 10})
+
+    def test_refused_where_it_is_another(self, tmp_path):
+        fewer = scene_with(tmp_path / "a.tif", self.ROUNDED[1:])
+        with pytest.raises(ValueError, match="Several bands of the model have one wavelength.*write the wavelengths with more digits"):
+            match_bands(fewer, [], list(self.ROUNDED), 10, {"numbers": list(range(1, 11)), "of": 10})
+
+    def test_one_to_one_in_any_case(self):
+        near = [400, 410, 420, 420.4, 430, 440]
+        assert match_wavelengths(near, [400, 410, 420.3, 420.6, 430, 440]).tolist() == [0, 1, 2, 3, 4, 5]
+        assert match_wavelengths(near, [400, 410, 420.3, 430, 440]).tolist() == [0, 1, -1, 2, 3, 4], "one band cannot be two"
+        found = match_wavelengths(self.ROUNDED, self.EXACT)
+        assert len(set(found[found >= 0])) == np.count_nonzero(found >= 0)
+
+    def test_scenes_to_train_on(self, tmp_path):
+        rasters = [scene_with(tmp_path / f"{name}.tif", self.ROUNDED) for name in "ab"]
+        choices = [choose_bands(rasters[0]), choose_bands(rasters[1], [1, 2, 4, 5, 6, 7, 8, 9, 10])]
+        assert common_bands(rasters, choices) == [[1, 2, 4, 5, 6, 7, 8, 9, 10]] * 2
+        rasters[1] = scene_with(tmp_path / "c.tif", self.ROUNDED[1:])
+        with pytest.raises(ValueError, match=r"Several bands of a.tif have one wavelength"):
+            common_bands(rasters, [choose_bands(raster) for raster in rasters])
+
+    @settings(max_examples=100, deadline=None)
+    @given(seed=st.integers(0, 10_000))
+    def test_no_band_is_taken_twice(self, seed):
+        random = np.random.default_rng(seed)
+        wanted, available = (np.round(random.uniform(400, 440, random.integers(2, 12)), random.integers(0, 3)) for _ in range(2))
+        found = match_wavelengths(wanted, available)
+        taken = found[found >= 0]
+        assert len(set(taken)) == len(taken)
+        unique = np.unique(wanted)
+        if unique.size > 1:
+            tolerance = 0.5 * np.median(np.diff(unique))
+            assert (np.abs(wanted[found >= 0] - available[taken]) <= tolerance).all()
+            free = np.setdiff1d(np.arange(len(available)), taken)
+            assert not (np.abs(wanted[found < 0][:, None] - available[free]) <= tolerance).any(), "a free band would have fitted"
+
+
+class TestBandLists:
+    def test_read(self):
+        assert band_numbers("1-3, 7") == band_numbers(" 1 - 3;7,") == [1, 2, 3, 7]
+        assert band_numbers("") == band_numbers(None) == []
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("0", "bands are counted from 1"), ("0-4", "counted from 1"), ("5-3", "ends before it begins: write 3-5"), ("5,5,5", "Band 5 is named twice"),
+            ("1-4, 3", "Band 3 is named twice"), ("1-99999999", "no scene has more than 65535 bands"), ("99999999999999999999", "no scene has more"),
+            ("a", '"a" is no band number'), ("-3", "is no band number"), ("1--3", "is no band number"), ("1-2-3", "is no band number"),
+            ("²", "is no band number"),
+        ],
+    )  # fmt: skip
+    def test_refused(self, text, message):
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=message):
+            band_numbers(text)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+        tracemalloc.stop()

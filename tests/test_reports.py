@@ -1,5 +1,6 @@
 """Reports of Train SGM and Detect anomalies: complete, self-contained, and true."""
 
+import csv
 import re
 
 import numpy as np
@@ -47,6 +48,9 @@ def test_training_report_repeats_the_run(reported, sample):
     assert any(row[0] == "torch" for row in rows)
     assert "flagged bad in the file" in page  # the log
     assert page.count("data:image/svg+xml") == 2  # loss, spectra
+    assert "They are evidence of how well this Gaussian, one of the parts of the anomaly value, fits the scene." in page
+    assert "They are no evidence of the score network" in page
+    assert "predictor" not in page, "nothing is sampled step by step"
     assert "Anomaly map" not in page
 
 
@@ -70,13 +74,16 @@ def test_reports_open_without_network(reported):
 def test_fers_has_no_spectra_to_sample(run, sample, tmp_path):
     model = run("train_fers", INPUTS=[sample.path], EPOCHS=1, PATCH=16, MODEL=str(tmp_path / "fers.pt")).MODEL
     run("detect_anomalies", INPUT=sample.path, MODEL=model, OUTPUT=str(tmp_path / "map.tif"), REPORT=str(tmp_path / "fers.html"))
-    assert "no spectra to sample" in (tmp_path / "fers.html").read_text(encoding="utf-8")
+    assert "FERS learns no distribution of spectra" in (tmp_path / "fers.html").read_text(encoding="utf-8")
 
 
 def test_report_of_the_paper_mode(run, sample, tmp_path):
     run("train_sgm", INPUT=sample.path, MODE=1, EPOCHS=1, MODEL=str(tmp_path / "paper.pt"), REPORT=str(tmp_path / "paper.html"))
-    rows = cells((tmp_path / "paper.html").read_text(encoding="utf-8"))
-    assert ("mode", "Paper") in rows
+    page = (tmp_path / "paper.html").read_text(encoding="utf-8")
+    assert "sampled from the network, by its score (predictor and corrector" in page
+    assert "They are evidence of what the network has learnt" in page
+    rows = cells(page)
+    assert ("detector", "SGM, paper mode") in rows
     assert ("epochs", "1") in rows
     assert ("sigma", "5") in rows
 
@@ -103,3 +110,16 @@ def test_text_is_escaped(tmp_path):
 
 def test_numbers_as_text():
     assert [readable(value) for value in (None, 3, 0.000012345, 123456.7, "a")] == ["", "3", "1.234e-05", "1.235e+05", "a"]
+
+
+def test_no_cell_of_a_table_is_a_formula(tmp_path):
+    from scoread_qgis.workflows.outputs import write_table
+
+    texts = ["=1+1", "+1", "-a", "@SUM(A1)", "\t=1", "\r=1", "map = 1", "", "a\nb"]
+    numbers = [-1, -0.5, np.float32(-2.5), 0, 3]
+    write_table(tmp_path / "a.csv", ["=header", "plain"], [texts, numbers])
+    with open(tmp_path / "a.csv", newline="", encoding="utf-8") as file:
+        header, first, second = csv.reader(file)
+    assert header == ["'=header", "plain"]
+    assert first == [*(f"'{text}" for text in texts[:6]), *texts[6:]]
+    assert second == ["-1", "-0.5", "-2.5", "0", "3"]

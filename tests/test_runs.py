@@ -23,7 +23,7 @@ from scoread_qgis.detectors.shared.training import shares, train_score_network
 from scoread_qgis.scenes.writer import write_scene
 from scoread_qgis.workflows.run import Run
 from scoread_qgis.workflows.sources import RasterSource
-from scoread_qgis.workflows.train import train_sgm
+from scoread_qgis.workflows.train import Training, train
 
 CANCELLED = "Cancelled: nothing was written."
 LONG = {"MODE": 1, "OUTER_WINDOW": 31}  # of Detect anomalies (RX): minutes
@@ -266,7 +266,7 @@ class TestLimits:
     def test_one_perturbation_is_no_readout(self):
         model = PaperSGM.train([random_cube()], epochs=1, batch_size=128, hidden=16)
         with pytest.raises(ValueError, match="perturbations must be at least 2"):
-            next(model.detect(random_cube(), perturbations=1))
+            model.bind(random_cube(), perturbations=1)
 
 
 class TestDivergence:
@@ -348,5 +348,5 @@ class TestManyScenes:
     def test_too_few_are_told_before_any_scene_is_read(self, tmp_path):
         scenes = [RasterSource(f"none_{number}.tif") for number in range(101)]
         with pytest.raises(ValueError, match="101 scenes cannot share 100 training pixels"):
-            train_sgm(scenes, str(tmp_path / "m.pt"), Run(2**28, Progress(), print), settings={"samples": 100})
+            train(Training("sgm", scenes, str(tmp_path / "m.pt"), settings={"samples": 100}), Run(2**28, Progress(), print))
         assert names(tmp_path) == []

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.core.progress import Cancelled, Progress
-from scoread_qgis.detectors.rx import GaussianStatistics, GlobalRX, LocalRX, ledoit_wolf_shrinkage
+from scoread_qgis.detectors.rx import GlobalRX, LocalRX
+from scoread_qgis.detectors.rx.local_rx import ledoit_wolf_shrinkage
+from scoread_qgis.detectors.shared.statistics import GaussianStatistics
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 spectral = pytest.importorskip("spectral")
@@ -112,14 +114,18 @@ def test_invalid_pixels_do_not_enter_the_statistics():
     np.testing.assert_allclose(actual[valid], expected, rtol=1e-5)
 
 
-def test_global_with_constant_band_and_fewer_pixels_than_bands():
+def test_global_with_constant_band_and_too_few_pixels():
     """The pseudo-inverse leaves out the directions that have no variance."""
     values = scene()
     with_constant = np.concatenate([values, np.full((18, 15, 1), 7, np.float32)], axis=2)
     np.testing.assert_allclose(detect(GlobalRX(), with_constant), detect(GlobalRX(), values), rtol=1e-5)
-    few = detect(GlobalRX(), scene(4, 5, 40))
-    # n points in general position lie at the same distance from their mean: (n - 1)^2 / n
-    np.testing.assert_allclose(few, 19**2 / 20, rtol=1e-4)
+    # n points in general position lie at the same distance from their mean, (n - 1)^2 / n: a map that says nothing
+    for bands in (19, 40):
+        with pytest.raises(
+            ValueError, match="20 valid pixels tell nothing of a background that varies in 19 directions.*21 pixels are needed"
+        ):
+            detect(GlobalRX(), scene(4, 5, bands))
+    assert np.ptp(detect(GlobalRX(), scene(4, 5, 18))) > 0
 
 
 def test_statistics_keep_their_digits_beside_a_large_offset():
@@ -165,3 +171,17 @@ def test_state_round_trip():
     restored = LocalRX.from_state(LocalRX(3, 9, 0.1).state())
     assert (restored.inner, restored.outer, restored.shrinkage) == (3, 9, 0.1)
     assert isinstance(GlobalRX.from_state(GlobalRX().state()), GlobalRX)
+
+
+def test_pixels_whose_windows_tell_nothing_are_counted():
+    """Windows with no more valid pixels than bands and no shrinkage, and windows of equal pixels, have no covariance."""
+    values = scene(20, 20, 60)
+    valid = np.random.default_rng(0).random((20, 20)) > 0.8
+    scorer = LocalRX(5, 15, shrinkage=0).bind(ArrayCube(values, valid))
+    scores = np.concatenate([rows for _, rows in scorer.map()])
+    assert np.isnan(scores).all()
+    assert scorer.unscored == valid.sum()
+    alike = np.repeat(np.repeat(scene(4, 4, 60), 5, 0), 5, 1)
+    scorer = LocalRX(1, 3).bind(ArrayCube(alike))
+    scores = np.concatenate([rows for _, rows in scorer.map()])
+    assert 0 < scorer.unscored == np.isnan(scores).sum() < 400

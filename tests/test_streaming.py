@@ -92,7 +92,7 @@ def test_rows_follow_the_memory(files):
 class ReadWatcher(RasterCube):
     """Counts the reads of every row."""
 
-    def read(self, first, last):
+    def read(self, first, last, left=0, right=None):
         self.reads = getattr(self, "reads", np.zeros(self.rows, int))
         self.reads[first:last] += 1
         return super().read(first, last)
@@ -103,9 +103,9 @@ def test_training_reads_the_scene_twice_and_detection_once(files):
     surveyed = np.zeros(raster.rows, int)
     original = raster.read_bands
 
-    def watch(first, last, numbers):
+    def watch(first, last, *which):
         surveyed[first:last] += 1
-        return original(first, last, numbers)
+        return original(first, last, *which)
 
     raster.read_bands = watch
     cube = ReadWatcher(raster, choose_bands(raster).numbers, memory=2**20)

@@ -272,7 +272,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>GeoPackage of polygons in the CRS of the map, in the order of rank: 1 has the highest peak. area is in square units of the CRS; p_value is the probability that a pixel of the background scores higher than the peak; x and y are the centroid.</source>
+        <source>GeoPackage of polygons in the CRS of the map, in the order of rank: 1 has the highest peak. area is in m² on the ground; p_value is the probability that a pixel of the background scores higher than the peak; x and y are the centroid.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -388,7 +388,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Map of any detector, larger is more anomalous. Of several bands the first is taken.</source>
+        <source>Map of any detector, with one band, larger is more anomalous.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -588,6 +588,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Selected polygons only</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Share of the pixels of the background that may lie above the threshold. 0.001 is ten pixels of a scene of 100 × 100.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -649,6 +653,10 @@
     </message>
     <message>
         <source>Table of spectra</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Take only the polygons of the layer above that are selected in QGIS. Unset: all.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

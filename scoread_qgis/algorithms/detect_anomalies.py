@@ -14,11 +14,11 @@ from .inputs import (
     BANDS,
     DEVICE_HELP,
     INPUT,
-    MASK,
     REPORT,
     REPORT_HELP,
     SEED,
     SEED_HELP,
+    SELECTED_HELP,
     bands_parameter,
     device_name,
     device_parameter,
@@ -27,6 +27,7 @@ from .inputs import (
     raster_source,
     report_parameter,
     seed_parameter,
+    selected_parameter,
 )
 from .maps import style_map
 
@@ -50,6 +51,7 @@ class DetectAnomalies(Algorithm):
         self.add(QgsProcessingParameterFile(MODEL, "Model", extension="pt"), "Model file made by Train SGM or Train FERS.")
         self.add(bands_parameter(INPUT), "Bands to choose from. Unset: those of the model, by wavelength where known, else by number.")
         self.add(mask_parameter(), "Polygons or raster (not 0) that say where to look. Unset: everywhere.")
+        self.add(selected_parameter(), SELECTED_HELP)
         self.add(seed_parameter(), SEED_HELP)
         self.add(device_parameter(), DEVICE_HELP)
         self.add(
@@ -78,16 +80,26 @@ class DetectAnomalies(Algorithm):
         self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
         self.model = self.parameterAsFile(parameters, MODEL, context)
         self.bands = self.parameterAsInts(parameters, BANDS, context)
-        self.mask = mask_source(self.parameterAsLayer(parameters, MASK, context))
+        self.mask = mask_source(self, parameters, context)
         self.device = device_name(self, parameters, context)
         self.options = optional_values(self, parameters, context, integers=(SEED, PERTURBATIONS), reals=(T,), texts=(READOUT,))
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
         self.report = self.parameterAsFileOutput(parameters, REPORT, context)
 
     def work(self, run):
-        from ..workflows.detect import detect_anomalies
+        from ..workflows.detect import Detection, detect
 
-        detect_anomalies(self.scene, self.model, self.output, run, self.bands, self.mask, self.options, self.device, self.report)
+        detection = Detection(
+            self.scene,
+            self.output,
+            self.model,
+            bands=self.bands,
+            mask=self.mask,
+            options=self.options,
+            device=self.device,
+            report=self.report,
+        )
+        detect(detection, run)
         return {OUTPUT: self.output, **({REPORT: self.report} if self.report else {})}
 
     def save_styles(self):

@@ -9,7 +9,7 @@ from qgis.core import (
 
 from ..styles import save_anomaly_style
 from .base import Algorithm
-from .inputs import BANDS, INPUT, MASK, bands_parameter, mask_parameter, mask_source, raster_source
+from .inputs import BANDS, INPUT, SELECTED_HELP, bands_parameter, mask_parameter, mask_source, raster_source, selected_parameter
 from .maps import style_map
 
 MODE, INNER_WINDOW, OUTER_WINDOW, SHRINKAGE, OUTPUT = "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT"
@@ -29,6 +29,7 @@ class DetectRX(Algorithm):
         self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with many spectral bands.")
         self.add(bands_parameter(INPUT), "Bands to use. Unset: all good bands, which the log names.")
         self.add(mask_parameter(), "Polygons or raster (not 0) that say where to look; they are the background too. Unset: everywhere.")
+        self.add(selected_parameter(), SELECTED_HELP)
         self.add(
             QgsProcessingParameterEnum(MODE, "Background", ["Global", "Local"], defaultValue=0),
             "Global: all valid pixels of the scene. Local: those between an inner and an outer window around each pixel, much slower.",
@@ -59,16 +60,22 @@ class DetectRX(Algorithm):
     def read(self, parameters, context):
         self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
         self.bands = self.parameterAsInts(parameters, BANDS, context)
-        self.mask = mask_source(self.parameterAsLayer(parameters, MASK, context))
+        self.mask = mask_source(self, parameters, context)
         self.local = self.parameterAsEnum(parameters, MODE, context) == 1
-        self.windows = [self.parameterAsInt(parameters, name, context) for name in (INNER_WINDOW, OUTER_WINDOW)]
-        self.shrinkage = None if parameters.get(SHRINKAGE) is None else self.parameterAsDouble(parameters, SHRINKAGE, context)
+        self.settings = {}
+        if self.local:
+            self.settings = {
+                "inner": self.parameterAsInt(parameters, INNER_WINDOW, context),
+                "outer": self.parameterAsInt(parameters, OUTER_WINDOW, context),
+                "shrinkage": None if parameters.get(SHRINKAGE) is None else self.parameterAsDouble(parameters, SHRINKAGE, context),
+            }
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
 
     def work(self, run):
-        from ..workflows.detect import detect_rx
+        from ..workflows.detect import Detection, detect
 
-        detect_rx(self.scene, self.output, run, self.bands, self.mask, self.local, *self.windows, self.shrinkage)
+        kind = "rx-local" if self.local else "rx"
+        detect(Detection(self.scene, self.output, kind=kind, settings=self.settings, bands=self.bands, mask=self.mask), run)
         return {OUTPUT: self.output}
 
     def save_styles(self):

@@ -9,7 +9,7 @@ from qgis.core import (
 )
 
 from .base import Algorithm
-from .inputs import SEED, SEED_HELP, mask_source, raster_source, seed_parameter
+from .inputs import SEED, SEED_HELP, SELECTED_HELP, mask_source, raster_source, seed_parameter, selected_parameter
 
 INPUTS, TRUTH, REPORT, TABLE, AUC, AP = "INPUTS", "TRUTH", "REPORT", "TABLE", "AUC", "AVERAGE_PRECISION"
 
@@ -37,6 +37,7 @@ class EvaluateAnomalies(Algorithm):
             "Where the anomalies are: polygons around them, or a raster with 0 for background and anything else for anomalies. Aligned to the maps by "
             "nearest neighbour. Where a raster has nodata or does not reach, nothing is evaluated.",
         )
+        self.add(selected_parameter(), SELECTED_HELP)
         self.add(seed_parameter(), SEED_HELP)
         self.add(
             QgsProcessingParameterFileDestination(REPORT, "Report", "HTML files (*.html)", optional=True),
@@ -51,7 +52,7 @@ class EvaluateAnomalies(Algorithm):
 
     def read(self, parameters, context):
         self.maps = [raster_source(layer, "One of the anomaly maps") for layer in self.parameterAsLayerList(parameters, INPUTS, context)]
-        self.truth = mask_source(self.parameterAsLayer(parameters, TRUTH, context), "The truth")
+        self.truth = mask_source(self, parameters, context, TRUTH, "The truth")
         self.seed = self.parameterAsInt(parameters, SEED, context)
         self.report = self.parameterAsFileOutput(parameters, REPORT, context)
         self.table = self.parameterAsFileOutput(parameters, TABLE, context)

@@ -1,20 +1,24 @@
 """Parameters that several algorithms have, and the way from QGIS layers to the sources that workflows read."""
 
+import numpy as np
 from qgis.core import (
     QgsProcessing,
     QgsProcessingException,
+    QgsProcessingFeatureSourceDefinition,
     QgsProcessingParameterBand,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterEnum,
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterMapLayer,
     QgsProcessingParameterNumber,
     QgsRasterLayer,
+    QgsRasterRange,
     QgsVectorLayer,
 )
 
 from ..settings import DEVICES, default_device
 
-INPUT, BANDS, MASK, SEED, DEVICE, REPORT = "INPUT", "BANDS", "MASK", "SEED", "DEVICE", "REPORT"
+INPUT, BANDS, MASK, SELECTED, SEED, DEVICE, REPORT = "INPUT", "BANDS", "MASK", "SELECTED", "SEED", "DEVICE", "REPORT"
 
 
 def bands_parameter(parent):
@@ -24,6 +28,13 @@ def bands_parameter(parent):
 def mask_parameter():
     types = [QgsProcessing.SourceType.TypeRaster, QgsProcessing.SourceType.TypeVectorPolygon]
     return QgsProcessingParameterMapLayer(MASK, "Mask", optional=True, types=types)
+
+
+def selected_parameter():
+    return QgsProcessingParameterBoolean(SELECTED, "Selected polygons only", defaultValue=False)
+
+
+SELECTED_HELP = "Take only the polygons of the layer above that are selected in QGIS. Unset: all."
 
 
 def seed_parameter():
@@ -68,20 +79,81 @@ def raster_source(layer, label):
         raise QgsProcessingException(
             f"{layer.name()} comes from the provider {layer.providerType()}, which has pictures but no spectra. Save it as a GeoTIFF, or choose a raster file."
         )
-    return RasterSource(layer.source().split("|")[0], layer.name(), layer.crs().toWkt() if layer.crs().isValid() else "")
+    return RasterSource(layer.source().split("|")[0], layer.name(), _wkt(layer.crs()), _user_nodata(layer.dataProvider()))
 
 
-def mask_source(layer, label="The mask"):
-    """`workflows.sources.MaskSource` of a polygon or raster layer; None for None."""
+def _user_nodata(provider):
+    """`scenes.nodata.NoData` of a raster provider, as set in Layer Properties > Transparency; None where nothing is."""
+    from ..scenes.nodata import NoData
+
+    bands = range(1, provider.bandCount() + 1)
+    ranges = [tuple(_bounds(value) for value in provider.userNoDataValues(band)) for band in bands]
+    unused = [provider.sourceHasNoDataValue(band) and not provider.useSourceNoDataValue(band) for band in bands]
+    if not any(ranges) and not any(unused):
+        return None
+    # QGIS sets them for all bands at once; said once, they hold for bands that QGIS does not count, too.
+    ranges = {None: ranges[0]} if len(set(ranges)) == 1 else dict(zip(bands, ranges))
+    unused = (None,) if all(unused) else tuple(band for band, is_unused in zip(bands, unused) if is_unused)
+    return NoData(tuple((band, *bounds) for band, its in ranges.items() for bounds in its), unused)
+
+
+def _bounds(value):
+    """Lowest and highest number of single precision in a QgsRasterRange, infinite where it is open."""
+    kinds, infinity = QgsRasterRange.BoundsType, np.float32(np.inf)
+    with np.errstate(over="ignore"):
+        lowest, highest = np.float32(value.min()), np.float32(value.max())
+    if value.bounds() in (kinds.IncludeMax, kinds.Exclusive):
+        lowest = np.nextafter(lowest, infinity)
+    if value.bounds() in (kinds.IncludeMin, kinds.Exclusive):
+        highest = np.nextafter(highest, -infinity)
+    return -np.inf if np.isnan(lowest) else float(lowest), np.inf if np.isnan(highest) else float(highest)
+
+
+def _wkt(crs):
+    return crs.toWkt() if crs.isValid() else ""
+
+
+def mask_source(algorithm, parameters, context, name=MASK, label="The mask"):
+    """`workflows.sources.MaskSource` of a parameter that takes polygons or a raster; None where it is optional and not set.
+
+    Of polygons only the selected ones, where SELECTED says so, or the value is a QgsProcessingFeatureSourceDefinition that does.
+    """
     from ..workflows.sources import MaskSource
 
+    value = parameters.get(name)
+    if isinstance(value, QgsProcessingFeatureSourceDefinition):
+        source = algorithm.parameterAsSource(parameters, name, context)
+        if source is None:
+            raise QgsProcessingException(
+                f"{label} is not a vector layer that can be read. Choose polygons, or a raster without a selection."
+            )
+        if not (polygons := _polygons(source.getFeatures())) and value.selectedFeaturesOnly:
+            raise QgsProcessingException(
+                f"{label} is to be the selected polygons of {source.sourceName()}, and none is selected. Select some."
+            )
+        return MaskSource(source.sourceName(), _wkt(source.sourceCrs()), polygons=polygons)
+    layer = algorithm.parameterAsLayer(parameters, name, context)
     if layer is None:
+        if isinstance(value, str) and value.strip():
+            raise QgsProcessingException(f"{label} {value} is not a layer that can be read. Choose polygons or a raster.")
         return None
-    if isinstance(layer, QgsVectorLayer):
-        polygons = tuple(bytes(feature.geometry().asWkb()) for feature in layer.getFeatures() if not feature.geometry().isNull())
-        return MaskSource(layer.name(), layer.crs().toWkt() if layer.crs().isValid() else "", polygons=polygons)
-    raster = raster_source(layer, label)
-    return MaskSource(raster.name, raster.crs, source=raster.source)
+    if not isinstance(layer, QgsVectorLayer):
+        raster = raster_source(layer, label)
+        return MaskSource(raster.name, raster.crs, source=raster.source, nodata=raster.nodata)
+    chosen, note = layer.selectedFeatureCount(), ""
+    if algorithm.parameterAsBool(parameters, SELECTED, context):
+        if not chosen:
+            raise QgsProcessingException(
+                f"{label} is to be the selected polygons of {layer.name()}, and none is selected. Select some, or take all."
+            )
+        return MaskSource(layer.name(), _wkt(layer.crs()), polygons=_polygons(layer.getSelectedFeatures()))
+    if chosen:
+        note = f"{label} {layer.name()} has a selection, which is ignored: all of its polygons are used. Check Selected polygons only to use {chosen} of them."
+    return MaskSource(layer.name(), _wkt(layer.crs()), polygons=_polygons(layer.getFeatures()), note=note)
+
+
+def _polygons(features):
+    return tuple(bytes(feature.geometry().asWkb()) for feature in features if not feature.geometry().isNull())
 
 
 def region_source(source, label):
@@ -99,7 +171,7 @@ def region_source(source, label):
 
     return RegionSource(
         source.sourceName(),
-        source.sourceCrs().toWkt() if source.sourceCrs().isValid() else "",
+        _wkt(source.sourceCrs()),
         tuple(bytes(feature.geometry().asWkb()) for feature in features),
         tuple(feature.id() if field(feature, "id") is None else field(feature, "id") for feature in features),
         tuple(field(feature, "rank") for feature in features),

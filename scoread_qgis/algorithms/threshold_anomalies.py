@@ -36,7 +36,7 @@ class ThresholdAnomalies(Algorithm):
         real = QgsProcessingParameterNumber.Type.Double
         self.add(
             QgsProcessingParameterRasterLayer(INPUT, "Anomaly map"),
-            "Map of any detector, larger is more anomalous. Of several bands the first is taken.",
+            "Map of any detector, with one band, larger is more anomalous.",
         )
         self.add(
             QgsProcessingParameterEnum(METHOD, "Threshold by", list(METHODS), defaultValue=0),
@@ -68,7 +68,7 @@ class ThresholdAnomalies(Algorithm):
         )
         self.add(
             QgsProcessingParameterVectorDestination(REGIONS, "Regions", QgsProcessing.SourceType.TypeVectorPolygon),
-            "GeoPackage of polygons in the CRS of the map, in the order of rank: 1 has the highest peak. area is in square units of the CRS; p_value is "
+            "GeoPackage of polygons in the CRS of the map, in the order of rank: 1 has the highest peak. area is in m² on the ground; p_value is "
             "the probability that a pixel of the background scores higher than the peak; x and y are the centroid.",
         )
         self.add(

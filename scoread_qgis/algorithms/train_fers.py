@@ -110,7 +110,11 @@ class TrainFERS(Algorithm):
         self.model = self.parameterAsFileOutput(parameters, MODEL, context)
 
     def work(self, run):
-        from ..workflows.train import train_fers
+        from ..workflows.train import Training, train
 
-        loss = train_fers(self.scenes, self.model, run, self.bands, self.settings, self.weights, self.keep, self.seed, self.device)
+        training = Training(
+            "fers", self.scenes, self.model, self.bands, settings={**self.settings, "backbone_weights": self.weights}, seed=self.seed,
+            device=self.device, keep_on_cancel=self.keep,
+        )  # fmt: skip
+        loss = train(training, run)
         return {MODEL: self.model, LOSS: loss}

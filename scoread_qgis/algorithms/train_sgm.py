@@ -16,11 +16,11 @@ from .inputs import (
     BANDS,
     DEVICE_HELP,
     INPUT,
-    MASK,
     REPORT,
     REPORT_HELP,
     SEED,
     SEED_HELP,
+    SELECTED_HELP,
     bands_parameter,
     device_name,
     device_parameter,
@@ -29,6 +29,7 @@ from .inputs import (
     raster_source,
     report_parameter,
     seed_parameter,
+    selected_parameter,
 )
 
 MODE, MORE_INPUTS, MODEL, LOSS = "MODE", "MORE_INPUTS", "MODEL", "LOSS"
@@ -58,6 +59,7 @@ class TrainSGM(Algorithm):
         self.add(
             mask_parameter(), "Polygons or raster (not 0) that say which pixels to train on, where clean background is known. Unset: all."
         )
+        self.add(selected_parameter(), SELECTED_HELP)
         self.add(
             QgsProcessingParameterEnum(MODE, "Mode", ["Default", "Paper"], defaultValue=0),
             "Default: seconds, and one setting for all scenes. Paper: ScoreAD as published (arXiv 2601.12379), minutes.",
@@ -104,7 +106,7 @@ class TrainSGM(Algorithm):
         for layer in self.parameterAsLayerList(parameters, MORE_INPUTS, context):
             self.scenes.append(raster_source(layer, "One of the further scenes"))
         self.bands = self.parameterAsInts(parameters, BANDS, context)
-        self.mask = mask_source(self.parameterAsLayer(parameters, MASK, context))
+        self.mask = mask_source(self, parameters, context)
         self.paper = self.parameterAsEnum(parameters, MODE, context) == 1
         self.seed = self.parameterAsInt(parameters, SEED, context)
         self.device = device_name(self, parameters, context)
@@ -116,9 +118,11 @@ class TrainSGM(Algorithm):
         self.report = self.parameterAsFileOutput(parameters, REPORT, context)
 
     def work(self, run):
-        from ..workflows.train import train_sgm
+        from ..workflows.train import Training, train
 
-        loss = train_sgm(
-            self.scenes, self.model, run, self.paper, self.bands, self.mask, self.settings, self.seed, self.device, self.report
+        training = Training(
+            "sgm-paper" if self.paper else "sgm", self.scenes, self.model, self.bands, self.mask, self.settings, self.seed, self.device,
+            self.report,
         )  # fmt: skip
+        loss = train(training, run)
         return {MODEL: self.model, LOSS: loss, **({REPORT: self.report} if self.report else {})}

@@ -11,7 +11,7 @@ def detect_on_cluster(client, detections, memory, tick=lambda done: None):
     """Make the maps of the `Detection`s and yield an `Outcome` for each, in the order in which they end.
 
     client: `distributed.Client`. memory: bytes that a task may take. tick(tasks done): called at least every half a second.
-    A scene is one task; one that is larger than four times `memory` is shared out by rows, but for FERS.
+    A scene is one task; one that is larger than four times `memory` is split into row blocks where its detector allows that.
     Raises `engine.ClusterLost`. Whatever happens, a map is there whole or not at all.
     """
     engine = Engine(client, tick)
@@ -25,14 +25,14 @@ def _plan(detection, memory):
         ((layout, log),) = yield [(tasks.detect_scene, (detection, memory))]
         if layout is None:
             return log
-        log = [*log, f"Shared out in {len(layout.spans)} blocks of rows."]
+        log = [*log, f"Split into {len(layout.spans)} row blocks."]
         if layout.numbers is None:
             surveys = yield [(tasks.survey_rows, (detection.scene, detection.bands, span, memory)) for span in layout.spans]
             ((layout, more),) = yield [(tasks.choose_bands, (detection, layout, surveys, memory))]
             log += more
-        if detection.model is None and not detection.options.get("local"):
-            yield [(tasks.gather_statistics, (detection, layout, span, memory)) for span in layout.spans]
-            yield [(tasks.merge_statistics, (layout,))]
+        if layout.gathers:
+            yield [(tasks.gather, (detection, layout, span, memory)) for span in layout.spans]
+            yield [(tasks.merge_gathered, (detection, layout))]
         yield [(tasks.map_rows, (detection, layout, span, memory)) for span in layout.spans]
         yield [(tasks.assemble, (detection, layout, memory))]
         return log

@@ -9,23 +9,23 @@ from ..core.files import part_name
 from ..core.progress import Cancelled, Progress
 from ..scenes.raster import survey_bands
 from ..scenes.writer import MapWriter, remove_parts
-from ..workflows.detect import ANOMALY_BAND, RX_BAND, read_once, rx_detector
+from ..workflows.detect import detect
 from ..workflows.outputs import check_writable
 from ..workflows.run import Run
-from ..workflows.sources import chosen_cube, fitting_cube, good_cubes
+from ..workflows.sources import chosen_cube, good_cubes
 
-# Detectors whose map of some rows needs the rows around them, and of the rest of the scene no more than merged statistics.
-_BY_ROWS = ("sgm", "sgm-paper", "rx", "rx-local")
 _FEWEST_ROWS = 64  # of a block: the rows of context are read, and partly worked on, twice
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a scene is shared out. spans: (first row, row after the last) of each block. folder: for what tasks leave for each other, beside the
-    output. numbers: bands that are used, None where a survey has yet to find them."""
+    """How a scene is split into row blocks. spans: (first row, row after the last) of each block. folder: for what tasks leave for each other,
+    beside the output. gathers: whether binding gathers something from the scene. numbers: bands that are used, None where a survey has yet to
+    find them."""
 
     spans: tuple
     folder: str
+    gathers: bool
     numbers: tuple = None
 
 
@@ -42,21 +42,20 @@ def spans_of(raster, memory):
 
 
 def detect_scene(detection, memory):
-    """Make the map of a `Detection`, or return the `Layout` by which to share it out, where the scene is too large. Returns (Layout or None, log)."""
+    """Make the map of a `Detection`, or return the `Layout` by which to split it, where the scene is too large. Returns (Layout or None, log)."""
     run, log = _run(memory)
     remove_parts(detection.output)  # of a worker that was killed with the scene in its hands
-    detector = _detector(detection)
-    if detection.report is None and detector.kind in _BY_ROWS and len(spans := spans_of(detection.scene.open(), memory)) > 1:
+    detector = detection.detector()
+    if detection.report is None and detector.in_row_blocks and len(spans := spans_of(detection.scene.open(), memory)) > 1:
         check_writable(detection.output, ".tif")
         folder = part_name(detection.output)
         os.mkdir(folder)
         numbers = None
         if detection.model is not None:
-            run.supported(detector.detect, detection.options)
-            model = read_once(detection.model, detection.device)
-            numbers = tuple(fitting_cube(detection.scene, model, detection.bands, detection.mask, run).numbers)
-        return Layout(spans, folder, numbers), log
-    detection(run)
+            run.supported(detector.bind, detection.options)
+            numbers = tuple(detection.cube(run).numbers)
+        return Layout(spans, folder, detector.gathered is not None, numbers), log
+    detect(detection, run)
     return None, log
 
 
@@ -76,33 +75,30 @@ def choose_bands(detection, layout, surveys, memory):
     return replace(layout, numbers=tuple(cube.numbers)), log
 
 
-def gather_statistics(detection, layout, span, memory):
-    """Leave the statistics of global RX over some rows in the folder."""
+def gather(detection, layout, span, memory):
+    """Leave what binding gathers from some rows in the folder."""
     run, _ = _run(memory)
-    statistics = _detector(detection).statistics(_cube(detection, layout, run).part(*span), run.progress)
-    _save_statistics(statistics, _statistics_file(layout, span[0]))
+    gathered = detection.detector().gather(_cube(detection, layout, run).part(*span), run.progress)
+    _save_gathered(gathered, _gathered_file(layout, span[0]))
 
 
-def merge_statistics(layout):
-    """Merge the statistics of all blocks into those of the scene, also in the folder."""
-    from ..detectors.rx import GaussianStatistics
-
-    statistics = GaussianStatistics()
-    for first, _ in layout.spans:
-        statistics.merge(_read_statistics(_statistics_file(layout, first)))
-    _save_statistics(statistics, _statistics_file(layout, "scene"))
+def merge_gathered(detection, layout):
+    """Merge what was gathered from all blocks into that of the scene, also in the folder."""
+    kind = detection.detector().gathered
+    gathered, *others = (_read_gathered(kind, _gathered_file(layout, first)) for first, _ in layout.spans)
+    for other in others:
+        gathered.merge(other)
+    _save_gathered(gathered, _gathered_file(layout, "scene"))
 
 
 def map_rows(detection, layout, span, memory):
     """Leave the map of some rows in the folder."""
     run, _ = _run(memory)
-    detector = _detector(detection)
+    detector = detection.detector()
     cube = _cube(detection, layout, run).part(*span)
-    options = {}
-    if detection.model is not None:
-        options = replace(run, log=lambda line: None).supported(detector.detect, detection.options)
-    elif detector.kind == "rx":
-        options = {"statistics": _read_statistics(_statistics_file(layout, "scene"))}
+    options = replace(run, log=lambda line: None).supported(detector.bind, detection.options)
+    if layout.gathers:
+        options["gathered"] = _read_gathered(detector.gathered, _gathered_file(layout, "scene"))
     scores = np.full((span[1] - span[0], cube.columns), np.nan, np.float32)
     for row, rows in detector.detect(cube, progress=run.progress, **options):
         scores[row - span[0] : row - span[0] + len(rows)] = rows
@@ -113,7 +109,7 @@ def assemble(detection, layout, memory):
     """Put the map together from its rows, and publish it."""
     run, _ = _run(memory)
     raster = detection.scene.open()
-    with MapWriter(detection.output, raster, RX_BAND if detection.model is None else ANOMALY_BAND) as writer:
+    with MapWriter(detection.output, raster, detection.detector().score_name) as writer:
         for first, last in layout.spans:
             run.progress(first / raster.rows, f"writing, row {first + 1} of {raster.rows}")
             rows = np.load(_rows_file(layout, first), mmap_mode="r", allow_pickle=False)
@@ -154,12 +150,6 @@ class _Watch:
             raise Cancelled
 
 
-def _detector(detection):
-    if detection.model is None:
-        return rx_detector(**detection.options)
-    return read_once(detection.model, detection.device).detector
-
-
 def _cube(detection, layout, run):
     return chosen_cube(detection.scene, layout.numbers, detection.mask, run)
 
@@ -168,22 +158,20 @@ def _rows_file(layout, first):
     return os.path.join(layout.folder, f"rows_{first}.npy")
 
 
-def _statistics_file(layout, which):
-    return os.path.join(layout.folder, f"statistics_{which}.pt")
+def _gathered_file(layout, which):
+    return os.path.join(layout.folder, f"gathered_{which}.pt")
 
 
-def _save_statistics(statistics, path):
+def _save_gathered(gathered, path):
     import torch
 
-    _publish(path, lambda file: torch.save(statistics.state(), file))
+    _publish(path, lambda file: torch.save(gathered.state(), file))
 
 
-def _read_statistics(path):
+def _read_gathered(kind, path):
     import torch
 
-    from ..detectors.rx import GaussianStatistics
-
-    return GaussianStatistics.from_state(torch.load(path, weights_only=True))
+    return kind.from_state(torch.load(path, weights_only=True))
 
 
 def _publish(path, write):

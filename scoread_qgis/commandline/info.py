@@ -25,6 +25,9 @@ def describe_scene(path):
     if raster.geotransform:
         x, width, _, y, _, height = raster.geotransform
         lines.append(f"  pixel: {abs(width):g} by {abs(height):g}, upper left corner at {x:g}, {y:g}")
+    elif raster.georeference.bent:
+        points = len(raster.georeference.points)
+        lines.append(f"  pixels lie by {f'{points} ground control points' if points else 'RPC'}")
     nodata = first.GetNoDataValue()
     lines.append(f"  nodata: {'none' if nodata is None else f'{nodata:g}'}")
     return "\n".join(lines)
@@ -35,9 +38,8 @@ def describe_model(path):
     from ..detectors.model_file import Model
 
     model = Model.load(path)
-    names = {"sgm": "SGM, default mode", "sgm-paper": "SGM, paper mode", "fers": "FERS"}
     span = f", {min(model.wavelengths):.1f} to {max(model.wavelengths):.1f} nm" if model.wavelengths else ", wavelengths unknown"
-    lines = [f"{path}: model", f"  kind: {names[model.detector.kind]}", f"  bands: {model.bands}{span}"]
+    lines = [f"{path}: model", f"  kind: {model.detector.title}", f"  bands: {model.bands}{span}"]
     if model.band_numbers:
         lines.append(f"  trained on bands: {list_bands(model.band_numbers['numbers'])} of {model.band_numbers['of']}")
     if model.settings:

@@ -54,7 +54,6 @@ def _quiet_gdal():
     """What GDAL has to say is part of the messages, and is not printed besides."""
     from osgeo import gdal
 
-    gdal.DontUseExceptions()
     gdal.PushErrorHandler("CPLQuietErrorHandler")
     try:
         yield
@@ -80,25 +79,23 @@ def _detect(options, display):
     model, elsewhere = os.path.abspath(options.model), options.scheduler is not None
     with _usage():
         read_once(model, "cpu" if elsewhere else options.device)  # workers may have devices that this machine lacks
-    return _make_maps(options, display, "_anomalies", given, model, options.device, options.report)
+    return _make_maps(options, display, "_anomalies", {"model": model, "options": given, "device": options.device}, options.report)
 
 
 def _rx(options, display):
-    from ..workflows.detect import rx_detector
+    from ..detectors.registry import DETECTORS
 
-    given = {
-        "local": options.mode == "local",
-        "inner_window": options.inner_window,
-        "outer_window": options.outer_window,
-        "shrinkage": options.shrinkage,
-    }
+    kind, settings = "rx", {}
+    if options.mode == "local":
+        kind = "rx-local"
+        settings = {"inner": options.inner_window, "outer": options.outer_window, "shrinkage": options.shrinkage}
     with _usage():
-        rx_detector(**given)
-    return _make_maps(options, display, "_rx", given)
+        DETECTORS[kind](**settings)
+    return _make_maps(options, display, "_rx", {"kind": kind, "settings": settings})
 
 
-def _make_maps(options, display, suffix, given, model=None, device="auto", report=False):
-    """Make the maps of all scenes, each for itself: what fails is told in the summary and stops nothing else."""
+def _make_maps(options, display, suffix, how, report=False):
+    """Make the maps of all scenes, each for itself: what fails is told in the summary and stops nothing else. how: of each `Detection`."""
     from ..scenes.writer import remove_parts
     from ..workflows.detect import Detection
 
@@ -107,7 +104,7 @@ def _make_maps(options, display, suffix, given, model=None, device="auto", repor
     mask = _mask(options)
     reports = [f"{os.path.splitext(output)[0]}.html" if report else None for output in outputs]
     detections = [
-        Detection(scene(path), output, model, options.bands, mask, given, device, page)
+        Detection(scene(path), output, bands=options.bands, mask=mask, report=page, **how)
         for path, output, page in zip(inputs, outputs, reports)
     ]
     there = [detection for detection in detections if os.path.exists(detection.output)]
@@ -115,7 +112,7 @@ def _make_maps(options, display, suffix, given, model=None, device="auto", repor
         raise UsageError(
             f"{len(there)} of {len(detections)} maps are there already, such as {there[0].output}. Choose --resume to skip them, or --overwrite."
         )
-    sources = [path for path in (model, options.mask) if path]
+    sources = [path for path in (how.get("model"), options.mask) if path]
     skipped = {
         detection.output for detection in there if options.resume and is_finished(detection.output, [detection.scene.source, *sources])
     }
@@ -170,7 +167,7 @@ def _on_cluster(detections, options, display):
 def _here(detections, options, display):
     """Yield the `Outcome` of each detection, one after the other."""
     from ..core.progress import Progress
-    from ..workflows.detect import Outcome
+    from ..workflows.detect import Outcome, detect
     from ..workflows.run import Run
 
     total = len(detections)
@@ -189,7 +186,7 @@ def _here(detections, options, display):
             display.line(f"  {line}")
 
         try:
-            detection(Run(_memory(options), Progress(report, (number - 1) / total, number / total), tell))
+            detect(detection, Run(_memory(options), Progress(report, (number - 1) / total, number / total), tell))
         except Exception as error:  # one bad scene does not stop the others, whatever is bad about it
             display.line(f"  failed: {describe_error(error)}")
             yield Outcome(detection, tuple(log), describe_error(error))
@@ -199,7 +196,7 @@ def _here(detections, options, display):
 
 
 def _train(options, display):
-    from ..workflows.train import train_sgm
+    from ..workflows.train import Training, train
 
     names = ("samples", "steps", "epochs", "batch_size", "learning_rate", "sigma", "hidden", "outer_window", "inner_window")
     settings = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -207,32 +204,31 @@ def _train(options, display):
         settings["conditional"] = True
     scenes = [scene(path) for path in expand([*options.input, *options.more_inputs])]
     mask = _mask(options)
-    arguments = (
-        (scenes, os.path.abspath(options.model)),
-        (options.mode == "paper", options.bands, mask, settings, options.seed, options.device, options.report),
-    )
+    training = Training(
+        "sgm-paper" if options.mode == "paper" else "sgm", scenes, os.path.abspath(options.model), options.bands, mask, settings,
+        options.seed, options.device, options.report,
+    )  # fmt: skip
     if not (options.scheduler or options.local_cluster):
-        return _report_training(lambda run: train_sgm(*arguments[0], run, *arguments[1]), options, display)
+        return _report_training(lambda run: train(training, run), options, display)
     from ..cluster.training import ClusterCubes
 
     with connect(options.scheduler, options.local_cluster) as client:
         cubes = ClusterCubes(client, _task_memory(client, options))
-        return _report_training(lambda run: train_sgm(*arguments[0], run, *arguments[1], open_cubes=cubes), options, display)
+        return _report_training(lambda run: train(training, run, cubes), options, display)
 
 
 def _train_fers(options, display):
-    from ..workflows.train import train_fers
+    from ..workflows.train import Training, train
 
     scenes = [scene(path) for path in expand(options.input)]
     settings = {name: getattr(options, name) for name in ("patch", "epochs", "batch", "learning_rate")}
     settings["backbone"] = ["compact", "as-published"].index(options.backbone)
-    return _report_training(
-        lambda run: train_fers(
-            scenes, os.path.abspath(options.model), run, options.bands, settings, options.backbone_weights, options.keep_on_cancel,
-            options.seed, options.device,
-        ),
-        options, display,
+    settings["backbone_weights"] = options.backbone_weights
+    training = Training(
+        "fers", scenes, os.path.abspath(options.model), options.bands, settings=settings, seed=options.seed, device=options.device,
+        keep_on_cancel=options.keep_on_cancel,
     )  # fmt: skip
+    return _report_training(lambda run: train(training, run), options, display)
 
 
 def _report_training(train, options, display):

@@ -13,12 +13,12 @@ from .progress import Progress
 
 @dataclass(frozen=True)
 class Block:
-    """Some whole rows of a cube, with rows of context above and below.
+    """A window of a cube, most often some whole rows, with pixels of context around it.
 
-    values: (above + rows + below, columns, bands) float32, in the units of the scene; 0 where not valid.
-    valid: (above + rows + below, columns) bool; False where any band is nodata or not finite, or where the mask excludes the pixel.
-    row: row in the scene of the first row that belongs to the block itself.
-    above, below: number of context rows; fewer than asked for at the upper and lower edge of the scene.
+    values: (above + rows + below, left + columns + right, bands) float32, in the units of the scene; 0 where not valid.
+    valid: the same rows and columns, bool; False where any band is nodata or not finite, or where the mask excludes the pixel.
+    row, column: place in the scene of the first row and column that belong to the block itself.
+    above, below, left, right: rows and columns of context; fewer than asked for at the edges of the scene.
     """
 
     values: np.ndarray
@@ -26,15 +26,39 @@ class Block:
     row: int = 0
     above: int = 0
     below: int = 0
+    column: int = 0
+    left: int = 0
+    right: int = 0
 
     @property
     def inner(self):
-        """Slice of the rows that belong to the block itself."""
-        return slice(self.above, self.values.shape[0] - self.below)
+        """Slices of the rows and the columns that belong to the block itself."""
+        height, width = self.valid.shape
+        return slice(self.above, height - self.below), slice(self.left, width - self.right)
 
     @property
     def rows(self):
-        return self.values.shape[0] - self.above - self.below
+        return self.valid.shape[0] - self.above - self.below
+
+    @property
+    def columns(self):
+        return self.valid.shape[1] - self.left - self.right
+
+    def part(self, first, last, halo):
+        """The block's own rows first..last-1 as a block, with the context around them that it has, at most `halo` rows and columns."""
+        above, below = min(halo, self.above + first), min(halo, self.below + self.rows - last)
+        left, right = min(halo, self.left), min(halo, self.right)
+        rows = slice(self.above + first - above, self.above + last + below)
+        columns = slice(self.left - left, self.left + self.columns + right)
+        return Block(self.values[rows, columns], self.valid[rows, columns], self.row + first, above, below, self.column, left, right)
+
+    def grown(self, margin):
+        """The same pixels, of which up to `margin` rows and columns of the context belong to the block itself."""
+        above, below, left, right = (min(margin, context) for context in (self.above, self.below, self.left, self.right))
+        return Block(
+            self.values, self.valid, self.row - above, self.above - above, self.below - below,
+            self.column - left, self.left - left, self.right - right,
+        )  # fmt: skip
 
 
 class Cube:
@@ -53,11 +77,11 @@ class Cube:
 
     @property
     def span(self):
-        """First row, and row after the last one, of what `blocks` and `sample` go through: the whole scene, but for a `part`."""
+        """First row, and row after the last one, of what `blocks` and `sample` go through: the whole scene, except in a `part`."""
         return self._span or (0, self.rows)
 
     def part(self, first, last):
-        """The same scene, of which `blocks` and `sample` go through rows first..last-1 only: for work that is shared out by rows.
+        """The same scene, of which `blocks` and `sample` go through rows first..last-1 only: for work that is split into row blocks.
 
         Size, row numbers and the rows of context are still those of the whole scene.
         """
@@ -65,9 +89,25 @@ class Cube:
         part._span = (first, last)
         return part
 
-    def read(self, first, last):
-        """Rows first..last-1 as values (rows, columns, bands) float32, 0 where not valid, and valid (rows, columns) bool."""
+    def read(self, first, last, left=0, right=None):
+        """Rows first..last-1 of columns left..right-1, by default all, as values (rows, columns, bands) float32, 0 where not valid, and valid
+        (rows, columns) bool."""
         raise NotImplementedError
+
+    def window(self, row, column, rows=1, columns=1, halo=0):
+        """The window of rows x columns pixels whose first pixel is (row, column), as a `Block` with up to `halo` pixels of context.
+
+        Nothing else of the scene is read. Raises ValueError where the window does not lie in the scene.
+        """
+        if not (row >= 0 and column >= 0 and 0 < rows <= self.rows - row and 0 < columns <= self.columns - column):
+            raise ValueError(
+                f"the window of {rows} × {columns} pixels at row {row + 1}, column {column + 1} does not lie in the scene of {self.rows} rows and "
+                f"{self.columns} columns"
+            )
+        above, below = min(halo, row), min(halo, self.rows - row - rows)
+        left, right = min(halo, column), min(halo, self.columns - column - columns)
+        values, valid = self.read(row - above, row + rows + below, column - left, column + columns + right)
+        return Block(values, valid, row, above, below, column, left, right)
 
     def map_positions(self, positions):
         """Map coordinates (n, 2) of fractional (row, column) positions (n, 2); without georeference the positions themselves."""
@@ -166,5 +206,5 @@ class ArrayCube(Cube):
         self.wavelengths = wavelengths
         self.rows_per_block = rows_per_block
 
-    def read(self, first, last):
-        return self._values[first:last], self._valid[first:last]
+    def read(self, first, last, left=0, right=None):
+        return self._values[first:last, left:right], self._valid[first:last, left:right]

@@ -1,20 +1,21 @@
 """Model files: what a detector has learnt, with all that is needed to use it on another day and another scene.
 
-A file is a `torch.save` archive of tensors and plain values. It is read with `weights_only=True`, so that nothing in it is executed.
+A file holds no pickle, and nothing in it can be executed: see `shared.tensor_file`. Those of version 0.1 and 0.2 of the plugin, archives of
+torch.save, are read without unpickling: see `shared.torch_archive`. Everything in a file is checked before it is used.
 """
 
-import importlib
 import os
 from dataclasses import dataclass, field
 
-import torch
-
 from ..core.files import whole_file
+from .registry import DETECTORS
+from .shared.checks import MOST, check_keys, finite_list, whole_number
+from .shared.tensor_file import decode, encode, is_tensor_file
+from .shared.torch_archive import read_archive
 
 _FORMAT = "scoread_qgis model"
-_VERSION = 1
-# Detectors that are trained and kept in files: kind -> module below `detectors` and class.
-_KINDS = {"sgm": ("default_mode.sgm", "SGM"), "sgm-paper": ("paper_mode.paper_sgm", "PaperSGM"), "fers": ("fers", "FERS")}
+_VERSION = 2  # of the format; 1 was in archives of torch.save
+_FACTS = ("bands", "wavelengths", "band_numbers", "settings", "seed", "versions", "loss_curve")
 
 
 @dataclass
@@ -34,17 +35,17 @@ class Model:
     versions: dict = field(default_factory=dict)
     loss_curve: list = field(default_factory=list)
 
-    @property
-    def across_sensors(self):
-        """Whether the detector is made for scenes of other sensors too, resampled to its wavelengths."""
-        return self.detector.kind == "fers"
-
     def save(self, path):
-        """Write the model, whole or not at all. Raises ValueError where `path` cannot be written."""
-        content = {key: value for key, value in vars(self).items() if key != "detector"}
+        """Write the model, whole or not at all. Raises ValueError where `path` cannot be written, or the model is of no use."""
+        content = {name: getattr(self, name) for name in _FACTS}
         content.update(format=_FORMAT, version=_VERSION, kind=self.detector.kind, state=self.detector.state())
-        with whole_file(path, "model") as part:
-            torch.save(content, part)
+        try:
+            parts = encode(content)
+        except ValueError as error:
+            raise ValueError(f"The training diverged: {error}. Train again with a smaller learning rate.") from error
+        with whole_file(path, "model") as part, part.open("wb") as file:
+            for some in parts:
+                file.write(some)
 
     @classmethod
     def load(cls, path, device="cpu"):
@@ -52,19 +53,45 @@ class Model:
         if not os.path.isfile(path):
             raise ValueError(f"There is no model file {path}. Make one with Train SGM or Train FERS.")
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # what a foreign file makes torch raise is anything
+            content = decode(path) if is_tensor_file(path) else read_archive(path)
+            if not isinstance(content, dict) or not isinstance(content.get("format"), str) or content["format"] != _FORMAT:
+                raise ValueError("it holds no model")
+        except OSError as error:
+            raise ValueError(f"The model {path} cannot be read: {error.strerror}. Choose another, or mend its permissions.") from error
+        except ValueError as error:
             raise ValueError(
-                f"{path} is not a model of this plugin, or is damaged. Choose a file made by Train SGM or Train FERS."
+                f"{path} is not a model of this plugin, or is damaged: {error}. Choose a file made by Train SGM or Train FERS."
             ) from error
-        if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
-            raise ValueError(f"{path} is not a model of this plugin. Choose a file made by Train SGM or Train FERS.")
-        if content.pop("version") > _VERSION or content["kind"] not in _KINDS:
+        version, kind = content.get("version"), content.get("kind")
+        if type(version) is int and version > _VERSION:
             raise ValueError(f"{path} was made by a newer version of the plugin. Update the plugin, or train the model again.")
-        module, name = _KINDS[content.pop("kind")]
-        detector_class = getattr(importlib.import_module(f"..{module}", __name__), name)
         try:
-            detector = detector_class.from_state(content.pop("state"), device)
-            return cls(detector, **content)
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise ValueError(f"{path} is incomplete: {error}. Train the model again.") from error
+            check_keys(content, "content", "format", "version", "kind", "state", *_FACTS)
+            whole_number(content, "version", 1, _VERSION)
+            if not isinstance(kind, str) or kind not in DETECTORS or not DETECTORS[kind].keeps_model:
+                raise ValueError("its kind of detector is unknown")
+            detector = DETECTORS[kind].from_state(content["state"], device)
+            return cls(detector, **_checked_facts(content, detector.bands))
+        except ValueError as error:
+            raise ValueError(f"The model {path} cannot be used: {error}. Choose another, or train it again.") from error
+
+
+def _checked_facts(content, bands):
+    """What is known of the training of a detector of so many bands. Raises ValueError for what cannot be."""
+    facts = {name: content[name] for name in _FACTS}
+    whole_number(content, "bands", bands, bands)
+    wavelengths = facts["wavelengths"]
+    if wavelengths is not None and (len(finite_list(content, "wavelengths")) != bands or min(wavelengths) <= 0):
+        raise ValueError(f"its wavelengths are not those of {bands} bands")
+    if facts["band_numbers"] is not None:
+        check_keys(facts["band_numbers"], "table of bands", "numbers", "of")
+        count, numbers = whole_number(facts["band_numbers"], "of"), facts["band_numbers"]["numbers"]
+        if type(numbers) is not list or len(numbers) != bands or any(type(n) is not int or not 1 <= n <= count for n in numbers):
+            raise ValueError(f"its table of bands does not name {bands} of {count} bands")
+    whole_number(content, "seed", -(2**63), 2**63)
+    finite_list(content, "loss_curve")
+    for name, kinds in (("settings", (str, int, float, bool, type(None))), ("versions", (str,))):
+        values = facts[name]
+        if not isinstance(values, dict) or len(values) > MOST or any(type(value) not in kinds for value in values.values()):
+            raise ValueError(f"its {name} are not a table of plain values")
+    return facts

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import platform
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -64,6 +65,8 @@ def wheels(folder):
 
 def requirements(names, kept):
     """What to ask pip for: `names` of packages, an older torch where QGIS has old packages. kept: {name: version} that QGIS has."""
+    # No version of torch is too old to be safe here: the known ways to run code with a file of weights go through torch.load, and the files
+    # of models and weights are read without it (detectors.shared). 2.1 is the oldest that the detectors work with.
     torch = "torch"
     for package, limit, fitting in reversed(_FITTING_TORCH):
         if package in kept and _numbers(kept[package]) < limit:
@@ -111,8 +114,11 @@ def proxy_url(scheme, host, port, user, password):
 
 
 def without_passwords(text):
-    """A text to be shown, less user and password in its URLs."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
+    """A text to be shown, less user and password in its URLs.
+
+    A password may hold / and @ that nobody has encoded: all up to the last @ of a word goes, at worst a part of a path with it.
+    """
+    return re.sub(r"//\S*@", "//***@", text)
 
 
 def python_candidates(
@@ -160,8 +166,15 @@ def command_by_hand(names, folder, kept, source=None, flatpak=None):
         words = [*program, "install", "--target", folder, "--only-binary", ":all:", *_from(source, group), *requirements(group, kept)]
         if "scipy" in group and "numpy" in kept:
             words.append(f"numpy=={kept['numpy']}")
-        lines.append(" ".join(f'"{word}"' if re.search(r"[^\w./:=~@%+,\\-]", word) else word for word in words))
+        lines.append(" ".join(map(_quoted, words)))
     return "\n".join(lines)
+
+
+def _quoted(word):
+    """A word as a terminal takes it, and runs nothing in it: a POSIX shell looks into double quotes, the one of Windows knows no others."""
+    if os.name != "nt":
+        return shlex.quote(word)
+    return f'"{word}"' if re.search(r"[^\w./:=~@%+,\\-]", word) else word
 
 
 _REMEDIES = (

@@ -13,7 +13,8 @@ RATES = (1e-2, 1e-3, 1e-4)
 
 @dataclass
 class Spectra:
-    """Spectra of the scene and spectra sampled from the model, (n, bands) each; wavelengths (bands,) nm or None; source: whose score was sampled."""
+    """Spectra of the scene and spectra sampled from the model, (n, bands) each; wavelengths (bands,) nm or None; source: how they were sampled, and
+    what they are evidence of, as the rest of a sentence on them."""
 
     scene: np.ndarray
     sampled: np.ndarray
@@ -102,10 +103,7 @@ def _spectra(page, spectra):
     known = spread > 0
     offset = np.abs(sampled.mean(axis=0) - scene.mean(axis=0))[known] / spread[known]
     ratio = sampled.std(axis=0)[known] / spread[known]
-    page.paragraph(
-        f"Spectra of the scene against spectra sampled from the model (predictor and corrector, Song et al. 2021), with the score of {spectra.source}. "
-        "A model that has learnt the background gives spectra like those of the scene."
-    )
+    page.paragraph(f"Spectra of the scene against spectra of the model. The latter are {spectra.source}")
     page.table([
         ["spectra of the scene, sampled spectra", f"{len(scene)}, {len(sampled)}"],
         ["distance of the means, in standard deviations of a band: median, largest", f"{np.median(offset):.2f}, {offset.max():.2f}"],

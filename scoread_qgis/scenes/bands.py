@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MOST_BANDS = 65_535  # that a TIFF can have, and more than any sensor
 _TO_NANOMETRES = {
     "nm": 1.0, "nanometer": 1.0, "nanometers": 1.0, "nanometre": 1.0, "nanometres": 1.0,
     "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3,
@@ -75,18 +76,28 @@ def _nanometres(unit, wavelengths):
 
 
 def match_wavelengths(wanted, available, usable=None):
-    """Index of the band of `available` (nm) nearest to each wavelength of `wanted` (nm), -1 where none is within tolerance.
+    """Index of the band of `available` (nm) nearest to each wavelength of `wanted` (nm), -1 where none is within tolerance; each band once.
 
     The tolerance is half the median distance between neighbouring wanted wavelengths: less than that is the same band, on any sensor.
-    Bands of `available` that are not `usable` (bool), or without a wavelength, are passed over.
+    Bands of `available` that are not `usable` (bool), or without a wavelength, are ignored. Where several wanted wavelengths have one nearest band,
+    they get bands such that as many as can have one, and the distances are least in sum.
     """
     wanted, available = np.asarray(wanted, float), np.asarray(available, float).copy()
     if usable is not None:
         available[~np.asarray(usable)] = np.nan
-    tolerance = 0.5 * np.median(np.diff(np.sort(wanted)))
+    tolerance = 0.5 * np.median(np.diff(np.unique(wanted))) if np.unique(wanted).size > 1 else 0.0
     distance = np.abs(wanted[:, None] - np.where(np.isnan(available), np.inf, available)[None, :])
     nearest = distance.argmin(axis=1)
-    return np.where(distance[np.arange(len(wanted)), nearest] <= tolerance, nearest, -1)
+    found = np.where(distance[np.arange(len(wanted)), nearest] <= tolerance, nearest, -1)
+    if np.unique(found[found >= 0]).size == np.count_nonzero(found >= 0):
+        return found
+    from scipy.optimize import linear_sum_assignment
+
+    near = distance <= tolerance
+    rows, columns = linear_sum_assignment(np.where(near, distance, (len(wanted) + 1) * max(tolerance, 1.0)))
+    found = np.full(len(wanted), -1)
+    found[rows] = np.where(near[rows, columns], columns, -1)
+    return found
 
 
 def list_bands(numbers, limit=8):
@@ -103,13 +114,39 @@ def list_bands(numbers, limit=8):
     return ", ".join(texts[:limit]) + (f" and {hidden} more" if hidden else "")
 
 
+def check_bands(numbers, raster):
+    """Raise ValueError where the band `numbers`, from 1, are not bands of a `RasterFile`, or name one twice."""
+    wrong = [number for number in numbers if not 1 <= number <= raster.count]
+    if wrong:
+        raise ValueError(f"{raster.name} has {raster.count} bands; there is no band {wrong[0]}.")
+    _check_once(numbers)
+
+
+def _check_once(numbers):
+    seen = set()
+    for number in numbers:
+        if number in seen:
+            raise ValueError(f"Band {number} is named twice. Name each band once: its values would count twice.")
+        seen.add(number)
+
+
 def band_numbers(text):
     """Band numbers of a text such as "1-3, 7" or "1;2": [1, 2, 3, 7]. Raises ValueError for anything else."""
     numbers = []
     for part in (text or "").replace(";", ",").split(","):
-        try:
-            first, _, last = part.strip().partition("-")
-            numbers += range(int(first), int(last or first) + 1) if part.strip() else []
-        except ValueError:
-            raise ValueError(f'"{part.strip()}" is no band number: write numbers and ranges, such as 1-100, 115-188.') from None
+        part = part.strip()
+        if not part:
+            continue
+        first, dash, last = (each.strip() for each in part.partition("-"))
+        if not (first.isdecimal() and (last.isdecimal() or not dash)):
+            raise ValueError(f'"{part}" is no band number: write numbers and ranges, such as 1-100, 115-188.')
+        first, last = int(first), int(last or first)
+        if first < 1:
+            raise ValueError(f'"{part}": bands are counted from 1.')
+        if last < first:
+            raise ValueError(f'"{part}" is a range that ends before it begins: write {last}-{first}.')
+        if last > MOST_BANDS:
+            raise ValueError(f'"{part}": no scene has more than {MOST_BANDS} bands.')
+        numbers += range(first, last + 1)
+    _check_once(numbers)
     return numbers

@@ -2,9 +2,18 @@
 
 import os
 import tempfile
+from contextlib import contextmanager
 
 import numpy as np
 from osgeo import gdal, ogr, osr
+
+from .gdal_calls import gdal_failures, open_dataset
+from .georeference import Georeference
+from .nodata import NoData
+
+_ROWS_AT_A_TIME = 256
+_COMPRESSED = ["COMPRESS=LZW", "SPARSE_OK=TRUE", "BIGTIFF=IF_SAFER"]
+_UNKNOWN = -3.0e38  # stands for nodata in a copy of a mask; nothing that is a mask has it
 
 
 class Mask:
@@ -20,12 +29,20 @@ class Mask:
         self._folder = tempfile.TemporaryDirectory(prefix="scoread_mask_", dir=scratch)
         self._path = os.path.join(self._folder.name, "mask.tif")
         self._columns = raster.columns
-        self._dataset = gdal.GetDriverByName("GTiff").Create(
-            self._path, raster.columns, raster.rows, 1, gdal.GDT_Float32, ["COMPRESS=LZW", "SPARSE_OK=TRUE", "BIGTIFF=IF_SAFER"]
-        )
-        if raster.geotransform:
-            self._dataset.SetGeoTransform(raster.geotransform)
-        self._dataset.SetProjection(raster.crs)
+        with self._checked_calls():
+            self._dataset = gdal.GetDriverByName("GTiff").Create(self._path, raster.columns, raster.rows, 1, gdal.GDT_Float32, _COMPRESSED)
+        with self._checked_calls():
+            raster.georeference.write(self._dataset)
+
+    @contextmanager
+    def _checked_calls(self):
+        """Raise ValueError for a failure that GDAL reports inside."""
+        with gdal_failures() as failures:
+            yield
+        if failures:
+            raise ValueError(
+                f"The {self.kind} cannot be brought to the grid of the scene: {failures[0]}. Is the temporary folder {self._folder.name} full?"
+            )
 
     @classmethod
     def from_polygons(cls, raster, polygons, crs, name="mask", scratch=None):
@@ -35,28 +52,54 @@ class Mask:
         return mask._checked(raster, name)
 
     @classmethod
-    def from_raster(cls, raster, source, crs=None, name="mask", scratch=None):
-        """Pixels where the first band of the raster `source` is neither 0 nor nodata, by nearest neighbour. crs: WKT, by default the file's."""
+    def from_raster(cls, raster, source, crs=None, name="mask", scratch=None, nodata=None):
+        """Pixels where the first band of the raster `source` is neither 0 nor nodata, by nearest neighbour.
+
+        crs: WKT, by default the file's. nodata: `NoData` of the user.
+        """
         mask = cls(raster, scratch)
-        other = gdal.OpenEx(str(source), gdal.OF_RASTER | gdal.OF_READONLY)
-        if other is None:
-            raise ValueError(f"The {cls.kind} {name} cannot be opened: {gdal.GetLastErrorMsg()}")
-        georeferenced = bool(raster.crs and (crs or other.GetProjection()))
-        if not georeferenced and (other.RasterXSize, other.RasterYSize) == (raster.columns, raster.rows):
-            # Without a CRS, rasters of one size lie on each other.
-            band, nodata = other.GetRasterBand(1), other.GetRasterBand(1).GetNoDataValue()
-            for row in range(raster.rows):
-                values = band.ReadAsArray(0, row, raster.columns, 1)
-                known = np.isfinite(values) if nodata is None or np.isnan(nodata) else values != np.array(nodata).astype(values.dtype)
-                mask._dataset.GetRasterBand(1).WriteArray(np.where(known, values, cls._elsewhere).astype(np.float32), 0, row)
-        else:
+        other, reason = open_dataset(source)
+        if other is None or other.RasterCount == 0:
+            raise ValueError(f"The {cls.kind} {name} cannot be opened: {reason or 'it has no bands'}.")
+        own = Georeference.of(other, crs)
+        georeferenced = bool(raster.crs and own.crs)
+        # Rasters of one size lie on each other where nothing tells that they do not.
+        alike = not georeferenced or (own.bent and (own.points, own.rpc) == (raster.georeference.points, raster.georeference.rpc))
+        if alike and (other.RasterXSize, other.RasterYSize) == (raster.columns, raster.rows):
+            with mask._checked_calls():
+                mask._copy(other.GetRasterBand(1), mask._dataset.GetRasterBand(1), nodata)
+            return mask._checked(raster, name)
+        with mask._checked_calls():
+            known = gdal.Translate("", other, format="VRT", bandList=[1], outputSRS=(crs or None) if georeferenced else None)
+            if nodata is not None:  # of the user, of whom GDAL knows nothing: a copy in which it is as if it were the file's
+                path = os.path.join(mask._folder.name, "known.tif")
+                known = gdal.GetDriverByName("GTiff").Create(path, other.RasterXSize, other.RasterYSize, 1, gdal.GDT_Float32, _COMPRESSED)
+                own.write(known)
+                known.GetRasterBand(1).SetNoDataValue(_UNKNOWN)
+                mask._copy(other.GetRasterBand(1), known.GetRasterBand(1), nodata, _UNKNOWN)
+                known.FlushCache()
             mask._dataset.GetRasterBand(1).Fill(cls._elsewhere)
-            first_band = gdal.Translate("", other, format="VRT", bandList=[1], outputSRS=(crs or None) if georeferenced else None)
             if not georeferenced:
                 mask._dataset.SetProjection("")
-                first_band.SetProjection("")
-            gdal.Warp(mask._dataset, first_band, resampleAlg="near")
+                known.SetProjection("")
+            gdal.Warp(mask._dataset, known, resampleAlg="near")
         return mask._checked(raster, name)
+
+    def _copy(self, band, target, nodata, elsewhere=None):
+        """Copy a gdal.Band to another of its size, with `elsewhere`, by default that of the class, where it has no data."""
+        nodata = nodata or NoData()
+        stored = nodata.stored(band)
+        for row in range(0, band.YSize, _ROWS_AT_A_TIME):
+            values = band.ReadAsArray(0, row, band.XSize, min(_ROWS_AT_A_TIME, band.YSize - row))
+            known = np.isfinite(values) & (band.GetMaskBand().ReadAsArray(0, row, *values.shape[::-1]) != 0 if _has_mask(band) else True)
+            if stored is not None:
+                known &= values != values.dtype.type(stored)
+            with np.errstate(over="ignore"):
+                single = values.astype(np.float32)
+            nodata.exclude(1, single, known)
+            # Of what is too small or too large for single precision, it counts that it is not 0.
+            single = np.where((values != 0) & ((single == 0) | ~np.isfinite(single)), np.float32(1), single)
+            target.WriteArray(np.where(known, single, np.float32(self._elsewhere if elsewhere is None else elsewhere)), 0, row)
 
     def _burn(self, raster, shapes, crs):
         """Write the value of each shape, (WKB, value), into the pixels whose centre it covers; later shapes over earlier ones."""
@@ -65,17 +108,24 @@ class Mask:
         layer.CreateField(ogr.FieldDefn("value", ogr.OFTInteger))
         to_scene = None
         if crs and raster.crs:
-            to_scene = osr.CoordinateTransformation(_reference(crs), _reference(raster.crs))
+            with self._checked_calls():
+                to_scene = osr.CoordinateTransformation(_reference(crs), _reference(raster.crs))
         for wkb, value in shapes:
             feature = ogr.Feature(layer.GetLayerDefn())
-            geometry = ogr.CreateGeometryFromWkb(bytes(wkb))
+            geometry = _geometry(wkb)
             if to_scene is not None:
-                geometry.Transform(to_scene)
+                with gdal_failures() as failures:
+                    geometry.Transform(to_scene)
+                if failures:
+                    raise ValueError(
+                        f"A polygon of the {self.kind} cannot be brought to the CRS of {raster.name}: {failures[0]}. Check its CRS."
+                    )
             feature.SetGeometryDirectly(geometry)
             feature.SetField("value", value)
             layer.CreateFeature(feature)
-        gdal.RasterizeLayer(self._dataset, [1], layer, options=["ATTRIBUTE=value"])
-        self._dataset.FlushCache()
+        with self._checked_calls():
+            gdal.RasterizeLayer(self._dataset, [1], layer, options=["ATTRIBUTE=value"])
+            self._dataset.FlushCache()
 
     def _checked(self, raster, name):
         self._dataset.FlushCache()
@@ -85,9 +135,10 @@ class Mask:
             )
         return self
 
-    def read(self, first, last):
-        """Rows first..last-1, (rows, columns) bool."""
-        values = self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first)
+    def read(self, first, last, left=0, right=None):
+        """Rows first..last-1 of columns left..right-1, by default all, (rows, columns) bool."""
+        columns = (self._columns if right is None else right) - left
+        values = self._dataset.GetRasterBand(1).ReadAsArray(int(left), int(first), int(columns), int(last - first))
         # Newer GDAL writes the least float for a 0 that is no nodata into a file whose nodata value is 0.
         return (np.abs(values) >= np.finfo(np.float32).tiny) & np.isfinite(values)
 
@@ -101,7 +152,7 @@ class RegionLabels(Mask):
 
     def __init__(self, raster, shapes, crs, scratch=None):
         super().__init__(raster, scratch)
-        inside = [(ogr.CreateGeometryFromWkb(bytes(wkb)).PointOnSurface().ExportToWkb(), number) for number, wkb in enumerate(shapes, 1)]
+        inside = [(_geometry(wkb).PointOnSurface().ExportToWkb(), number) for number, wkb in enumerate(shapes, 1)]
         outlines = [(wkb, number) for number, wkb in enumerate(shapes, 1)]
         self._burn(raster, inside[::-1] + outlines[::-1], crs)
         self._numbers = np.arange(len(shapes) + 1)
@@ -124,6 +175,16 @@ def vector_store():
     return gdal.GetDriverByName("MEM" if int(gdal.VersionInfo()) >= 3110000 else "Memory").Create("", 0, 0, 0, gdal.GDT_Unknown)
 
 
+def _geometry(wkb):
+    """An ogr.Geometry without curves, which GDAL leaves out when it burns shapes into a raster."""
+    return ogr.CreateGeometryFromWkb(bytes(wkb)).GetLinearGeometry()
+
+
+def _has_mask(band):
+    """Whether a gdal.Band has a mask of its own or an alpha band beside it, other than by its nodata value."""
+    return not band.GetMaskFlags() & (gdal.GMF_ALL_VALID | gdal.GMF_NODATA)
+
+
 def _reference(wkt):
     """Spatial reference with x before y, as rasters and QGIS layers have it."""
     if not wkt:
@@ -138,15 +199,11 @@ def read_polygons(path):
 
     Raises ValueError, with the remedy, for what is neither and for a vector file without polygons.
     """
-    gdal.ErrorReset()
-    try:
-        if gdal.OpenEx(str(path), gdal.OF_RASTER | gdal.OF_READONLY) is not None:
-            return (), ""
-        file = gdal.OpenEx(str(path), gdal.OF_VECTOR | gdal.OF_READONLY)
-    except RuntimeError:  # where somebody switched GDAL's exceptions on
-        file = None
+    if open_dataset(path)[0] is not None:
+        return (), ""
+    file, reason = open_dataset(path, gdal.OF_VECTOR)
     if file is None:
-        raise ValueError(f"The mask {path} cannot be opened: {gdal.GetLastErrorMsg() or 'it is neither a raster nor a vector file'}.")
+        raise ValueError(f"The mask {path} cannot be opened: {reason}. It is neither a raster nor a vector file that GDAL reads.")
     polygons, crs = [], ""
     for index in range(file.GetLayerCount()):
         layer = file.GetLayer(index)

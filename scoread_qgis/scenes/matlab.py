@@ -205,18 +205,13 @@ def _attributes(item):
 
 def _quiet(call, *arguments, needed=True):
     """The result of a call to GDAL, without its messages on the screen; ValueError with the message where there is none."""
-    from osgeo import gdal
+    from .gdal_calls import gdal_failures
 
-    gdal.ErrorReset()
-    gdal.PushErrorHandler("CPLQuietErrorHandler")
-    try:
+    result = None
+    with gdal_failures() as failures:
         result = call(*arguments)
-    except RuntimeError:  # GDAL's own, where the host has switched its exceptions on
-        result = None
-    finally:
-        gdal.PopErrorHandler()
     if result is None and needed:
-        raise ValueError(gdal.GetLastErrorMsg() or "GDAL cannot read it")
+        raise ValueError(failures[-1] if failures else "GDAL cannot read it")
     return result
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from osgeo import gdal
 
 from .bands import BandTable
+from .gdal_calls import gdal_failures, open_dataset
 
 _SPECTRAL = re.compile(r"band|wave|spectr|lambda|channel", re.IGNORECASE)
 _SUBDATASET = re.compile(r'^(?:NETCDF|HDF5):"?(?P<path>.+?)"?:(?://|/)?(?P<variable>[^:]+)$', re.IGNORECASE)
@@ -26,11 +27,11 @@ def open_cube_variable(source):
     match = _SUBDATASET.match(str(source))
     if not match and not _FILES.search(str(source)):
         return None, None
-    container = gdal.OpenEx(match["path"] if match else str(source), gdal.OF_MULTIDIM_RASTER | gdal.OF_READONLY)
+    container, _ = open_dataset(match["path"] if match else source, gdal.OF_MULTIDIM_RASTER)
     if container is None:
         return None, None
     root = container.GetRootGroup()
-    cubes = {path: owner.OpenMDArray(path.rsplit("/", 1)[-1]) for path, owner in _arrays(root)}
+    cubes = {path: _array(owner, path) for path, owner in _arrays(root)}
     cubes = {path: array for path, array in cubes.items() if array is not None and array.GetDimensionCount() == 3}
     if match:  # GDAL's subdataset names write spaces as underscores
         cubes = {path: array for path, array in cubes.items() if path.strip("/").replace(" ", "_") == match["variable"].strip("/")}
@@ -48,6 +49,14 @@ def open_cube_variable(source):
     band = spectral[0]
     row, column = (i for i in range(3) if i != band)
     return variable.Transpose([band, row, column]).AsClassicDataset(2, 1), _table(wavelengths, sizes[band])
+
+
+def _array(owner, path):
+    """The array at `path`, which lies in the group `owner`; None where GDAL cannot open it."""
+    array = None
+    with gdal_failures():
+        array = owner.OpenMDArray(path.rsplit("/", 1)[-1])
+    return array
 
 
 def _arrays(group, prefix=""):
@@ -70,8 +79,8 @@ def _spectral_vectors(root, variable_name):
             name
         )
         if kind:
-            array = owner.OpenMDArray(path.rsplit("/", 1)[-1])
-            if array.GetDimensionCount() == 1:
+            array = _array(owner, path)
+            if array is not None and array.GetDimensionCount() == 1:
                 vectors[kind].append(np.asarray(array.ReadAsArray(), np.float64))
     detector = re.search(r"vnir|swir", variable_name, re.IGNORECASE)
     for attribute in root.GetAttributes() or []:

@@ -1,5 +1,6 @@
 """A raster as a cube: any file that GDAL opens, read-only, row by row, with scale, offset and nodata honoured."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,26 +8,31 @@ from osgeo import gdal
 
 from ..core.cube import Cube
 from ..core.progress import Progress
-from .bands import list_bands, match_wavelengths, read_band_table
+from .bands import check_bands, list_bands, match_wavelengths, read_band_table
+from .block_cache import small_block_cache
+from .gdal_calls import gdal_failures, open_dataset
+from .georeference import Georeference
 from .multidimensional import open_cube_variable
+from .nodata import NUMPY_TYPES, NoData
 
 # No reflectance, radiance or count is that large: such values are fill values that nobody declared, and their squares overflow float32.
 LARGEST_VALUE = 1e18
-# Enough for the blocks of the file that one read touches; GDAL's own default is a share of the whole memory.
-_CACHE = 256 * 2**20
 # A band without data over most of the scene would take the whole scene with it, since a pixel needs all of its bands.
 _MOSTLY_EMPTY = 0.5
+# How files end that may be the data of ENVI: some tools write none at all.
+_ENVI_DATA = ("", ".dat", ".img", ".raw", ".bin", ".bsq", ".bil", ".bip", ".sli")
 
 
 class RasterFile:
     """A hyperspectral raster on disk, opened read-only.
 
-    source: path or GDAL connection string. name: what messages call it. crs: WKT that overrides the one in the file.
-    Attributes: rows, columns, count (all bands of the file), table (`BandTable`), geotransform (None where unknown), crs (WKT or "").
+    source: path or GDAL connection string. name: what messages call it. crs: WKT that overrides the one in the file. nodata: `NoData` of the user.
+    Attributes: rows, columns, count (all bands of the file), table (`BandTable`), georeference, of which geotransform (None where unknown) and
+    crs (WKT or "").
     Raises ValueError with a remedy for what is not a hyperspectral raster.
     """
 
-    def __init__(self, source, name=None, crs=None):
+    def __init__(self, source, name=None, crs=None, nodata=None):
         self.source, self.name = source, name or source
         self.dataset, table = self._open()
         self.rows, self.columns, self.count = self.dataset.RasterYSize, self.dataset.RasterXSize, self.dataset.RasterCount
@@ -35,98 +41,129 @@ class RasterFile:
                 f"{self.name} has {self.count} band{'s' if self.count != 1 else ''}: anomalies are found by their spectra. "
                 "Use a raster with many spectral bands."
             )
-        first = self.dataset.GetRasterBand(1)
-        if gdal.DataTypeIsComplex(first.DataType):
-            raise ValueError(
-                f"{self.name} has complex values ({gdal.GetDataTypeName(first.DataType)}). Convert it to real ones first, "
-                "for instance to amplitude."
-            )
-        if self.dataset.GetGCPCount() and not crs:
-            crs = self.dataset.GetGCPProjection()
-        self._check_size()
-        self.geotransform = self.dataset.GetGeoTransform(can_return_null=True)
-        self.crs = crs or self.dataset.GetProjection()
-        self.table = table or read_band_table(self.dataset)
-        self.block_rows = first.GetBlockSize()[1]
         bands = [self.dataset.GetRasterBand(number) for number in range(1, self.count + 1)]
-        self._nodata = [band.GetNoDataValue() for band in bands]
+        self._types = [band.DataType for band in bands]
+        self._check_types()
+        self._check_size()
+        self.georeference = Georeference.of(self.dataset, crs)
+        self.geotransform, self.crs = self.georeference.geotransform, self.georeference.crs
+        self.table = table or read_band_table(self.dataset)
+        self.block_rows = bands[0].GetBlockSize()[1]
+        self._user_nodata = nodata or NoData()
+        self._nodata = [self._user_nodata.stored(band) for band in bands]
         self._scale = np.array([1.0 if band.GetScale() is None else band.GetScale() for band in bands], np.float32)
         self._offset = np.array([band.GetOffset() or 0.0 for band in bands], np.float32)
+        self._check_scale()
         self.absurd_values = 0  # beyond what anything measures, among those read so far
-        self._masked = bool(first.GetMaskFlags() & gdal.GMF_PER_DATASET)
-        self._dtype = np.dtype(_NUMPY_TYPES.get(first.DataType, np.float64))
-        self._buffer_type = first.DataType if first.DataType in _NUMPY_TYPES else gdal.GDT_Float64
+        self._masked = bool(bands[0].GetMaskFlags() & gdal.GMF_PER_DATASET)
 
     def _open(self):
-        gdal.ErrorReset()
-        try:
-            dataset, table = open_cube_variable(self.source)
-            dataset = dataset or gdal.OpenEx(str(self.source), gdal.OF_RASTER | gdal.OF_READONLY)
-        except RuntimeError as error:  # raised instead of returning None where somebody switched GDAL's exceptions on
-            raise ValueError(self._unreadable(str(error))) from error
+        dataset, table = open_cube_variable(self.source)
         if dataset is None:
-            raise ValueError(self._unreadable(gdal.GetLastErrorMsg()))
+            dataset, reason = open_dataset(self.source)
+        if dataset is None:
+            raise ValueError(f"{self.name} cannot be opened as a raster: {reason}. {self._hint()}")
         if dataset.RasterCount == 0 and dataset.GetSubDatasets():
             names = "; ".join(source for source, _ in dataset.GetSubDatasets())
             raise ValueError(f"{self.name} is a container of several rasters. Choose one of: {names}")
         return dataset, table
 
-    def _unreadable(self, reason):
-        return f"{self.name} cannot be opened as a raster: {reason or 'no GDAL driver recognises it'}. Check that the file is whole and its format known."
+    def _hint(self):
+        """What to do about a file that GDAL does not open."""
+        path = str(self.source)
+        stem, suffix = os.path.splitext(path)
+        if not os.path.isfile(path) or suffix.lower() not in _ENVI_DATA:
+            return "Check that the file is whole and its format known."
+        headers = [header for header in (f"{path}.hdr", f"{stem}.hdr", f"{path}.HDR", f"{stem}.HDR") if os.path.isfile(header)]
+        if headers:
+            return (
+                f"Check that the file is whole and that its header {headers[0]} is one of ENVI, with samples, lines, bands and data type."
+            )
+        return (
+            f"If it is an ENVI file, it needs its header, a text file {os.path.basename(stem)}.hdr beside it, which is missing: fetch that too. "
+            "Otherwise check that the file is whole and its format known."
+        )
+
+    def _check_types(self):
+        complex_bands = [number for number, code in enumerate(self._types, 1) if gdal.DataTypeIsComplex(code)]
+        if complex_bands:
+            code = self._types[complex_bands[0] - 1]
+            raise ValueError(
+                f"{self.name} has complex values ({gdal.GetDataTypeName(code)}) in band {list_bands(complex_bands)}. Convert them to real ones first, "
+                "for instance to amplitude, or save the scene without."
+            )
+
+    def _check_scale(self):
+        for what, values in (("scale", self._scale), ("offset", self._offset)):
+            broken = np.flatnonzero(~np.isfinite(values))
+            if broken.size:
+                raise ValueError(
+                    f"{self.name} has the {what} {values[broken[0]]:g} in band {list_bands(broken + 1)}, which leaves no values. Set the {what} "
+                    f"of each band (gdal_edit.py -{what}), or save the scene without that band."
+                )
 
     def _check_size(self):
         """GDAL reads zeros where an ENVI file ends too early; a scene must not have rows of them."""
         header = self.dataset.GetMetadata("ENVI")
         if not header or header.get("file_compression", "0") != "0":
             return
-        bits = gdal.GetDataTypeSize(self.dataset.GetRasterBand(1).DataType)
-        needed = int(header.get("header_offset", 0)) + self.rows * self.columns * self.count * bits // 8
+        offset = header.get("header_offset", "0").strip()
+        if not offset.isdecimal():  # GDAL reads what is no number as 0, and every value from the wrong place
+            raise ValueError(
+                f'{self.name} cannot be read: its ENVI header says "header offset = {offset}", which is not a number of bytes. Mend that line; 0 where the '
+                "pixels begin with the file."
+            )
+        bits = gdal.GetDataTypeSize(self._types[0])
+        needed = int(offset) + self.rows * self.columns * self.count * bits // 8
         size = gdal.VSIStatL(self.dataset.GetFileList()[0]).size
         if size < needed:
             raise ValueError(f"{self.name} is truncated: the file has {size} bytes and its header promises {needed}. Fetch it again.")
 
-    def read_bands(self, first, last, numbers):
-        """Rows first..last-1 of the bands `numbers` (from 1): values (bands, rows, columns) float32 and where each holds a value, bool."""
-        first, rows = int(first), int(last - first)  # GDAL does not take numpy's integers
-        gdal.ErrorReset()
-        cache = gdal.GetCacheMax()
-        gdal.SetCacheMax(min(cache, _CACHE))
-        try:
-            raw = self.dataset.ReadRaster(0, first, self.columns, rows, band_list=[int(n) for n in numbers], buf_type=self._buffer_type)
-        except RuntimeError:
-            raw = None
-        finally:
-            gdal.SetCacheMax(cache)
-        if raw is None or gdal.GetLastErrorType() >= gdal.CE_Failure:
+    def _buffer(self, numbers):
+        """The GDAL and the numpy type that hold the values of some bands, which need not have the same."""
+        types = {self._types[number - 1] for number in numbers}
+        code = types.pop() if len(types) == 1 else gdal.GDT_Float64
+        code = code if code in NUMPY_TYPES else gdal.GDT_Float64
+        return code, np.dtype(NUMPY_TYPES[code])
+
+    def read_bands(self, first, last, numbers, left=0, right=None):
+        """Rows first..last-1 of columns left..right-1, by default all, of the bands `numbers` (from 1): values (bands, rows, columns) float32 and
+        where each holds a value, bool."""
+        # GDAL does not take numpy's integers
+        left, first, columns, rows = int(left), int(first), int((self.columns if right is None else right) - left), int(last - first)
+        code, dtype = self._buffer(numbers)
+        raw = masked = None
+        with small_block_cache(), gdal_failures() as failures:
+            raw = self.dataset.ReadRaster(left, first, columns, rows, band_list=[int(n) for n in numbers], buf_type=code)
+            if self._masked:
+                masked = self.dataset.GetRasterBand(1).GetMaskBand().ReadAsArray(left, first, columns, rows)
+        if raw is None or failures:
             raise ValueError(
-                f"{self.name} cannot be read at rows {first + 1} to {last}: {gdal.GetLastErrorMsg()}. "
+                f"{self.name} cannot be read at rows {first + 1} to {last}: {failures[-1] if failures else 'GDAL does not say why'}. "
                 "The file is probably truncated or damaged: fetch it again."
             )
-        raw = np.frombuffer(raw, self._dtype).reshape(len(numbers), rows, self.columns)
+        raw = np.frombuffer(raw, dtype).reshape(len(numbers), rows, columns)
         index = np.asarray(numbers) - 1
         filled = np.ones(raw.shape, bool)
         for place, band in enumerate(index):
-            if self._nodata[band] is not None and not np.isnan(self._nodata[band]):
-                with np.errstate(over="ignore"):
-                    np.not_equal(raw[place], np.array(self._nodata[band]).astype(self._dtype), out=filled[place])
+            if self._nodata[band] is not None:
+                np.not_equal(raw[place], dtype.type(self._nodata[band]), out=filled[place])
         with np.errstate(over="ignore"):
             values = raw.astype(np.float32)
-        if np.any(self._scale[index] != 1) or np.any(self._offset[index] != 0):
-            values *= self._scale[index, None, None]
-            values += self._offset[index, None, None]
-        if self._dtype.kind == "f":
+        scaled = bool(np.any(self._scale[index] != 1) or np.any(self._offset[index] != 0))
+        if scaled:
+            with np.errstate(over="ignore", invalid="ignore"):
+                values *= self._scale[index, None, None]
+                values += self._offset[index, None, None]
+        for place, number in enumerate(numbers):
+            self._user_nodata.exclude(number, values[place], filled[place], scaled)
+        if scaled or dtype.kind == "f":
             measured = np.abs(values) < LARGEST_VALUE  # False for NaN too
             self.absurd_values += np.count_nonzero(filled & ~measured & ~np.isnan(values))
             filled &= measured
-        if self._masked:
-            filled &= self.dataset.GetRasterBand(1).GetMaskBand().ReadAsArray(0, first, self.columns, rows) != 0
+        if masked is not None:
+            filled &= masked != 0
         return values, filled
-
-
-_NUMPY_TYPES = {
-    gdal.GDT_Byte: np.uint8, gdal.GDT_UInt16: np.uint16, gdal.GDT_Int16: np.int16, gdal.GDT_UInt32: np.uint32,
-    gdal.GDT_Int32: np.int32, gdal.GDT_Float32: np.float32, gdal.GDT_Float64: np.float64,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -167,9 +204,8 @@ def survey_bands(raster, numbers=None, memory=512 * 2**20, progress=None, rows=N
     rows: (first, last + 1), by default all.
     """
     progress = progress or Progress()
+    check_bands(numbers or (), raster)
     wanted = list(numbers) if numbers else [n for n in range(1, raster.count + 1) if raster.table.good[n - 1]]
-    if numbers and max(numbers) > raster.count:
-        raise ValueError(f"{raster.name} has {raster.count} bands; there is no band {max(numbers)}.")
     rows_per_read = rows_within(memory, raster.columns, raster.count, raster.block_rows)
     survey = BandSurvey(wanted, np.full(len(wanted), np.inf), np.full(len(wanted), -np.inf), np.zeros(len(wanted), np.int64))
     first, stop = rows or (0, raster.rows)
@@ -204,6 +240,10 @@ def choose_bands(raster, numbers=None, memory=512 * 2**20, progress=None, survey
     kept = [n for n in wanted if not any(n in bands for bands in left_out.values())]
     if len(kept) < 2:
         because = "; ".join(f"{reason}: {list_bands(bands)}" for reason, bands in left_out.items())
+        if survey.absurd:
+            because += (
+                f"; {survey.absurd} values beyond ±{LARGEST_VALUE:g} are taken for nodata, since nothing that is measured is that large"
+            )
         raise ValueError(
             f"{raster.name} has {len(kept)} usable band{'s' if len(kept) != 1 else ''} of {raster.count} ({because or 'only one asked for'}). "
             "At least two are needed: check the file's nodata value and bad-band list, or name the bands."
@@ -214,14 +254,21 @@ def choose_bands(raster, numbers=None, memory=512 * 2**20, progress=None, survey
 def match_bands(raster, numbers, wavelengths, count, trained_numbers=None):
     """The bands of a `RasterFile` that a model was trained on, as numbers from 1, in the model's order.
 
-    By wavelength where model and raster know it, else by count: the bands the user named in `numbers`, the same band numbers as in
-    training where the raster has them, or simply all. Raises ValueError that lists the difference.
+    By wavelength where model and raster know it, each band of the raster once, and by number where the wavelengths are those of training, band for
+    band. Without wavelengths by count: the bands the user named in `numbers`, the same band numbers as in training where the raster has them, or
+    simply all. Raises ValueError that lists the difference.
     """
+    check_bands(numbers or (), raster)
     table = raster.table
     if wavelengths is not None and not np.all(np.isnan(table.wavelengths)):
         usable = table.good.copy()
         if numbers:
             usable = np.isin(np.arange(1, raster.count + 1), numbers)
+        if trained_numbers is not None and trained_numbers["of"] == raster.count:
+            same = np.array(trained_numbers["numbers"]) - 1
+            if usable[same].all() and np.array_equal(np.round(table.wavelengths[same], 6), np.round(wavelengths, 6)):
+                return [int(band) + 1 for band in same]
+        _check_distinct(wavelengths, "the model")
         found = match_wavelengths(wavelengths, table.wavelengths, usable)
         if np.all(found >= 0):
             return [int(band) + 1 for band in found]
@@ -250,15 +297,18 @@ def match_bands(raster, numbers, wavelengths, count, trained_numbers=None):
 def common_bands(rasters, choices, by_number=False):
     """The bands that several scenes of a sensor share, as one list of band numbers for each scene, in the order of the first.
 
-    rasters, choices: `RasterFile`s with the `BandChoice` of each. Matched by wavelength where
-    known, else by number where the rasters have equally many bands, or the user named the bands (`by_number`).
+    rasters, choices: `RasterFile`s with the `BandChoice` of each. Matched by number where the wavelengths are the same band for band, by wavelength
+    where they are known, else by number where the rasters have equally many bands, or the user named the bands (`by_number`).
     """
     first, kept = rasters[0], np.array(choices[0].numbers)
     partners = [kept]
     for raster, choice in zip(rasters[1:], choices[1:]):
         usable = np.isin(np.arange(1, raster.count + 1), choice.numbers)
         wavelengths = first.table.wavelengths[partners[0] - 1]
-        if not np.isnan(wavelengths).any() and not np.all(np.isnan(raster.table.wavelengths)):
+        if raster.count == first.count and np.array_equal(first.table.wavelengths, raster.table.wavelengths, equal_nan=True):
+            numbers = np.where(np.isin(partners[0], choice.numbers), partners[0], 0)
+        elif not np.isnan(wavelengths).any() and not np.all(np.isnan(raster.table.wavelengths)):
+            _check_distinct(wavelengths, first.name)
             numbers = match_wavelengths(wavelengths, raster.table.wavelengths, usable) + 1
         elif by_number or raster.count == first.count:
             numbers = np.where(np.isin(partners[0], choice.numbers), partners[0], 0)
@@ -274,6 +324,17 @@ def common_bands(rasters, choices, by_number=False):
     return [[int(n) for n in numbers] for numbers in partners]
 
 
+def _check_distinct(wavelengths, whose):
+    """Raise ValueError where bands have one wavelength: which of them is which in another table cannot be told."""
+    values, counts = np.unique(np.round(wavelengths, 6), return_counts=True)
+    if np.any(counts > 1):
+        twice = ", ".join(f"{value:g}" for value in values[counts > 1][:8])
+        raise ValueError(
+            f"Several bands of {whose} have one wavelength ({twice} nm), so that they cannot be told apart by it, and the tables of wavelengths differ, so that "
+            "they cannot be matched by number. Use scenes with one table, write the wavelengths with more digits, or train on one band of each wavelength."
+        )
+
+
 class RasterCube(Cube):
     """The chosen bands of a `RasterFile` as a `Cube`.
 
@@ -287,11 +348,11 @@ class RasterCube(Cube):
         self.wavelengths = None if np.isnan(wavelengths).any() else wavelengths
         self.rows_per_block = rows_within(memory, self.columns, self.bands, raster.block_rows)
 
-    def read(self, first, last):
-        values, filled = self.raster.read_bands(first, last, self.numbers)
+    def read(self, first, last, left=0, right=None):
+        values, filled = self.raster.read_bands(first, last, self.numbers, left, right)
         valid = filled.all(axis=0)
         if self.mask is not None:
-            valid &= self.mask.read(first, last)
+            valid &= self.mask.read(first, last, left, right)
         values = np.ascontiguousarray(values.transpose(1, 2, 0))
         values[~valid] = 0
         return values, valid

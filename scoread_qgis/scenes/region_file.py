@@ -9,8 +9,9 @@ from osgeo import gdal, ogr, osr
 
 from ..core.files import part_name
 from ..core.progress import Cancelled, Progress
+from .area import square_metres
+from .gdal_calls import gdal_failures
 from .mask import vector_store
-from .writer import gdal_failures
 
 # Where a map has no georeference, QGIS draws its rows downwards from 0.
 _PIXELS = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
@@ -30,6 +31,7 @@ class LabelFile:
 
     def __init__(self, score_map, scratch=None):
         self._folder = tempfile.TemporaryDirectory(prefix="scoread_regions_", dir=scratch)
+        self.georeference = score_map.georeference
         self.geotransform = score_map.geotransform or _PIXELS
         self.crs = score_map.crs
         self.dataset = gdal.GetDriverByName("GTiff").Create(
@@ -82,14 +84,36 @@ class LabelFile:
         polygons = {}
         for feature in layer:
             polygons.setdefault(feature.GetField(0), ogr.Geometry(ogr.wkbMultiPolygon)).AddGeometry(feature.GetGeometryRef())
-        return polygons
+        return _bend(polygons, self.georeference) if self.georeference.bent else polygons
+
+    def places(self, rows, columns):
+        """x and y of fractional rows and columns, counted from the upper left corner."""
+        if self.georeference.bent:
+            return self.georeference.to_map(np.stack([columns, rows], axis=1)).T
+        origin_x, width, skew_x, origin_y, skew_y, height = self.geotransform
+        return origin_x + columns * width + rows * skew_x, origin_y + columns * skew_y + rows * height
+
+
+def _bend(polygons, georeference):
+    """Polygons whose x is the column and -y the row of a raster, at the places where its control points or RPC put them."""
+    rings = []
+    for polygon in polygons.values():
+        polygon.Segmentize(1.0)  # a side that is straight in the raster is not on the map
+        rings += [part.GetGeometryRef(ring) for part in polygon for ring in range(part.GetGeometryCount())]
+    if rings:
+        points = [np.array(ring.GetPoints())[:, :2] * (1, -1) for ring in rings]
+        ends = np.cumsum([len(each) for each in points])[:-1]
+        for ring, moved in zip(rings, np.split(georeference.to_map(np.concatenate(points)), ends)):
+            for index, (x, y) in enumerate(moved.tolist()):
+                ring.SetPoint_2D(index, x, y)
+    return polygons
 
 
 def write_regions(path, labels, regions, p_values, progress=None):
     """Write `regions` (`decisions.regions.Regions`) as polygons to the GeoPackage `path`, in the order of their ranks.
 
     labels: `LabelFile` with their ranks. p_values: (n,) of the peaks, NaN where not known. The fields are id and rank, 1 for the highest peak;
-    area in square units of the CRS, pixels, peak and mean score, p_value, and x and y of the centroid. Without CRS and georeference, x is the
+    area in m² (`square_metres`), pixels, peak and mean score, p_value, and x and y of the centroid. Without CRS and georeference, x is the
     column and -y the row, as QGIS draws such rasters. Raises ValueError, with the remedy, where it cannot be written.
     """
     progress = progress or Progress()
@@ -98,18 +122,17 @@ def write_regions(path, labels, regions, p_values, progress=None):
     # GeoPackages are known by their suffix; SQLite puts its journals beside under longer names.
     part = f"{part_name(path)}.gpkg"
     polygons = labels.polygons(progress.part(0.0, 0.5))
-    origin_x, width, skew_x, origin_y, skew_y, height = labels.geotransform
-    area = abs(width * height - skew_x * skew_y)
-    rows, columns = regions.centroids.T + 0.5
+    area = square_metres(labels.crs)
+    x, y = labels.places(*(regions.centroids.T + 0.5)) if len(regions) else (np.empty(0), np.empty(0))
     numbers = {
         "rank": np.arange(1, len(regions) + 1),
-        "area": regions.pixels * area,
+        "area": np.array([area(polygons[rank]) for rank in range(1, len(regions) + 1)]),
         "pixels": regions.pixels,
         "peak": regions.peaks,
         "mean": regions.means,
         "p_value": p_values,
-        "x": origin_x + columns * width + rows * skew_x,
-        "y": origin_y + columns * skew_y + rows * height,
+        "x": x,
+        "y": y,
     }
     try:
         os.makedirs(folder, exist_ok=True)

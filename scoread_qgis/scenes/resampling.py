@@ -16,7 +16,7 @@ class ResampledCube(Cube):
         own = np.asarray(cube.wavelengths, np.float64)
         wanted = np.asarray(wavelengths, np.float64)
         order = np.argsort(own)
-        tolerance = 0.5 * np.median(np.diff(own[order]))
+        tolerance = 0.5 * np.median(np.diff(np.unique(own)))
         outside = wanted[(wanted < own.min() - tolerance) | (wanted > own.max() + tolerance)]
         if outside.size:
             raise ValueError(
@@ -28,8 +28,8 @@ class ResampledCube(Cube):
         self.wavelengths, self.rows_per_block = wanted, cube.rows_per_block
         self._weights = np.stack([np.interp(wanted, own[order], unit[order]) for unit in np.eye(own.size)]).astype(np.float32)
 
-    def read(self, first, last):
-        values, valid = self._cube.read(first, last)
+    def read(self, first, last, left=0, right=None):
+        values, valid = self._cube.read(first, last, left, right)
         return values @ self._weights, valid
 
     def map_positions(self, positions):

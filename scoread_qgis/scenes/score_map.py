@@ -6,6 +6,9 @@ import numpy as np
 from osgeo import gdal
 
 from ..core.cube import Cube
+from .gdal_calls import gdal_failures, open_dataset
+from .georeference import Georeference
+from .nodata import NoData
 from .raster import rows_within
 
 
@@ -13,49 +16,58 @@ class ScoreMap(Cube):
     """The first band of a raster as anomaly scores; not scored are nodata pixels and those that are not finite.
 
     source: path or GDAL connection string. name: what messages call it. crs: WKT that overrides the file's. memory: bytes that reading may take.
-    Attributes: rows, columns, count (bands of the file), geotransform (None where unknown), crs (WKT or ""). Pixels come as (rows, columns, 1) float32.
+    nodata: `NoData` of the user.
+    Attributes: rows, columns, count (bands of the file), georeference, of which geotransform (None where unknown) and crs (WKT or "").
+    Pixels come as (rows, columns, 1) float32.
     Raises ValueError with the remedy for what cannot be read.
     """
 
     bands = 1
 
-    def __init__(self, source, name=None, crs=None, memory=512 * 2**20):
+    def __init__(self, source, name=None, crs=None, memory=512 * 2**20, nodata=None):
         self.source, self.name = str(source), name or str(source)
-        gdal.ErrorReset()
-        try:
-            self._dataset = gdal.OpenEx(self.source, gdal.OF_RASTER | gdal.OF_READONLY)
-        except RuntimeError:
-            self._dataset = None
+        self._dataset, reason = open_dataset(self.source)
         if self._dataset is None or self._dataset.RasterCount == 0:
-            raise ValueError(
-                f"{self.name} cannot be opened as a raster: {gdal.GetLastErrorMsg() or 'it has no bands'}. Choose an anomaly map."
-            )
+            raise ValueError(f"{self.name} cannot be opened as a raster: {reason or 'it has no bands'}. Choose an anomaly map.")
         self.count = self._dataset.RasterCount
         self._band = self._dataset.GetRasterBand(1)
         if gdal.DataTypeIsComplex(self._band.DataType):
             raise ValueError(f"{self.name} has complex values. Choose an anomaly map, which has one real value a pixel.")
         self.rows, self.columns = self._dataset.RasterYSize, self._dataset.RasterXSize
-        self.geotransform = self._dataset.GetGeoTransform(can_return_null=True)
-        self.crs = crs or self._dataset.GetProjection()
-        self._nodata = self._band.GetNoDataValue()
+        self.georeference = Georeference.of(self._dataset, crs)
+        self.geotransform, self.crs = self.georeference.geotransform, self.georeference.crs
+        self._user_nodata = nodata or NoData()
+        self._nodata = self._user_nodata.stored(self._band)
         self.rows_per_block = rows_within(memory, self.columns, 1, self._band.GetBlockSize()[1])
+
+    def check_is_one(self):
+        """Raise ValueError where the raster has several bands of values: it is a scene, or a picture, and no anomaly map."""
+        bands = [self._dataset.GetRasterBand(number) for number in range(1, self.count + 1)]
+        values = sum(band.GetColorInterpretation() != gdal.GCI_AlphaBand for band in bands)
+        if values > 1:
+            raise ValueError(
+                f"{self.name} has {values} bands, and an anomaly map has one. For a scene, make its map first (Detect anomalies); of a map with several "
+                "bands, save the one with the scores (Raster > Conversion > Translate)."
+            )
 
     def is_at(self, path):
         """Whether `path` is one of the files that the map is in."""
         files = [file for file in self._dataset.GetFileList() or [] if os.path.exists(file)]
         return os.path.exists(str(path)) and any(os.path.samefile(str(path), file) for file in files)
 
-    def read(self, first, last):
-        gdal.ErrorReset()
-        try:
-            values = self._band.ReadAsArray(0, int(first), self.columns, int(last - first))
-        except RuntimeError:
-            values = None
-        if values is None:
+    def read(self, first, last, left=0, right=None):
+        columns, values = (self.columns if right is None else right) - left, None
+        with gdal_failures() as failures:
+            values = self._band.ReadAsArray(int(left), int(first), int(columns), int(last - first))
+        if values is None or failures:
             raise ValueError(
-                f"{self.name} cannot be read at rows {first + 1} to {last}: {gdal.GetLastErrorMsg()}. The file is probably damaged: make it again."
+                f"{self.name} cannot be read at rows {first + 1} to {last}: {failures[-1] if failures else 'GDAL does not say why'}. "
+                "The file is probably damaged: make it again."
             )
         valid = np.isfinite(values)
-        if self._nodata is not None and not np.isnan(self._nodata):
-            valid &= values != np.array(self._nodata).astype(values.dtype)
-        return np.where(valid, values, 0).astype(np.float32)[..., None], valid
+        if self._nodata is not None:
+            valid &= values != values.dtype.type(self._nodata)
+        with np.errstate(over="ignore"):
+            scores = values.astype(np.float32)
+        self._user_nodata.exclude(1, scores, valid)
+        return np.where(valid, scores, 0)[..., None], valid

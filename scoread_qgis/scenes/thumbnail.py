@@ -1,7 +1,9 @@
 """Small pictures of scenes and maps, for reports."""
 
 import numpy as np
-from osgeo import gdal
+
+from .gdal_calls import gdal_failures, open_dataset
+from .nodata import stored_nodata
 
 LONGEST = 500  # pixels of the longer side
 RED_GREEN_BLUE = (650.0, 550.0, 460.0)  # nm
@@ -22,16 +24,22 @@ def false_colour(raster):
 
 def map_picture(path):
     """The first band of a raster, thinned, (rows, columns) float32, NaN where there is no value."""
-    dataset = gdal.OpenEx(str(path), gdal.OF_RASTER | gdal.OF_READONLY)
+    dataset, reason = open_dataset(path)
+    if dataset is None:
+        raise ValueError(f"{path} cannot be opened: {reason}.")
     return _thinned(dataset.GetRasterBand(1))
 
 
 def _thinned(band):
     shrink = min(1.0, LONGEST / max(band.XSize, band.YSize))
     columns, rows = max(1, round(band.XSize * shrink)), max(1, round(band.YSize * shrink))
-    values = band.ReadAsArray(buf_xsize=columns, buf_ysize=rows).astype(np.float32)
-    nodata = band.GetNoDataValue()
-    return values if nodata is None else np.where(values == np.float32(nodata), np.nan, values)
+    values = None
+    with gdal_failures() as failures:
+        values = band.ReadAsArray(buf_xsize=columns, buf_ysize=rows)
+    if values is None:
+        raise ValueError(f"The picture of a raster cannot be made: {failures[-1] if failures else 'GDAL does not say why'}.")
+    nodata = stored_nodata(band)
+    return values.astype(np.float32) if nodata is None else np.where(values == values.dtype.type(nodata), np.nan, values).astype(np.float32)
 
 
 def _stretched(values):

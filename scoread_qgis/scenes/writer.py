@@ -10,6 +10,8 @@ from osgeo import gdal
 
 from ..core.files import part_name
 from ..core.progress import Progress
+from .gdal_calls import gdal_failures
+from .georeference import Georeference
 
 _OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
 _ROWS_AT_A_TIME = 512
@@ -34,26 +36,13 @@ def remove_parts(*paths):
                         os.remove(part)
 
 
-@contextmanager
-def gdal_failures():
-    """The messages of all failures that GDAL reports inside, as a list: many of its calls return as if nothing had happened."""
-    failures = []
-    gdal.PushErrorHandler(lambda level, number, message: failures.append(message) if level >= gdal.CE_Failure else None)
-    try:
-        yield failures
-    except RuntimeError as error:  # where somebody switched GDAL's exceptions on
-        failures.append(str(error))
-    finally:
-        gdal.PopErrorHandler()
-
-
 class _GeoTiff:
     """A GeoTIFF under a temporary name beside `path`; leaving the `with` block without an error gives it its name.
 
     Nothing that was at `path` is touched before that. Raises ValueError, with the remedy, where it cannot be written.
     """
 
-    def __init__(self, path, rows, columns, bands, data_type, geotransform, crs, options=()):
+    def __init__(self, path, rows, columns, bands, data_type, georeference, options=()):
         self.path = os.path.abspath(str(path))
         if os.path.splitext(self.path)[1].lower() not in (".tif", ".tiff"):
             raise ValueError(f"{path}: results are written as GeoTIFF. Give the file a name that ends in .tif.")
@@ -69,10 +58,7 @@ class _GeoTiff:
             self.dataset, reason = None, str(error)
         if self.dataset is None:
             raise ValueError(f"{path} cannot be written: {reason}. Choose a folder that you may write to.")
-        if geotransform:
-            self.dataset.SetGeoTransform(geotransform)
-        if crs:
-            self.dataset.SetProjection(crs)
+        georeference.write(self.dataset)
 
     def __enter__(self):
         return self
@@ -127,10 +113,11 @@ class MapWriter(_GeoTiff):
         scene = str(raster.source)
         if os.path.exists(str(path)) and os.path.exists(scene) and os.path.samefile(str(path), scene):
             raise ValueError(f"{path} is the input itself, which is never changed. Choose another name for the output.")
-        super().__init__(path, raster.rows, raster.columns, 1, gdal.GDT_Float32, raster.geotransform, raster.crs, ["PREDICTOR=3"])
+        super().__init__(path, raster.rows, raster.columns, 1, gdal.GDT_Float32, raster.georeference, ["PREDICTOR=3"])
         self._band = self.dataset.GetRasterBand(1)
         self._band.SetNoDataValue(float("nan"))
         self._band.SetDescription(description)
+        self._raster = raster
         self._count, self._sum, self._squares, self._lowest, self._highest = 0, 0.0, 0.0, np.inf, -np.inf
 
     def write(self, row, scores):
@@ -148,6 +135,7 @@ class MapWriter(_GeoTiff):
         if self._count == 0:
             raise ValueError(
                 "No pixel of the scene could be scored: each has nodata or no finite value in one of the bands used, or lies outside of the mask."
+                + (f" {absurd} values beyond ±1e18 were taken for nodata." if (absurd := self._raster.absurd_values) else "")
             )
         mean = self._sum / self._count
         deviation = max(self._squares / self._count - mean**2, 0.0) ** 0.5
@@ -185,7 +173,7 @@ class MaskWriter(_GeoTiff):
     """
 
     def __init__(self, path, score_map):
-        super().__init__(path, score_map.rows, score_map.columns, 1, gdal.GDT_Byte, score_map.geotransform, score_map.crs)
+        super().__init__(path, score_map.rows, score_map.columns, 1, gdal.GDT_Byte, score_map.georeference)
         self._band = self.dataset.GetRasterBand(1)
         self._band.SetNoDataValue(255)
         self._band.SetDescription("Anomaly")
@@ -235,7 +223,7 @@ def write_scene(
         )
     }
     code = codes.get(cube.dtype.str[1:], gdal.GDT_Float64)
-    with _GeoTiff(path, rows, columns, bands, code, geotransform, crs, ["INTERLEAVE=BAND"]) as file:
+    with _GeoTiff(path, rows, columns, bands, code, Georeference(geotransform, crs), ["INTERLEAVE=BAND"]) as file:
         for index in range(bands):
             progress(index / bands, f"writing band {index + 1} of {bands}")
             band = file.dataset.GetRasterBand(index + 1)

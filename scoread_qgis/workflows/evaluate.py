@@ -29,7 +29,7 @@ def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
         if path:
             check_writable(path, suffix)
     run.progress(0.0, "opening the maps")
-    opened = [ScoreMap(each.source, each.name, each.crs, run.memory // len(maps)) for each in maps]
+    opened = [each.open_map(run.memory // len(maps)) for each in maps]
     for other in opened[1:]:
         if difference := _difference(opened[0], other):
             raise ValueError(
@@ -90,9 +90,9 @@ class _Evaluated(Cube):
         self.rows, self.columns, self.bands = maps[0].rows, maps[0].columns, len(maps) + 1
         self.rows_per_block = min(each.rows_per_block for each in maps)
 
-    def read(self, first, last):
-        read = [each.read(first, last) for each in self.maps]
-        anomalous, valid = self.truth.read(first, last), self.truth.known(first, last)
+    def read(self, first, last, left=0, right=None):
+        read = [each.read(first, last, left, right) for each in self.maps]
+        anomalous, valid = self.truth.read(first, last, left, right), self.truth.known(first, last, left, right)
         for _, scored in read:
             valid = valid & scored
         if self.kind is not None:
@@ -165,6 +165,8 @@ def _crs_name(wkt):
 
 def _aligned_truth(source, grid, run):
     """The truth on the grid of the maps; the log tells what was done to it, ValueError that it cannot be done."""
+    if source.note:
+        run.log(source.note)
     if source.source is not None:
         raster = ScoreMap(source.source, source.name, source.crs)
         if difference := _difference(grid, raster):

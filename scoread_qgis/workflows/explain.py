@@ -64,7 +64,8 @@ def _reasons(cube, detector, regions, run):
     kept = np.flatnonzero(seen.pixels)
     labels.keep(seen.pixels > 0)
     seen = seen.of(kept)
-    explanation = detector.explain(cube, labels, seen, run.progress.part(0.25, 0.75))
+    scorer = detector.bind(cube, progress=run.progress.part(0.25, 0.25 + 0.5 * detector.binding_share))
+    explanation = scorer.explain(seen.mean, seen.centres, run.progress.part(0.25 + 0.5 * detector.binding_share, 0.75))
     run.log(f"Anomaly value: {explanation.what}.")
     similar = most_similar(cube, seen.mean, seen.boxes, run.progress.part(0.75, 1.0))
     ranks = [regions.ranks[i] for i in kept]

@@ -8,7 +8,6 @@ from ..decisions.regions import Regions
 from ..decisions.tail import Tail
 from ..decisions.threshold import otsu_threshold, percentile_threshold
 from ..scenes.region_file import LabelFile, write_regions
-from ..scenes.score_map import ScoreMap
 from ..scenes.writer import MaskWriter
 from .outputs import check_writable
 
@@ -26,14 +25,12 @@ def extract_anomalies(
     """
     if method == "value" and value is None:
         raise ValueError("The method is a value, and no value is given. Give the score above which pixels are anomalous.")
-    score_map = ScoreMap(source.source, source.name, source.crs, run.memory)
+    score_map = source.open_map(run.memory)
     for path, suffix in ((regions, ".gpkg"), (mask, ".tif")):
         if path and score_map.is_at(path):
             raise ValueError(f"{path} is the input itself, which is never changed. Choose another name for the output.")
         if path:
             check_writable(path, suffix)
-    if score_map.count > 1:
-        run.log(f"{score_map.name} has {score_map.count} bands; the first is taken for the anomaly score.")
     scores = _sample(score_map, seed, run.part(0.0, 0.2))
     tail = _tail(scores, method == "tail", run.part(0.2, 0.25))
     if method == "tail":

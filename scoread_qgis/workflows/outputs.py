@@ -26,7 +26,12 @@ def check_writable(path, suffix):
 def write_table(path, header, rows):
     """Write rows as a CSV file, whole or not at all."""
     with whole_file(path, "table") as part, part.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
+        csv.writer(file).writerows([_harmless(cell) for cell in row] for row in [header, *rows])
+
+
+def _harmless(cell):
+    """A cell of a table; of a text, such as a layer's name, that a spreadsheet would take for a formula and run, a text with ' before it."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def write_map(path, raster, description, scores):

@@ -58,23 +58,20 @@ def write_report(path, title, parameters, model, cube, started, lines, run, outp
 
 def _spectra(detector, cube, run):
     """`Spectra` of the scene and of the model, or why there are none."""
-    if not hasattr(detector, "sample"):
-        return "FERS learns features, not a distribution: there are no spectra to sample from it."
+    if detector.sampled_from is None:
+        return f"{detector.title} learns no distribution of spectra: there are none to sample from it."
     _, (scene,) = cube.sample(
         SCENE_SPECTRA, 0, lambda block, rows, columns: (block.values[rows, columns],), progress=run.progress.part(0.0, 0.4),
         message="spectra for the report",
     )  # fmt: skip
-    return Spectra(scene, detector.sample(SAMPLED_SPECTRA, progress=run.progress.part(0.4, 1.0)), cube.wavelengths, detector.SAMPLED)
+    return Spectra(scene, detector.sample(SAMPLED_SPECTRA, progress=run.progress.part(0.4, 1.0)), cube.wavelengths, detector.sampled_from)
 
 
 def _settings(model):
     """All settings of the training, those left at their defaults too."""
-    from ..detectors import fers
-
-    train = fers.train if model.detector.kind == "fers" else type(model.detector).train
     defaults = {
         name: parameter.default
-        for name, parameter in inspect.signature(train).parameters.items()
+        for name, parameter in inspect.signature(type(model.detector).train).parameters.items()
         if isinstance(parameter.default, (int, float)) and name != "seed"
     }
     return {**defaults, **model.settings}

@@ -45,7 +45,7 @@ class Run:
         """The `options` that `function` takes; the log tells of the others."""
         known = inspect.signature(function).parameters
         for name in sorted(name for name, value in options.items() if name not in known and name != "seed" and value is not False):
-            self.log(f"{name.upper()} does not matter here and is passed over.")
+            self.log(f"{name.upper()} is ignored by this detector.")
         return {name: value for name, value in options.items() if name in known}
 
     def versions(self):

@@ -6,30 +6,43 @@ from dataclasses import dataclass
 
 from ..scenes.bands import list_bands
 from ..scenes.mask import Mask, read_polygons
+from ..scenes.nodata import NoData
 from ..scenes.raster import RasterCube, RasterFile, choose_bands, common_bands, match_bands, survey_bands
 from ..scenes.resampling import ResampledCube
+from ..scenes.score_map import ScoreMap
+
+FEW_BANDS = 10  # fewer are worth a warning: multispectral sensors and cameras have them
 
 
 @dataclass(frozen=True)
 class RasterSource:
-    """A raster: path or GDAL connection string, name for messages, CRS as WKT that overrides the file's ("" = the file's)."""
+    """A raster: path or GDAL connection string, name for messages, CRS as WKT that overrides the file's ("" = the file's), `NoData` of the user."""
 
     source: str
     name: str = None
     crs: str = ""
+    nodata: NoData = None
 
     def open(self):
-        return RasterFile(self.source, self.name, self.crs)
+        return RasterFile(self.source, self.name, self.crs, self.nodata)
+
+    def open_map(self, memory):
+        """The raster as an anomaly map. Raises ValueError where it is none. memory: bytes that reading may take."""
+        score_map = ScoreMap(self.source, self.name, self.crs, memory, self.nodata)
+        score_map.check_is_one()
+        return score_map
 
 
 @dataclass(frozen=True)
 class MaskSource:
-    """A mask: a raster, or polygons as WKB; `crs` as WKT, "" where unknown."""
+    """A mask: a raster with the `NoData` of its user, or polygons as WKB; `crs` as WKT, "" where unknown. note: what the log is to tell of it."""
 
     name: str
     crs: str = ""
     source: str = None
     polygons: tuple = ()
+    nodata: NoData = None
+    note: str = ""
 
     @classmethod
     def of_file(cls, path):
@@ -41,7 +54,7 @@ class MaskSource:
     def on(self, raster, kind=Mask, scratch=None):
         """The mask, or what else `kind` makes of it, on the grid of a `RasterFile` or `ScoreMap`. scratch: folder for its file, see `Mask`."""
         if self.source is not None:
-            return kind.from_raster(raster, self.source, self.crs, self.name, scratch)
+            return kind.from_raster(raster, self.source, self.crs, self.name, scratch, self.nodata)
         return kind.from_polygons(raster, self.polygons, self.crs, self.name, scratch)
 
 
@@ -69,6 +82,8 @@ def good_cubes(sources, bands, mask, run, surveys=None):
     The log says which bands are left out and why.
     """
     _tell_memory(run)
+    if mask and mask.note:
+        run.log(mask.note)
     rasters = [source.open() for source in sources]
     masks = [mask.on(raster, scratch=run.scratch) if mask and index == 0 else None for index, raster in enumerate(rasters)]
     choices = []
@@ -88,6 +103,7 @@ def good_cubes(sources, bands, mask, run, surveys=None):
         if dropped:
             run.log(f"{raster.name}: left out {len(dropped)} of {raster.count} bands, which another scene lacks: {list_bands(dropped)}.")
         run.log(f"{raster.name}: {raster.rows} rows, {raster.columns} columns, {len(kept)} bands used.")
+        _warn_of_few_bands(raster, len(kept), run)
     cubes = [RasterCube(raster, kept, raster_mask, run.memory) for raster, kept, raster_mask in zip(rasters, numbers, masks)]
     return cubes, {"numbers": numbers[0], "of": rasters[0].count}
 
@@ -97,7 +113,7 @@ def fitting_cube(source, model, bands, mask, run):
 
     source: `RasterSource`. bands: numbers the user asked for, or []. mask: `MaskSource` or None.
     """
-    if model.across_sensors and model.wavelengths is not None:
+    if model.detector.across_sensors and model.wavelengths is not None:
         (cube,), _ = good_cubes([source], bands, mask, run)
         if cube.wavelengths is not None:
             run.log(f"{cube.raster.name}: resampled from {cube.bands} to the model's {model.bands} bands.")
@@ -105,7 +121,10 @@ def fitting_cube(source, model, bands, mask, run):
     raster = source.open()
     numbers = match_bands(raster, bands, model.wavelengths, model.bands, model.band_numbers)
     run.log(f"{raster.name}: {raster.rows} rows, {raster.columns} columns; bands {list_bands(numbers)} fit the model.")
+    _warn_of_few_bands(raster, len(numbers), run)
     _tell_memory(run)
+    if mask and mask.note:
+        run.log(mask.note)
     return RasterCube(raster, numbers, mask.on(raster, scratch=run.scratch) if mask else None, run.memory)
 
 
@@ -113,6 +132,14 @@ def chosen_cube(source, numbers, mask, run):
     """Cube of the bands `numbers` of a scene, when they are known. source: `RasterSource`. mask: `MaskSource` or None."""
     raster = source.open()
     return RasterCube(raster, numbers, mask.on(raster) if mask else None, run.memory)
+
+
+def _warn_of_few_bands(raster, count, run):
+    if count < FEW_BANDS:
+        run.log(
+            f"Warning: {raster.name} is used with {count} bands only. Anomalies are told from the background by their spectra, and a photograph of three "
+            "colours, or a scene of a few broad bands, shows little of them. Use a scene with tens of bands or more."
+        )
 
 
 def _tell_memory(run):

@@ -1,4 +1,4 @@
-"""Clutter: the level of anomaly values around a pixel, streamed over the rows of a scene."""
+"""Clutter: the level of anomaly values around a pixel."""
 
 import numpy as np
 import torch
@@ -8,26 +8,14 @@ STRIDE = 3
 SHARE = 0.75
 
 
-def subtract_clutter(rows_of_values, end_row, first_row=0):
-    """Subtract from each value three quarters of the median around it: where all is a little anomalous, a pixel must stand out from that.
+def less_clutter(values, rows, columns):
+    """Values less three quarters of the median around them: where all is a little anomalous, a pixel must stand out from that.
 
-    The median is over every third row and column of the 19 x 19 window, leaving out pixels that are NaN or outside of the scene. It keeps
+    The median is over every third row and column of the 19 x 19 window, leaving out pixels that are NaN or beyond the values. It keeps
     its level until anomalies cover half of the window.
-    rows_of_values: iterable of (first row, values (rows, columns) float32, NaN where not valid) from top to bottom, of the rows
-    first_row..end_row-1, beyond which nothing counts. Yields the same, once the rows below have come; holds no more than that many rows.
+    values: (height, width) float32; rows, columns: slices of it. Returns those rows and columns.
     """
-    held, first_held, next_row = None, first_row, first_row
-    for first, values in rows_of_values:
-        held = values if held is None else np.concatenate([held, values])
-        end = first + len(values)
-        last = end_row if end == end_row else end - REACH
-        if last <= next_row:
-            continue
-        block = held[next_row - first_held : last - first_held]
-        yield next_row, block - np.float32(SHARE) * window_median(held, next_row - first_held, last - first_held)
-        next_row = last
-        drop = max(0, next_row - REACH - first_held)
-        held, first_held = held[drop:], first_held + drop
+    return values[rows, columns] - np.float32(SHARE) * window_median(values, rows.start, rows.stop)[:, columns]
 
 
 def window_median(values, first, last):

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from ..shared.checks import check_keys, tensor
+
 # The calibration keeps the values that half, a quarter, ... of the training pixels exceed, and those half way between.
 HALVINGS = 10
 SLOPE_KNOTS = 4  # two halvings: from where to the last kept value the slope beyond it is taken
@@ -52,7 +54,13 @@ class TailProbability:
 
     @classmethod
     def from_state(cls, state):
-        return cls(state["logs"], state["tails"])
+        """Raises ValueError for a state that is not one of a calibration."""
+        check_keys(state, "tail", "logs", "tails")
+        logs = tensor(state, "logs", None)
+        tails = tensor(state, "tails", len(logs))
+        if len(logs) < 2 or (logs.diff() < 0).any() or (tails.diff() < 0).any():
+            raise ValueError("the knots of its tail do not rise")
+        return cls(logs, tails)
 
 
 def fuse(tails):

@@ -4,6 +4,8 @@ from functools import cached_property
 
 import torch
 
+from ..shared.checks import check_keys, tensor
+
 TRIMMED = 0.02  # share of the vectors, the farthest ones, that the mean and the covariance leave out
 REFITS = 2
 
@@ -62,12 +64,12 @@ class TrimmedGaussian:
         scaled = (vectors - self.centre) / self.scale - self.mean
         return -(scaled @ directions) / (variances + std**2) @ directions.T / self.scale
 
-    def draw(self, count, std, seed):
-        """Vectors (count, size) drawn from this Gaussian with noise of standard deviation `std` on the scaled vectors."""
+    def draw(self, count, seed):
+        """Vectors (count, size) drawn from this Gaussian."""
         variances, directions = self._principal
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn(count, len(self.mean), generator=generator).to(variances.device)
-        return (drawn * (variances + std**2).sqrt() @ directions.T + self.mean) * self.scale + self.centre
+        return (drawn * variances.sqrt() @ directions.T + self.mean) * self.scale + self.centre
 
     @cached_property
     def _principal(self):
@@ -86,8 +88,11 @@ class TrimmedGaussian:
         return {"centre": self.centre.cpu(), "scale": self.scale.cpu(), "mean": self.mean.cpu(), "whitening": self.whitening.cpu()}
 
     @classmethod
-    def from_state(cls, state):
-        return cls(state["centre"], state["scale"], state["mean"], state["whitening"])
+    def from_state(cls, state, size):
+        """Of vectors of this size. Raises ValueError for a state that is not of such."""
+        check_keys(state, "Gaussian", "centre", "scale", "mean", "whitening")
+        scale = tensor(state, "scale", size, positive=True)
+        return cls(tensor(state, "centre", size), scale, tensor(state, "mean", size), tensor(state, "whitening", size, size))
 
 
 def shrunk(covariance, n):

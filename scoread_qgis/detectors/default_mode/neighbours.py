@@ -2,6 +2,8 @@
 
 import torch
 
+from ..shared.checks import check_keys, tensor
+
 COMPONENTS = 30
 REFERENCES = 3000
 NEIGHBOUR = 10
@@ -74,5 +76,10 @@ class NeighbourDistance:
         }
 
     @classmethod
-    def from_state(cls, state):
-        return cls(state["mean"], state["projection"], state["references"], state["coordinates"])
+    def from_state(cls, state, bands):
+        """Of spectra of so many bands. Raises ValueError for a state that is not of such."""
+        check_keys(state, "neighbours", "mean", "projection", "references", "coordinates")
+        projection = tensor(state, "projection", bands, None)
+        references = tensor(state, "references", None, projection.shape[1])
+        coordinates = tensor(state, "coordinates", len(references), 2, dtype=torch.float64)
+        return cls(tensor(state, "mean", bands), projection, references, coordinates)

@@ -20,10 +20,16 @@ class ScoreNetwork(nn.Module):
     def __init__(self, bands, hidden=256):
         super().__init__()
         self.bands, self.hidden = bands, hidden
-        self.register_buffer("spectral", torch.randn(bands, hidden) * (2 / bands) ** 0.5)
-        self.register_buffer("spatial", torch.randn(len(NEIGHBOURHOOD), hidden) / 3)
-        self.register_buffer("mixing", torch.randn(hidden, hidden) * (2 / hidden) ** 0.5)
+        self.register_buffer("spectral", torch.empty(bands, hidden))
+        self.register_buffer("spatial", torch.empty(len(NEIGHBOURHOOD), hidden))
+        self.register_buffer("mixing", torch.empty(hidden, hidden))
         self.score = nn.Parameter(torch.zeros(hidden, bands))
+
+    def draw(self, generator):
+        """The random weights, for `draw_weights`."""
+        self.spectral.copy_(torch.randn(self.spectral.shape, generator=generator) * (2 / self.bands) ** 0.5)
+        self.spatial.copy_(torch.randn(self.spatial.shape, generator=generator) / 3)
+        self.mixing.copy_(torch.randn(self.mixing.shape, generator=generator) * (2 / self.hidden) ** 0.5)
 
     def forward(self, x_t, t, context):
         """Scaled score std(t) * S(x_t, t), (n, bands), of noised spectra x_t (n, bands) among their neighbours, context (n, 8, bands).
@@ -37,31 +43,30 @@ class ScoreNetwork(nn.Module):
         """Features (n, hidden) of patches (n, 9, bands) in the order of NEIGHBOURHOOD."""
         return self._mix((self._units(patches @ self.spectral) * self.spatial).sum(1))
 
-    def features_of_rows(self, spectra, valid, first, last):
-        """Features (pixels, hidden) of the valid pixels, in their order, of rows first..last-1.
+    def features_of_block(self, spectra, valid, own_rows, own_columns):
+        """Features (pixels, hidden) of the valid pixels, in their order, in the slices `own_rows` and `own_columns` of a block.
 
         spectra: (rows, columns, bands); valid: (rows, columns) bool. Neighbours that are not valid, or outside of these
         rows and columns, are replaced by the pixel itself.
         """
+        first, last, start, stop = own_rows.start, own_rows.stop, own_columns.start, own_columns.stop
         rows, columns = valid.shape
         units = self._units(spectra.flatten(0, 1) @ self.spectral).view(rows, columns, self.hidden)
         units.masked_fill_(~valid[..., None], 0)
-        centre = units[first:last]
+        centre = units[first:last, start:stop]
         total = torch.zeros_like(centre)
-        missing = torch.zeros(last - first, columns, len(NEIGHBOURHOOD), device=spectra.device)
+        missing = torch.zeros(last - first, stop - start, len(NEIGHBOURHOOD), device=spectra.device)
         for number, (down, right) in enumerate(NEIGHBOURHOOD):
             top, bottom = max(first, -down), min(last, rows - down)
-            left, end = max(0, -right), min(columns, columns - right)
+            left, end = max(start, -right), min(stop, columns - right)
+            there = slice(top - first, bottom - first), slice(left - start, end - start)
+            neighbour = slice(top + down, bottom + down), slice(left + right, end + right)
             missing[..., number] = 1
-            missing[top - first : bottom - first, left:end, number] = (
-                ~valid[top + down : bottom + down, left + right : end + right]
-            ).float()
-            total[top - first : bottom - first, left:end].addcmul_(
-                units[top + down : bottom + down, left + right : end + right], self.spatial[number]
-            )
-        lonely = missing.any(2)
-        total[lonely] += centre[lonely] * (missing[lonely] @ self.spatial)
-        return self._mix(total[valid[first:last]])
+            missing[(*there, number)] = (~valid[neighbour]).float()
+            total[there].addcmul_(units[neighbour], self.spatial[number])
+        has_missing_neighbour = missing.any(2)
+        total[has_missing_neighbour] += centre[has_missing_neighbour] * (missing[has_missing_neighbour] @ self.spatial)
+        return self._mix(total[valid[first:last, start:stop]])
 
     def _mix(self, total):
         return self._units(total @ self.mixing)

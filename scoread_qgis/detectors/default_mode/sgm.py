@@ -1,16 +1,16 @@
 """The default mode: a score network, a Gaussian and the neighbours of a spectrum, fused and set against the clutter around each pixel."""
 
-import time
-
 import numpy as np
 import torch
 
 from ...core.progress import Progress
+from ..contract import Detector, Scorer
+from ..shared.checks import check_keys, filled_network, finite_list, tensor, whole_number
 from ..shared.explanation import Explanation, path_contributions
-from ..shared.sampling import predictor_corrector
 from ..shared.sde import VESDE
-from ..shared.training import REPORT_SECONDS, seeded_weights, shares, train_score_network
-from .clutter import REACH, subtract_clutter
+from ..shared.training import shares, train_score_network
+from ..shared.weights import draw_weights
+from .clutter import REACH, less_clutter
 from .fusion import TailProbability, fuse
 from .gaussian import TrimmedGaussian
 from .neighbours import NeighbourDistance
@@ -19,11 +19,12 @@ from .score_network import CENTRE, NEIGHBOURHOOD, ScoreNetwork
 TIMES = (0.001, 0.08)  # perturbation kernel of 3 to 30 % of a band's standard deviation
 EMA_DECAY = 0.9
 FEWEST_PIXELS = 20
+SCENE_APART = 10_000_000  # rows, which more than one scene would not leave exact in float32
 PASS_PIXELS = 2048  # pixels that are worked on at a time in detection
 PASS_PATCHES = 1024  # the same in training, where each is 3 x 3 pixels
 
 
-class SGM:
+class SGM(Detector):
     """What is known of a scene's background after training, and the anomaly value that it gives each pixel of this scene or the next.
 
     Four kinds of anomaly value, each turned into -ln of its tail probability over the training pixels:
@@ -32,16 +33,18 @@ class SGM:
     - "features": Mahalanobis distance of the network's features of the spectrum and its eight neighbours. With the linear layer on top, it
       is the variance of the network's score under a Laplace approximation (MacKay 1992): how little the training pixels say about it;
     - "score": Mahalanobis distance of the score itself, of a network trained by denoising score matching (`score_network.ScoreNetwork`).
-    They are fused (`fusion.fuse`), and the clutter around each pixel is subtracted (`windows.subtract_clutter`).
+    They are fused (`fusion.fuse`), and the clutter around each pixel is subtracted (`clutter.less_clutter`).
 
     centre, scale: (bands,) float32, mean and standard deviation of the training spectra; everything works on spectra scaled by them.
     network: `ScoreNetwork`. distances: name -> `TrimmedGaussian`, of all kinds but the neighbours. tails: name -> `TailProbability`.
     loss_curve: at most 100 mean losses.
     """
 
-    kind = "sgm"
-    SAMPLES = 10_000  # training pixels
-    SAMPLED = "its trimmed Gaussian, in closed form; the network of the default mode is trained too shortly to be sampled"
+    kind, title = "sgm", "SGM, default mode"
+    sampled_from = (
+        "drawn from the model's trimmed Gaussian. They are evidence of how well this Gaussian, one of the parts of the anomaly value, fits the scene. "
+        "They are no evidence of the score network, which is trained too briefly for spectra to be sampled by its score."
+    )
 
     def __init__(self, centre, scale, network, distances, neighbours, tails, loss_curve):
         self.centre, self.scale, self.network = centre, scale, network
@@ -49,7 +52,7 @@ class SGM:
         self.loss_curve = loss_curve
 
     @classmethod
-    def train(cls, cubes, steps=100, batch_size=64, learning_rate=1e-2, hidden=256, samples=SAMPLES, seed=0, device="cpu", progress=None):
+    def train(cls, cubes, steps=100, batch_size=64, learning_rate=1e-2, hidden=256, samples=10_000, seed=0, device="cpu", progress=None):
         """Train on `cubes`, scenes of the same bands.
 
         steps, batch_size, learning_rate: of the denoising score matching. With 0 steps there is no score; the other three values are fused.
@@ -85,7 +88,7 @@ class SGM:
             "distances to neighbours",
         )
 
-        network = seeded_weights(lambda: ScoreNetwork(bands, hidden), seed).to(device)
+        network = draw_weights(ScoreNetwork(bands, hidden), torch.Generator().manual_seed(seed)).to(device)
         loss_curve = []
         if steps:
             # It learns from the bulk of the spectra only, so that it does not learn the anomalies as well.
@@ -124,106 +127,24 @@ class SGM:
         progress(1.0, "trained")
         return cls(centre, scale, network, distances, neighbours, tails, loss_curve)._to(device)
 
-    def detect(self, cube, progress=None):
-        """Yield (first row, anomaly values (rows, columns) float32) from top to bottom: larger = more anomalous, NaN where not valid.
-
-        Raises ValueError where the cube has other bands than the model.
-        """
-        first, last = cube.span
-        wide = cube.part(max(0, first - REACH), min(cube.rows, last + REACH))  # with the rows that the clutter of its own is from
-        tails = self._tails(wide, progress or Progress())
-        values = ((row, fuse(list(values.values())).cpu().numpy()) for row, values in tails)
-        for row, rows in subtract_clutter(values, wide.span[1], wide.span[0]):
-            own = slice(max(0, first - row), max(0, last - row))
-            if len(rows[own]):
-                yield row + own.start, rows[own]
-
-    def parts(self, cube, progress=None):
-        """Each kind of anomaly value alone: name -> (rows, columns) float32, -ln of its tail probability, NaN where not valid."""
-        rows = [values for _, values in self._tails(cube, progress or Progress())]
-        return {name: torch.cat([values[name] for values in rows]).cpu().numpy() for name in self.tails}
-
-    def _tails(self, cube, progress):
-        """Yield (first row, name -> (rows, columns) tensor) from top to bottom, some rows at a time."""
+    def bind(self, cube, gathered=None, progress=None):
+        """Raises ValueError where the cube has other bands than the model."""
         if cube.bands != len(self.centre):
             raise ValueError(f"the model is made for {len(self.centre)} bands; the scene has {cube.bands}")
-        last_report = 0.0
-        reference_positions = self._reference_positions(cube)
-        rows_in_pass = max(1, PASS_PIXELS // cube.columns)
-        for block in cube.blocks(1):
-            inner = block.inner
-            for first in range(inner.start, inner.stop, rows_in_pass):
-                row = block.row + first - inner.start
-                if time.monotonic() - last_report > REPORT_SECONDS:
-                    progress(row / cube.rows, f"detection, row {row + 1} of {cube.rows}")
-                    last_report = time.monotonic()
-                yield row, self._tails_of_rows(block, first, min(first + rows_in_pass, inner.stop), reference_positions)
-        progress(1.0, f"detection, row {cube.rows} of {cube.rows}")
-
-    def _reference_positions(self, cube):
-        """Rows and columns (references, 2) of the reference spectra in a scene."""
-        return torch.as_tensor(cube.pixel_positions(self.neighbours.coordinates.numpy()), dtype=torch.float32).to(self.centre.device)
-
-    @torch.inference_mode()
-    def _tails_of_rows(self, block, first, last, reference_positions):
-        device = self.centre.device
-        top, bottom = max(0, first - 1), min(len(block.values), last + 1)
-        valid = torch.from_numpy(block.valid[top:bottom]).to(device)
-        chosen = valid[first - top : last - top]
-        tails = {name: torch.full(chosen.shape, torch.nan, device=device) for name in self.tails}
-        if not chosen.any():
-            return tails
-        spectra = torch.from_numpy(block.values[top:bottom]).to(device).sub(self.centre).div_(self.scale)
-        own = spectra[first - top : last - top][chosen]
-        positions = chosen.nonzero().float()
-        positions[:, 0] += block.row + first - block.above
-        features = self.network.features_of_rows(spectra, valid, first - top, last - top)
-        for name, values in self._tails_of_spectra(own, features, positions, reference_positions).items():
-            tails[name][chosen] = values
-        return tails
-
-    def _tails_of_spectra(self, spectra, features, positions, reference_positions):
-        """Name -> (n,) -ln tail probabilities of scaled spectra (n, bands) with features (n, hidden) at positions (n, 2)."""
-        vectors = {"gaussian": spectra, "features": features, "score": features @ self.network.score}
-        values = {name: distance.distance(vectors[name]) for name, distance in self.distances.items()}
-        values["neighbours"] = self.neighbours.distance(spectra, positions, reference_positions)
-        return {name: tail(values[name]) for name, tail in self.tails.items()}
-
-    def explain(self, cube, regions, seen, progress=None):
-        """`Explanation` of the mean spectra of some regions, `seen` in a cube: each taken as a pixel among its like, without clutter around it.
-
-        The background spectrum is the Tweedie estimate x + s(t)^2 S(x, t) at t = 1, where only the main variation of the background, such as its
-        brightness, is left of x. S is the score of the trimmed Gaussian, in closed form. (The network's score tells spectra apart, but its
-        few steps of training make no denoiser of it: docs/explaining.md.)
-        """
-        device = self.centre.device
-        positions = torch.as_tensor(seen.centres, dtype=torch.float32, device=device)
-        reference_positions = self._reference_positions(cube)
-
-        def score(spectra):
-            features = self.network.features_of_patches(spectra[:, None].expand(-1, len(NEIGHBOURHOOD), -1))
-            return fuse(list(self._tails_of_spectra(spectra, features, positions, reference_positions).values()))
-
-        observed = (torch.as_tensor(seen.mean, dtype=torch.float32, device=device) - self.centre) / self.scale
-        gaussian, std = self.distances["gaussian"], float(VESDE().std(torch.ones(())))
-        background = observed + (std * gaussian.scale) ** 2 * gaussian.score(observed, std)
-        contributions, before, after = path_contributions(score, background, observed, progress=progress)
-        background = background * self.scale + self.centre
-        what = "root mean square of -ln tail probabilities of the model's parts, before the clutter around the pixel is subtracted"
-        return Explanation(*(tensor.cpu().numpy() for tensor in (background, after, before, contributions)), what)
+        return SGMScorer(cube, self)
 
     def sample(self, count, seed=0, progress=None):
-        """Spectra (count, bands) float32 in the units of the scene, sampled with the score of the trimmed Gaussian (see `explain`)."""
-        gaussian, sde = self.distances["gaussian"], VESDE()
+        """Spectra (count, bands) float32 in the units of the scene, drawn from the trimmed Gaussian."""
+        drawn = self.distances["gaussian"].draw(count, seed) * self.scale + self.centre
+        (progress or Progress())(1.0, "spectra drawn")
+        return drawn.cpu().numpy()
 
-        def score(x, t):
-            return gaussian.score(x, float(sde.std(t)))
-
-        start = gaussian.draw(count, float(sde.std(torch.ones(()))), seed)
-        return (predictor_corrector(score, sde, start, seed, progress=progress) * self.scale + self.centre).cpu().numpy()
+    @property
+    def bands(self):
+        return self.network.bands
 
     def state(self):
-        """Everything that `from_state` needs, as torch.load(weights_only=True) accepts it."""
+        """Everything that `from_state` needs, in dicts of tensors and plain values."""
         return {
             "centre": self.centre.cpu(),
             "scale": self.scale.cpu(),
@@ -237,17 +158,26 @@ class SGM:
 
     @classmethod
     def from_state(cls, state, device="cpu"):
-        network = ScoreNetwork(len(state["centre"]), state["hidden"])
-        network.load_state_dict(state["weights"])
-        network.requires_grad_(False)
+        """Raises ValueError for a state that is not one of this detector."""
+        check_keys(state, "state", "centre", "scale", "hidden", "weights", "distances", "neighbours", "tails", "loss_curve")
+        centre, hidden = tensor(state, "centre", None), whole_number(state, "hidden")
+        bands = len(centre)
+        scale = tensor(state, "scale", bands, positive=True)
+        shapes = {"spectral": (bands, hidden), "mixing": (hidden, hidden)}
+        network = filled_network(lambda: ScoreNetwork(bands, hidden), state, "weights", shapes).requires_grad_(False)
+        sizes = {"gaussian": bands, "features": hidden}
+        if isinstance(state["distances"], dict) and "score" in state["distances"]:  # which training of no steps does not give
+            sizes["score"] = bands
+        check_keys(state["distances"], "distances", *sizes)
+        check_keys(state["tails"], "tails", *sizes, "neighbours")
         return cls(
-            state["centre"],
-            state["scale"],
+            centre,
+            scale,
             network,
-            {name: TrimmedGaussian.from_state(distance) for name, distance in state["distances"].items()},
-            NeighbourDistance.from_state(state["neighbours"]),
+            {name: TrimmedGaussian.from_state(distance, sizes[name]) for name, distance in state["distances"].items()},
+            NeighbourDistance.from_state(state["neighbours"], bands),
             {name: TailProbability.from_state(tail) for name, tail in state["tails"].items()},
-            state["loss_curve"],
+            finite_list(state, "loss_curve"),
         )._to(device)
 
     def _to(self, device):
@@ -256,6 +186,81 @@ class SGM:
         self.neighbours = self.neighbours.to(device)
         self.tails = {name: tail.to(device) for name, tail in self.tails.items()}
         return self
+
+
+class SGMScorer(Scorer):
+    """An `SGM` bound to a scene: it knows where in the scene the reference spectra lie, which do not count near themselves.
+
+    model: `SGM`.
+    """
+
+    context, surround = 1, REACH
+    pass_pixels = PASS_PIXELS
+
+    def __init__(self, cube, model):
+        super().__init__(cube)
+        self.model = model
+        coordinates = cube.pixel_positions(model.neighbours.coordinates.numpy())
+        self._references = torch.as_tensor(coordinates, dtype=torch.float32).to(model.centre.device)  # (references, 2) rows and columns
+
+    def values(self, block, tell):
+        return fuse(list(self.tails(block).values())).cpu().numpy()
+
+    def against_surroundings(self, values, rows, columns):
+        return less_clutter(values, rows, columns)
+
+    def parts(self, progress=None):
+        """Each kind of anomaly value alone: name -> (rows, columns) float32, -ln of its tail probability, NaN where not valid."""
+        rows = [self.tails(block) for block, _ in self.passes(self.cube, progress)]
+        return {name: torch.cat([tails[name] for tails in rows]).cpu().numpy() for name in self.model.tails}
+
+    @torch.inference_mode()
+    def tails(self, block):
+        """Name -> (rows, columns) tensor of -ln tail probabilities of a block's own pixels, NaN where not valid."""
+        model, device = self.model, self.model.centre.device
+        valid = torch.from_numpy(block.valid).to(device)
+        chosen = valid[block.inner]
+        tails = {name: torch.full(chosen.shape, torch.nan, device=device) for name in model.tails}
+        if not chosen.any():
+            return tails
+        spectra = torch.from_numpy(block.values).to(device).sub(model.centre).div_(model.scale)
+        own = spectra[block.inner][chosen]
+        positions = chosen.nonzero().float()
+        positions += torch.tensor([block.row, block.column], device=device)
+        features = model.network.features_of_block(spectra, valid, *block.inner)
+        for name, values in self._tails_of_spectra(own, features, positions).items():
+            tails[name][chosen] = values
+        return tails
+
+    def _tails_of_spectra(self, spectra, features, positions):
+        """Name -> (n,) -ln tail probabilities of scaled spectra (n, bands) with features (n, hidden) at positions (n, 2)."""
+        model = self.model
+        vectors = {"gaussian": spectra, "features": features, "score": features @ model.network.score}
+        values = {name: distance.distance(vectors[name]) for name, distance in model.distances.items()}
+        values["neighbours"] = model.neighbours.distance(spectra, positions, self._references)
+        return {name: tail(values[name]) for name, tail in model.tails.items()}
+
+    def explain(self, spectra, positions, progress=None):
+        """Each spectrum is taken as a pixel among its like, without clutter around it.
+
+        The background spectrum is the Tweedie estimate x + s(t)^2 S(x, t) at t = 1, where only the main variation of the background, such as its
+        brightness, is left of x. S is the score of the trimmed Gaussian, in closed form. (The network's score tells spectra apart, but its
+        few steps of training make no denoiser of it: docs/explaining.md.)
+        """
+        model, device = self.model, self.model.centre.device
+        positions = torch.as_tensor(positions, dtype=torch.float32, device=device)
+
+        def score(spectra):
+            features = model.network.features_of_patches(spectra[:, None].expand(-1, len(NEIGHBOURHOOD), -1))
+            return fuse(list(self._tails_of_spectra(spectra, features, positions).values()))
+
+        observed = (torch.as_tensor(spectra, dtype=torch.float32, device=device) - model.centre) / model.scale
+        gaussian, std = model.distances["gaussian"], float(VESDE().std(torch.ones(())))
+        background = observed + (std * gaussian.scale) ** 2 * gaussian.score(observed, std)
+        contributions, before, after = path_contributions(score, background, observed, progress=progress)
+        background = background * model.scale + model.centre
+        what = "root mean square of -ln tail probabilities of the model's parts, before the clutter around the pixel is subtracted"
+        return Explanation(*(tensor.cpu().numpy() for tensor in (background, after, before, contributions)), what)
 
 
 @torch.inference_mode()
@@ -272,8 +277,7 @@ def _training_pixels(cubes, count, seed, progress):
     """Up to `count` pixels, shared equally by the scenes, in random order over all scenes.
 
     Returns patches (n, 9, bands) float32 tensor of the 3 x 3 neighbourhoods, with the pixel itself in the place of neighbours that are not
-    valid; positions (n, 2) float32 tensor, rows and columns, those of different scenes far from each other; and map coordinates (n, 2)
-    float64.
+    valid; positions (n, 2) int64 tensor, rows and columns, those of different scenes far from each other; and map coordinates (n, 2) float64.
     """
     patches, positions, coordinates = [], [], []
     counts = shares(count, len(cubes))
@@ -284,7 +288,7 @@ def _training_pixels(cubes, count, seed, progress):
         if len(places):
             places = places[: counts[number]]
             patches.append(torch.from_numpy(gathered[0][: counts[number]]))
-            positions.append(torch.as_tensor(places + [number * 10_000_000, 0], dtype=torch.float32))
+            positions.append(torch.from_numpy(places + [number * SCENE_APART, 0]))
             coordinates.append(cube.map_positions(places))
     if not patches:
         raise ValueError("there is no valid pixel to train on")

@@ -7,6 +7,9 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
+from ..shared.torch_archive import read_archive
+from ..shared.weights import Conv2d
+
 
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions and a shortcut; `planes` channels in, between and out."""
@@ -15,9 +18,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inplanes, planes, stride, width):
         super().__init__()
-        self.conv1 = nn.Conv2d(inplanes, planes, 3, stride, 1, bias=False)
+        self.conv1 = Conv2d(inplanes, planes, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.conv2 = Conv2d(planes, planes, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         self.downsample = _shortcut(inplanes, planes, stride)
 
@@ -33,11 +36,11 @@ class Bottleneck(nn.Module):
 
     def __init__(self, inplanes, planes, stride, width):
         super().__init__()
-        self.conv1 = nn.Conv2d(inplanes, planes * width, 1, bias=False)
+        self.conv1 = Conv2d(inplanes, planes * width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes * width)
-        self.conv2 = nn.Conv2d(planes * width, planes * width, 3, stride, 1, bias=False)
+        self.conv2 = Conv2d(planes * width, planes * width, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes * width)
-        self.conv3 = nn.Conv2d(planes * width, 4 * planes, 1, bias=False)
+        self.conv3 = Conv2d(planes * width, 4 * planes, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * planes)
         self.downsample = _shortcut(inplanes, 4 * planes, stride)
 
@@ -50,7 +53,7 @@ class Bottleneck(nn.Module):
 def _shortcut(inplanes, channels, stride):
     if inplanes == channels and stride == 1:
         return nn.Sequential()
-    return nn.Sequential(nn.Conv2d(inplanes, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+    return nn.Sequential(Conv2d(inplanes, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
 
 
 class ResNet(nn.Module):
@@ -65,7 +68,7 @@ class ResNet(nn.Module):
         self.stem, self.inplanes = stem, inplanes
         self.pretrained = False
         if stem:
-            self.conv1 = nn.Conv2d(3, inplanes, 7, 2, 3, bias=False)
+            self.conv1 = Conv2d(3, inplanes, 7, 2, 3, bias=False)
             self.bn1 = nn.BatchNorm2d(inplanes)
         for i in range(3):
             layer = []
@@ -114,11 +117,19 @@ def freeze(network):
     return network.train(False).requires_grad_(False)
 
 
-def random_weights(network):
-    """Orthogonal filters, for a frozen network that no weight file is given for. `calibrate` has to follow."""
+@torch.no_grad()
+def random_weights(network, generator):
+    """Orthogonal filters, for a frozen network that no weight file is given for. `calibrate` has to follow.
+
+    A. M. Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", ICLR 2014.
+    """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.orthogonal_(module.weight)
+        if isinstance(module, Conv2d):
+            normal = torch.randn(module.weight.flatten(1).shape, generator=generator)
+            tall = normal if len(normal) >= normal.shape[1] else normal.T
+            basis, triangle = torch.linalg.qr(tall)
+            basis *= triangle.diagonal().sign()  # without it, the directions would depend on the algorithm of the decomposition
+            module.weight.copy_((basis if tall is normal else basis.T).reshape(module.weight.shape))
     return network
 
 
@@ -143,13 +154,21 @@ def load_weights(networks, path):
     networks: dict of name -> ResNet. Layers that FERS does not have (layer 4, the classifier, the stem of the teacher) are left out.
     Raises ValueError that says what does not fit.
     """
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = read_archive(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a file of weights in torchvision's layout: {error}. Choose another.") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} is not a file of weights in torchvision's layout: it holds no table of them. Choose another.")
     problems = []
     for name, network in networks.items():
         wanted = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
         missing = [key for key in wanted if key not in state]
-        wrong = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
+        wrong = [key for key in wanted if key in state and getattr(state[key], "shape", ()) != wanted[key].shape]
         if not missing and not wrong:
+            infinite = [key for key in wanted if not torch.isfinite(state[key]).all()]
+            if infinite:
+                raise ValueError(f"the weights in {path} are not finite, such as {infinite[0]}. Choose another file.")
             network.load_state_dict({key: state[key] for key in wanted}, strict=False)
             network.pretrained = True
             return
@@ -158,7 +177,7 @@ def load_weights(networks, path):
         else:
             key = wrong[0]
             problems.append(
-                f"{name}: {len(wrong)} weights have another shape, such as {key} {tuple(state[key].shape)} "
+                f"{name}: {len(wrong)} weights have another shape, such as {key} {tuple(getattr(state[key], 'shape', ()))} "
                 f"instead of {tuple(wanted[key].shape)}"
             )
     raise ValueError(f"the weights in {path} fit neither network. " + ". ".join(problems))

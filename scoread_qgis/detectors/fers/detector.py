@@ -10,85 +10,88 @@ from torch import nn
 from torch.nn.functional import avg_pool2d
 
 from ...core.progress import Progress
-from ..rx import GaussianStatistics, MahalanobisDistance
+from ..contract import Detector, Scorer, in_parts, passes, scattered
+from ..shared.checks import MOST, check_keys, filled_network, finite, whole_number
 from ..shared.explanation import Explanation
+from ..shared.mirroring import mirrored
+from ..shared.statistics import GaussianStatistics, MahalanobisDistance
+from ..shared.weights import Linear, draw_weights
 from .backbones import freeze, teacher_encoder
-from .scaling import SceneScaling, mirrored
+from .scaling import SceneScaling
 from .spatial import GRIDS, SpatialBranch, bin_members
 from .spectral import SpectralBranch
 
 READOUTS = ("sum", "product", "autoencoder")
-STRIP = 16384  # pixels that pass through the networks at a time
+STRIP, FEWEST_ROWS = 16384, 8  # pixels, and rows at least, that pass through the networks at a time
 AUTOENCODER_PIXELS = 4096  # that the autoencoder readout is fitted to
 AUTOENCODER_STEPS = 50
+MOST_PARTS = 20  # of the loss of an epoch, in a model file
 
 
-class FERS:
+class FERS(Detector):
     """The trained branches.
 
     spectral, spatial: SpectralBranch and SpatialBranch of the same bands. backbone: 0 compact, 1 as published.
     losses: one dict for each epoch of stage 1, then of stage 2, of the mean parts of the loss and their sum "loss".
     """
 
-    kind = "fers"
+    kind, title = "fers", "FERS"
+    in_row_blocks = False
+    across_sensors = True
+    binding_share = 0.7
 
     def __init__(self, spectral, spatial, backbone, losses=()):
         self.spectral, self.spatial, self.backbone, self.losses = freeze(spectral), freeze(spatial), backbone, list(losses)
         self.bands = spectral.feature.out_channels
+
+    @classmethod
+    def train(
+        cls,
+        cubes,
+        patch=64,
+        epochs=60,
+        batch=16,
+        learning_rate=5e-3,
+        backbone=0,
+        backbone_weights=(),
+        seed=0,
+        device="cpu",
+        progress=None,
+        on_checkpoint=None,
+    ):
+        """See `training.train`."""
+        from .training import train
+
+        return train(cubes, patch, epochs, batch, learning_rate, backbone, backbone_weights, seed, device, progress, on_checkpoint)
 
     @property
     def loss_curve(self):
         """Loss of each epoch, stage 1 first."""
         return [parts["loss"] for parts in self.losses]
 
-    def detect(self, cube, readout=None, seed=0, progress=None):
-        """Yield (first row, scores (rows, columns) float32, larger = more anomalous, NaN where not valid) from top to bottom.
+    def bind(self, cube, readout=None, seed=0, gathered=None, progress=None):
+        """A scorer by one of the readouts.
 
         readout: "sum": global RX of input + f_spe + f_spa; "product": product of the RX maps, scaled to 0..1, of input + f_spa and of
             input + f_spe; "autoencoder": squared error of an autoencoder fitted to a sample of the sums. None: as published, "sum" for more
             than 50 bands, "product" else.
         seed: of the autoencoder and its sample.
-        Passes over the scene: scale; pyramid; statistics (or sample); with "product" the range of the maps; the map.
+        Passes over the scene: scale; pyramid; statistics (or sample); with "product" the range of the maps.
         """
         progress = progress or Progress()
         readout = readout or ("sum" if self.bands > 50 else "product")
         if readout not in READOUTS:
             raise ValueError(f"unknown readout {readout}: it has to be one of {', '.join(READOUTS)}")
-        scene = self.scene(cube, progress.part(0, 0.3))
+        scene, phase = self.scene(cube, progress.part(0, 0.4)), progress.part(0.4, 1)
+        distance = None
         if readout == "autoencoder":
-            score = self._fit_autoencoder(cube, scene, seed, progress.part(0.3, 0.7))
-        elif readout == "sum":
-            score = self._fit_rx(cube, scene, [_sum], progress.part(0.3, 0.7))[0]
+            readout = self._fit_autoencoder(cube, scene, seed, phase)
+        elif readout == "product":
+            readout = self._fit_product(cube, scene, phase)
         else:
-            score = self._fit_product(cube, scene, progress.part(0.3, 0.7))
-        phase = progress.part(0.7, 1)
-        for block in cube.blocks(self.spectral.halo):
-            scores = torch.full((block.rows, cube.columns), torch.nan)
-            for rows, valid, *features in self.features(block, scene, phase, "map"):
-                scores[rows][valid] = score(*features).float().cpu()
-            yield block.row, scores.numpy()
-        progress(1.0, "FERS, done")
-
-    def explain(self, cube, regions, seen, progress=None):
-        """`Explanation` of the mean features of some regions, `seen` in a cube, by the RX of input + f_spe + f_spa, channel for band.
-
-        The background is that of RX, the mean of the scene outside of the regions, with an anomaly value of 0 at the mean of the features.
-        """
-        progress = progress or Progress()
-        scene = self.scene(cube, progress.part(0, 0.3))
-        statistics, sums = GaussianStatistics(), torch.zeros(regions.count, self.bands, dtype=torch.float64)
-        for block in cube.blocks(self.spectral.halo):
-            labels = torch.as_tensor(regions.labels(block.row, block.row + block.rows))
-            for rows, valid, *features in self.features(block, scene, progress.part(0.3, 1), "statistics"):
-                summed = _sum(*features)
-                statistics.add(summed)
-                label = labels[rows][valid]
-                sums.index_add_(0, label[label > 0] - 1, summed[(label > 0).to(summed.device)].double().cpu())
-        means = sums / torch.as_tensor(seen.pixels)[:, None]
-        contributions = MahalanobisDistance(statistics).contributions(means.to(self._device)).cpu().numpy()
-        background = np.repeat(seen.rest[None].astype(np.float32), regions.count, 0)
-        what = "RX, the squared Mahalanobis distance, of the input enhanced by both branches (readout sum)"
-        return Explanation(background, contributions.sum(1), np.zeros(regions.count), contributions, what)
+            (distance,) = self.fit_rx(cube, scene, [enhanced], phase)
+            readout = _read_out(enhanced, distance)
+        return FERSScorer(cube, self, scene, readout, distance)
 
     def scene(self, cube, progress=None):
         """What the features need to know about the whole scene: its scale, and the context of the spatial branch. Two passes."""
@@ -100,29 +103,40 @@ class FERS:
             context = self.spatial.context(self._pyramid(cube, scaling, progress.part(0.3, 0.9)))
             return Scene(cube.rows, cube.columns, scaling, context, self._attention(cube, context, progress.part(0.9, 1)))
 
-    def features(self, block, scene, progress=None, message="features"):
-        """Yield the features of a block, which comes with `halo` rows of context, in strips.
-
-        A strip: its rows in the block (slice), valid (rows, columns), and of its valid pixels scaled input, f_spe, f_spa, (n, bands) each.
-        """
-        progress = progress or Progress()
+    def features(self, block, scene):
+        """Scaled input, f_spe and f_spa, (n, bands) each, of the valid pixels of a `Block`, which comes with `spectral.halo` pixels of context."""
         halo = self.spectral.halo
-        columns = mirrored(np.arange(-halo, scene.columns + halo), scene.columns)
-        at_a_time = max(8, STRIP // scene.columns)
-        for start in range(0, block.rows, at_a_time):
-            stop = min(start + at_a_time, block.rows)
-            first, last = block.row + start, block.row + stop
-            progress(first / scene.rows, f"FERS, {message}, row {first + 1} of {scene.rows}")
-            rows = mirrored(np.arange(first - halo, last + halo), scene.rows) - (block.row - block.above)
-            place = np.ix_(rows, columns)
-            x = self._images(scene.scaling(block.values[place], block.valid[place]))
-            with torch.no_grad():
-                f_spe = self.spectral(x)[..., halo:-halo, halo:-halo]
-                f_spa = self.spatial.interpolate(scene.context, slice(first, last), scene.rows, scene.columns) * scene.attention
-            valid = torch.from_numpy(block.valid[block.inner][start:stop])
-            chosen = valid.flatten()
-            features = [f[0].permute(1, 2, 0).flatten(0, 1) for f in (x[..., halo:-halo, halo:-halo], f_spe, f_spa)]
-            yield slice(start, stop), valid, *(features if chosen.all() else [f[chosen] for f in features])
+        rows, columns = slice(block.row, block.row + block.rows), slice(block.column, block.column + block.columns)
+        place = np.ix_(
+            mirrored(np.arange(rows.start - halo, rows.stop + halo), scene.rows) - (block.row - block.above),
+            mirrored(np.arange(columns.start - halo, columns.stop + halo), scene.columns) - (block.column - block.left),
+        )
+        x = self._images(scene.scaling(block.values[place], block.valid[place]))
+        with torch.no_grad():
+            f_spe = self.spectral(x)[..., halo:-halo, halo:-halo]
+            f_spa = self.spatial.interpolate(scene.context, rows, columns, scene.rows, scene.columns) * scene.attention
+        chosen = torch.from_numpy(block.valid[block.inner]).flatten()
+        features = [f[0].permute(1, 2, 0).flatten(0, 1) for f in (x[..., halo:-halo, halo:-halo], f_spe, f_spa)]
+        return features if chosen.all() else [f[chosen] for f in features]
+
+    def features_among_their_like(self, spectra, positions, scene):
+        """Scaled input, f_spe and f_spa, (n, bands) each, of spectra (n, bands) as if they filled the surroundings of positions (n, 2)."""
+        width = 2 * self.spectral.halo + 1
+        scaled = scene.scaling(np.asarray(spectra, np.float32), np.ones(len(spectra), bool))
+        x = torch.from_numpy(scaled).to(self.device)
+        with torch.no_grad():
+            images = x[..., None, None].expand(-1, -1, width, width).contiguous(memory_format=torch.channels_last)
+            f_spe = self.spectral(images)[..., width // 2, width // 2]
+            places = np.clip(np.round(positions).astype(int), 0, [scene.rows - 1, scene.columns - 1])
+            f_spa = [
+                self.spatial.interpolate(scene.context, slice(r, r + 1), slice(c, c + 1), scene.rows, scene.columns) * scene.attention
+                for r, c in places
+            ]
+        return x, f_spe, torch.cat(f_spa)[..., 0, 0]
+
+    def passes(self, cube, progress, phase):
+        """`contract.passes` over a cube, with the context and the size that `features` wants."""
+        return passes(cube, self.spectral.halo, STRIP, FEWEST_ROWS, progress, f"FERS, {phase}")
 
     def state(self):
         return {
@@ -135,20 +149,24 @@ class FERS:
 
     @classmethod
     def from_state(cls, state, device="cpu"):
-        backbone = state["backbone"]
-        networks = SpectralBranch(state["bands"], backbone, teacher_encoder(backbone)), SpatialBranch(state["bands"], backbone)
-        for network, name in zip(networks, ("spectral", "spatial")):
-            network.load_state_dict(state[name])
+        """Raises ValueError for a state that is not one of this detector."""
+        check_keys(state, "state", "bands", "backbone", "losses", "spectral", "spatial")
+        bands, backbone = whole_number(state, "bands"), whole_number(state, "backbone", 0, 1)
+        decisive = {"feature.weight": (bands, None, 1, 1)}
+        spectral = filled_network(lambda: SpectralBranch(bands, backbone, teacher_encoder(backbone)), state, "spectral", decisive)
+        decisive["attention.excite.weight"] = (bands, max(1, bands // 8))
+        networks = spectral, filled_network(lambda: SpatialBranch(bands, backbone), state, "spatial", decisive)
+        for network in networks:
             network.to(device, memory_format=torch.channels_last)
-        return cls(*networks, backbone, state["losses"])
+        return cls(*networks, backbone, _checked_losses(state["losses"]))
 
     @property
-    def _device(self):
+    def device(self):
         return self.spectral.conv_h.weight.device
 
     def _images(self, spectra):
         """(rows, columns, bands) float32 array to (1, bands, rows, columns) tensor."""
-        return torch.from_numpy(spectra).to(self._device).permute(2, 0, 1).unsqueeze(0)
+        return torch.from_numpy(spectra).to(self.device).permute(2, 0, 1).unsqueeze(0)
 
     def _pyramid(self, cube, scaling, progress):
         """Means of the backbone's features over the bins of the whole scene (1, channels, size, size), for each size of the pyramid.
@@ -172,15 +190,15 @@ class FERS:
                 valid = more_valid if valid is None else torch.cat([valid, more_valid], 2)
             image, valid, buffered = image[:, :, above - buffered :], valid[:, :, above - buffered :], above
             inner = slice((first - above) // stride, -(-(last - above) // stride))
-            features = backbone(image[:, :, : end - above])[2][:, :, inner].double()
-            share = avg_pool2d(valid[:, :, : end - above], stride, ceil_mode=True)[:, :, inner].double()
+            features = backbone(image[:, :, : end - above])[2][:, :, inner].cpu().double()
+            share = avg_pool2d(valid[:, :, : end - above], stride, ceil_mode=True)[:, :, inner].cpu().double()
             for i, size in enumerate(GRIDS):
                 by_row = bin_members(cells[0], size, features)[:, first // stride : first // stride + features.shape[2]]
                 by_column = bin_members(cells[1], size, features).T
                 sums[i] = sums[i] + by_row @ (features * share) @ by_column
                 weights[i] = weights[i] + by_row @ share @ by_column
         whole = sums[0] / weights[0]
-        return [torch.where(weight > 0, total / weight, whole).float() for total, weight in zip(sums, weights)]
+        return [torch.where(weight > 0, total / weight, whole).float().to(self.device) for total, weight in zip(sums, weights)]
 
     def _false_rgb(self, cube, scaling, progress):
         """Yield the false RGB image (1, 3, rows, columns) and its validity (1, 1, rows, columns), some rows at a time."""
@@ -200,28 +218,29 @@ class FERS:
         for row in range(0, cube.rows, at_a_time):
             progress(row / cube.rows, "FERS, channel attention")
             part = slice(row, min(row + at_a_time, cube.rows))
-            total = total + self.spatial.interpolate(context, part, cube.rows, cube.columns).sum((2, 3), dtype=torch.float64)
-        return self.spatial.attention.scale((total / (cube.rows * cube.columns)).float())[..., None, None]
+            total = total + self.spatial.interpolate(context, part, slice(None), cube.rows, cube.columns).cpu().sum(
+                (2, 3), dtype=torch.float64
+            )
+        return self.spatial.attention.scale((total / (cube.rows * cube.columns)).float().to(self.device))[..., None, None]
 
-    def _fit_rx(self, cube, scene, combinations, progress):
-        """Functions of (input, f_spe, f_spa) that give the RX of each of their combinations over the scene."""
+    def fit_rx(self, cube, scene, combinations, progress):
+        """`MahalanobisDistance` of each of the combinations of (input, f_spe, f_spa) over the scene."""
         statistics = [GaussianStatistics() for _ in combinations]
-        for block in cube.blocks(self.spectral.halo):
-            for _, _, *features in self.features(block, scene, progress, "statistics"):
-                for combination, one in zip(combinations, statistics):
-                    one.add(combination(*features))
-        distances = [MahalanobisDistance(one) for one in statistics]
-        return [lambda *features, c=c, d=d: d(c(*features)) for c, d in zip(combinations, distances)]
+        for block, _ in self.passes(cube, progress, "statistics"):
+            features = self.features(block, scene)
+            for combination, one in zip(combinations, statistics):
+                one.add(combination(*features))
+        return [MahalanobisDistance(one) for one in statistics]
 
     def _fit_product(self, cube, scene, progress):
         """Product of two RX maps, each scaled to 0..1 over the scene."""
-        maps = self._fit_rx(cube, scene, [lambda x, f_spe, f_spa: x + f_spa, lambda x, f_spe, f_spa: x + f_spe], progress.part(0, 0.5))
+        combinations = [lambda x, f_spe, f_spa: x + f_spa, lambda x, f_spe, f_spa: x + f_spe]
+        maps = [_read_out(*pair) for pair in zip(combinations, self.fit_rx(cube, scene, combinations, progress.part(0, 0.5)))]
         least, most = torch.full((2,), torch.inf), torch.full((2,), -torch.inf)
-        for block in cube.blocks(self.spectral.halo):
-            for _, valid, *features in self.features(block, scene, progress.part(0.5, 1), "range of the maps"):
-                if valid.any():
-                    scores = torch.stack([one(*features) for one in maps]).cpu()
-                    least, most = torch.minimum(least, scores.amin(1)), torch.maximum(most, scores.amax(1))
+        for block, _ in self.passes(cube, progress.part(0.5, 1), "range of the maps"):
+            if block.valid[block.inner].any():
+                scores = torch.stack([one(*self.features(block, scene)) for one in maps]).cpu()
+                least, most = torch.minimum(least, scores.amin(1)), torch.maximum(most, scores.amax(1))
 
         def score(*features):
             first, second = ((one(*features).cpu() - low) / (high - low) for one, low, high in zip(maps, least, most))
@@ -234,25 +253,29 @@ class FERS:
 
         The channels of the sum are standardised by the sample: the sigmoid of values of some hundredths would be one half everywhere.
         """
+        halo = self.spectral.halo
 
         def gather(block, rows, columns):
             sums = []
-            for part, valid, *features in self.features(block, scene, progress.part(0, 0.5), "sample"):
-                image = features[0].new_zeros((*valid.shape, self.bands))
-                image[valid] = _sum(*features)
-                inside = (rows - block.above >= part.start) & (rows - block.above < part.stop)
-                sums.append(image[rows[inside] - block.above - part.start, columns[inside]].cpu().numpy())
+            for part in in_parts(block, max(FEWEST_ROWS, STRIP // cube.columns), halo):
+                valid, summed = part.valid[part.inner], enhanced(*self.features(part, scene))
+                image = summed.new_zeros((*valid.shape, self.bands))
+                image[valid] = summed
+                own_rows = rows - block.above + block.row - part.row
+                inside = (own_rows >= 0) & (own_rows < part.rows)
+                sums.append(image[own_rows[inside], columns[inside]].cpu().numpy())
             return (np.concatenate(sums),)
 
-        _, (sample,) = cube.sample(AUTOENCODER_PIXELS, seed, gather, self.spectral.halo)
-        sample = torch.from_numpy(sample).to(self._device)
+        phase = progress.part(0, 0.5)
+        _, (sample,) = cube.sample(AUTOENCODER_PIXELS, seed, gather, halo, phase, "FERS, sample")
+        sample = torch.from_numpy(sample).to(self.device)
         mean, deviation = sample.mean(0), sample.std(0, correction=0).clamp(min=1e-8)
         sample = ((sample - mean) / deviation).sigmoid()
-        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []), torch.enable_grad():
-            torch.manual_seed(seed)
+        with torch.enable_grad():
             sizes = [self.bands, 128, 64, 32, 64, 128, self.bands]
-            layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Linear(a, b), nn.ReLU())]
-            network = nn.Sequential(*layers[:-1], nn.Sigmoid()).to(self._device)
+            layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (Linear(a, b), nn.ReLU())]
+            network = nn.Sequential(*layers[:-1], nn.Sigmoid())
+            network = draw_weights(network, torch.Generator().manual_seed(seed)).to(self.device)
             # Adam divides by the size of the gradients and makes steps of rounding errors; a larger eps keeps the map free of them
             optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-3)
             for step in range(AUTOENCODER_STEPS):
@@ -264,7 +287,7 @@ class FERS:
         freeze(network)
 
         def score(*features):
-            inputs = ((_sum(*features) - mean) / deviation).sigmoid()
+            inputs = ((enhanced(*features) - mean) / deviation).sigmoid()
             return (network(inputs) - inputs).square().sum(1)
 
         return score
@@ -277,5 +300,54 @@ class Scene:
         self.rows, self.columns, self.scaling, self.context, self.attention = rows, columns, scaling, context, attention
 
 
-def _sum(x, f_spe, f_spa):
+def _checked_losses(losses):
+    """Losses of a state. Raises ValueError where they are not finite numbers by name."""
+    if type(losses) is not list or len(losses) > MOST:
+        raise ValueError("its losses are not a list of epochs")
+    for parts in losses:
+        if not isinstance(parts, dict) or "loss" not in parts or len(parts) > MOST_PARTS:
+            raise ValueError("its losses lack that of an epoch")
+        for name, value in parts.items():
+            finite(value, f"loss {name[:40]}")
+    return losses
+
+
+def enhanced(x, f_spe, f_spa):
+    """The input enhanced by both branches."""
     return x + f_spe + f_spa
+
+
+def _read_out(combination, distance):
+    return lambda *features: distance(combination(*features))
+
+
+class FERSScorer(Scorer):
+    """FERS bound to a scene.
+
+    detector: `FERS`; scene: `Scene`; readout: function of (input, f_spe, f_spa) -> (n,). distance: `MahalanobisDistance` of the enhanced input,
+    None where the readout does not use it; it is then made for the first explanation.
+    """
+
+    pass_pixels, fewest_rows = STRIP, FEWEST_ROWS
+    phase = "FERS, map"
+
+    def __init__(self, cube, detector, scene, readout, distance):
+        super().__init__(cube)
+        self.detector, self.scene, self.readout, self._distance = detector, scene, readout, distance
+        self.context = detector.spectral.halo
+
+    def values(self, block, tell):
+        return scattered(self.readout(*self.detector.features(block, self.scene)), block.valid[block.inner])
+
+    def explain(self, spectra, positions, progress=None):
+        """By the RX of input + f_spe + f_spa, channel for band, of a spectrum among its like.
+
+        The background is that of RX, the mean spectrum of the scene, with an anomaly value of 0 at the mean of the features.
+        """
+        if self._distance is None:
+            (self._distance,) = self.detector.fit_rx(self.cube, self.scene, [enhanced], progress or Progress())
+        features = self.detector.features_among_their_like(spectra, positions, self.scene)
+        contributions = self._distance.contributions(enhanced(*features)).numpy()
+        background = np.repeat(self.scene.scaling.mean[None].astype(np.float32), len(spectra), 0)
+        what = "RX, the squared Mahalanobis distance, of the input enhanced by both branches (readout sum)"
+        return Explanation(background, contributions.sum(1), np.zeros(len(spectra)), contributions, what)

@@ -68,12 +68,12 @@ def ssim_loss(first, second, window=5):
     return 1 - similarity.mean()
 
 
-def spatial_loss(inputs, restored, spectral, spatial):
+def spatial_loss(inputs, restored, spectral, spatial, generator):
     """Parts of the loss of stage 2 by name, with their weights. spectral, spatial: features of pixels (n, channels).
 
-    The structural similarity, a mean over bands, is that of some random bands: it costs more than all else.
+    The structural similarity, a mean over bands, is that of some random bands, drawn from `generator`: it costs more than all else.
     """
-    bands = torch.randperm(inputs.shape[1])[:SSIM_BANDS]
+    bands = torch.randperm(inputs.shape[1], generator=generator)[:SSIM_BANDS]
     return {
         "cross covariance": cross_covariance_loss(spectral, spatial),
         "cosine": 0.1 * cosine_loss(spectral, spatial),

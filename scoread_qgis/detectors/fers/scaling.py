@@ -1,4 +1,4 @@
-"""The scale of a scene, as FERS wants it, and the pixels beyond its edges."""
+"""The scale of a scene, as FERS wants it."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from ...core.progress import Progress
 
 
 class SceneScaling:
-    """From the units of a scene to -0.1..0.1, by its smallest and largest value over all bands and valid pixels.
+    """From the units of a scene to -0.1..0.1, by its smallest and largest value over all bands and valid pixels. mean: (bands,) of its spectra.
 
     Pixels that are not valid become the mean spectrum of the scene, which disturbs a convolution beside them least.
     """
@@ -27,7 +27,8 @@ class SceneScaling:
         if minimum == maximum:
             raise ValueError(f"all values of the scene are {minimum:g}: there is nothing to tell apart")
         self.minimum, self.maximum = minimum, maximum
-        self.fill = self._scaled(total / count).astype(np.float32)
+        self.mean = total / count
+        self.fill = self._scaled(self.mean).astype(np.float32)
 
     def _scaled(self, values):
         return (values - self.minimum) * (0.2 / (self.maximum - self.minimum)) - 0.1
@@ -38,11 +39,3 @@ class SceneScaling:
         if not valid.all():
             scaled[~valid] = self.fill
         return scaled
-
-
-def mirrored(index, size):
-    """Indices into 0..size-1 of positions that may lie outside: mirrored at the first and last one, as often as needed."""
-    if size == 1:
-        return np.zeros_like(index)
-    index = np.abs(index) % (2 * size - 2)
-    return np.where(index < size, index, 2 * size - 2 - index)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
+from ..shared.weights import Conv2d
 from .backbones import image_backbone
 from .spectral import ChannelAttention
 
@@ -20,10 +21,10 @@ class SpatialBranch(nn.Module):
     def __init__(self, bands, backbone):
         super().__init__()
         hidden = 64 if backbone == 0 else 256
-        self.rgb = nn.Sequential(nn.Conv2d(bands, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, 3, 1), nn.Sigmoid())
+        self.rgb = nn.Sequential(Conv2d(bands, hidden, 1), nn.ReLU(), Conv2d(hidden, 3, 1), nn.Sigmoid())
         self.backbone = image_backbone(backbone)
-        self.mix = nn.Conv2d(len(GRIDS) * self.backbone.channels[2], 128, 1)
-        self.feature = nn.Conv2d(128, bands, 1)
+        self.mix = Conv2d(len(GRIDS) * self.backbone.channels[2], 128, 1)
+        self.feature = Conv2d(128, bands, 1)
         self.attention = ChannelAttention(bands)
 
     def forward(self, x):
@@ -34,7 +35,7 @@ class SpatialBranch(nn.Module):
         for size in GRIDS:
             by_row, by_column = bin_means(rows, size, x), bin_means(columns, size, x)
             grids.append(by_row @ features @ by_column.T)
-        return self.attention(self.interpolate(self.context(grids), slice(None), *x.shape[2:]))
+        return self.attention(self.interpolate(self.context(grids), slice(None), slice(None), *x.shape[2:]))
 
     def rescale(self, factors):
         """Multiply f_spa by positive factors (bands,), through the weights of the layers around it."""
@@ -48,12 +49,12 @@ class SpatialBranch(nn.Module):
         parts = self.mix.weight.chunk(len(GRIDS), dim=1)
         return [nn.functional.conv2d(grid, part) for grid, part in zip(grids, parts)]
 
-    def interpolate(self, context, part, rows, columns):
-        """f_spa before the attention (n, bands, rows of the part, columns), of the slice `part` of the rows of the scene."""
+    def interpolate(self, context, own_rows, own_columns, rows, columns):
+        """f_spa before the attention (n, bands, own rows, own columns), of slices of the rows and columns of the scene."""
         mixed = self.mix.bias.view(-1, 1, 1)
         for grid in context:
             size = grid.shape[2]
-            by_row, by_column = bilinear_weights(rows, size, grid)[part], bilinear_weights(columns, size, grid)
+            by_row, by_column = bilinear_weights(rows, size, grid)[own_rows], bilinear_weights(columns, size, grid)[own_columns]
             mixed = mixed + by_row @ grid @ by_column.T
         return relu(self.feature(relu(mixed)))
 
@@ -71,8 +72,8 @@ def bin_means(length, bins, like):
 
 def bilinear_weights(length, size, like):
     """Weights (length, size) that interpolate `size` cells linearly to `length` pixels, as `interpolate(align_corners=False)` does."""
-    position = ((torch.arange(length, device=like.device, dtype=torch.float64) + 0.5) * size / length - 0.5).clamp(0, size - 1)
-    return (1 - (position.unsqueeze(1) - torch.arange(size, device=like.device)).abs()).clamp(min=0).to(like.dtype)
+    position = ((torch.arange(length, dtype=torch.float64) + 0.5) * size / length - 0.5).clamp(0, size - 1)
+    return (1 - (position.unsqueeze(1) - torch.arange(size)).abs()).clamp(min=0).to(like.dtype).to(like.device)
 
 
 class Restoration(nn.Module):
@@ -81,7 +82,7 @@ class Restoration(nn.Module):
     def __init__(self, bands, backbone):
         super().__init__()
         width = 32 if backbone == 0 else 64
-        self.layers = nn.Sequential(nn.Conv2d(bands, width, 1), *[RestorationBlock(width) for _ in range(3)], nn.Conv2d(width, bands, 1))
+        self.layers = nn.Sequential(Conv2d(bands, width, 1), *[RestorationBlock(width) for _ in range(3)], Conv2d(width, bands, 1))
 
     def forward(self, x):
         return self.layers(x)
@@ -92,7 +93,7 @@ class RestorationBlock(nn.Module):
 
     def __init__(self, width):
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), nn.ReLU(), nn.Conv2d(width, width, 3, 1, 1), ChannelAttention(width))
+        self.layers = nn.Sequential(Conv2d(width, width, 3, 1, 1), nn.ReLU(), Conv2d(width, width, 3, 1, 1), ChannelAttention(width))
 
     def forward(self, x):
         return x + self.layers(x)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad, relu
 
+from ..shared.weights import Conv2d, ConvTranspose2d, Linear
 from .backbones import Bottleneck, teacher_encoder
 
 PADDING = 4  # pixels by which a patch is mirrored at its edges
@@ -18,10 +19,10 @@ class SpectralBranch(nn.Module):
     def __init__(self, bands, backbone, encoder):
         super().__init__()
         hidden = 128 if backbone == 0 or bands <= 128 else 256
-        self.conv_h = nn.Conv2d(bands, encoder.inplanes, 1, bias=False)
+        self.conv_h = Conv2d(bands, encoder.inplanes, 1, bias=False)
         self.layer1 = encoder.layer1
-        self.hidden = nn.Conv2d(encoder.channels[0], hidden, 1)
-        self.feature = nn.Conv2d(hidden, bands, 1)
+        self.hidden = Conv2d(encoder.channels[0], hidden, 1)
+        self.feature = Conv2d(hidden, bands, 1)
         self.halo = len(encoder.layer1)  # pixels on each side that a feature depends on: one 3 x 3 convolution in each block
 
     def classify(self, first):
@@ -49,17 +50,17 @@ class ReverseDistillation(nn.Module):
         super().__init__()
         self.teacher = teacher_encoder(backbone)
         self.branch = SpectralBranch(bands, backbone, self.teacher)
-        self.last = nn.Conv2d(self.branch.feature.out_channels, 1, 1)
+        self.last = Conv2d(self.branch.feature.out_channels, 1, 1)
         one, two, three = self.teacher.channels
         self.reduce1 = nn.Sequential(_halved(one, two), _halved(two, three))
         self.reduce2 = _halved(two, three)
         top = three if backbone == 0 else 2 * three
-        self.bottleneck = nn.Sequential(nn.Conv2d(3 * three, top, 1, bias=False), nn.BatchNorm2d(top), nn.ReLU(), AttentionBlock(top, 2))
+        self.bottleneck = nn.Sequential(Conv2d(3 * three, top, 1, bias=False), nn.BatchNorm2d(top), nn.ReLU(), AttentionBlock(top, 2))
         blocks = (1, 1, 1) if backbone == 0 else (3, 4, 6)
         self.decoder3 = _doubled(top, three, blocks[0])
         self.decoder2 = _doubled(three, two, blocks[1])
         self.decoder1 = _doubled(two, one, blocks[2])
-        self.to_bands = nn.Conv2d(one, bands, 1)
+        self.to_bands = Conv2d(one, bands, 1)
 
     def train(self, mode=True):
         super().train(mode)
@@ -87,8 +88,8 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, channels, reduction=8):
         super().__init__()
-        self.squeeze = nn.Linear(channels, max(1, channels // reduction))
-        self.excite = nn.Linear(self.squeeze.out_features, channels)
+        self.squeeze = Linear(channels, max(1, channels // reduction))
+        self.excite = Linear(self.squeeze.out_features, channels)
 
     def scale(self, means):
         """Factors (n, channels) of the channel means (n, channels)."""
@@ -111,9 +112,9 @@ class AttentionBlock(nn.Module):
 
 
 def _halved(inputs, outputs):
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 def _doubled(inputs, outputs, blocks):
-    upsampling = nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 2, 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+    upsampling = nn.Sequential(ConvTranspose2d(inputs, outputs, 2, 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
     return nn.Sequential(upsampling, *[Bottleneck(outputs, outputs // 4, 1, 2) for _ in range(blocks)])

@@ -7,10 +7,12 @@ import torch
 from torch.nn.functional import pad
 
 from ...core.progress import Cancelled, Progress
+from ..shared.mirroring import mirrored
+from ..shared.weights import draw_weights
 from .backbones import calibrate, load_weights, random_weights
 from .detector import FERS
 from .losses import spatial_loss, spectral_loss
-from .scaling import SceneScaling, mirrored
+from .scaling import SceneScaling
 from .spatial import Restoration, SpatialBranch
 from .spectral import PADDING, ReverseDistillation
 
@@ -54,17 +56,14 @@ def train(
             f"a training step on one patch of 16 × 16 pixels has nothing to compare it with; there are {len(patches)} patches in batches of {batch}. "
             "Choose a patch size of 32 or more, another batch size, or more or larger scenes"
         )
-    generators = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(generators):
-        torch.manual_seed(seed)
-        training = Training(bands, backbone, backbone_weights, patches, batch, device)
-        try:
-            training.spectral_stage(epochs, learning_rate, progress.part(0.05, 0.5))
-            training.spatial_stage(epochs, learning_rate, progress.part(0.5, 1))
-        except Cancelled:
-            if on_checkpoint is not None:
-                on_checkpoint(training.detector())
-            raise
+    training = Training(bands, backbone, backbone_weights, patches, batch, device, torch.Generator().manual_seed(seed))
+    try:
+        training.spectral_stage(epochs, learning_rate, progress.part(0.05, 0.5))
+        training.spatial_stage(epochs, learning_rate, progress.part(0.5, 1))
+    except Cancelled:
+        if on_checkpoint is not None:
+            on_checkpoint(training.detector())
+        raise
     progress(1.0, "FERS, trained")
     return training.detector()
 
@@ -121,15 +120,17 @@ def _draw(cube, width, random):
 class Training:
     """The networks, and what each stage does with them.
 
+    generator: torch.Generator on the CPU, of the first weights, the order of the patches and the bands of the structural similarity.
     losses: one dict for each epoch, stage 1 first, of the mean of each part of the loss by name.
     """
 
-    def __init__(self, bands, backbone, backbone_weights, patches, batch, device):
-        self.backbone, self.patches, self.batch, self.losses = backbone, patches, batch, []
-        self.spectral = ReverseDistillation(bands, backbone)
-        self.spatial = SpatialBranch(bands, backbone)
-        self.restoration = Restoration(bands, backbone)
-        frozen = {"Wide-ResNet-101-2": random_weights(self.spectral.teacher), "ResNet34": random_weights(self.spatial.backbone)}
+    def __init__(self, bands, backbone, backbone_weights, patches, batch, device, generator):
+        self.backbone, self.patches, self.batch, self.generator, self.losses = backbone, patches, batch, generator, []
+        self.spectral = draw_weights(ReverseDistillation(bands, backbone), generator)
+        self.spatial = draw_weights(SpatialBranch(bands, backbone), generator)
+        self.restoration = draw_weights(Restoration(bands, backbone), generator)
+        networks = {"Wide-ResNet-101-2": self.spectral.teacher, "ResNet34": self.spatial.backbone}
+        frozen = {name: random_weights(network, generator) for name, network in networks.items()}
         for path in backbone_weights:
             load_weights(frozen, path)
         for network in (self.spectral, self.spatial, self.restoration):
@@ -174,7 +175,7 @@ class Training:
             f_spe = self.spectral_features(inputs)
             f_spa = self.spatial(inputs)
             restored = only_valid(self.restoration(f_spe + f_spa), inputs, valid)
-            return spatial_loss(inputs, restored, pixels(f_spe, valid), pixels(f_spa, valid))
+            return spatial_loss(inputs, restored, pixels(f_spe, valid), pixels(f_spa, valid), self.generator)
 
         self._optimise(student, loss_parts, epochs, learning_rate, progress, "FERS, stage 2 of 2")
         self.spatial.train(False)
@@ -193,24 +194,25 @@ class Training:
         The losses leave its size open: the classifier of stage 1 inflates f_spe to hundreds of times the input, and a sum with f_spe would
         then be f_spe alone. RX does not mind the common scale of a channel, but it does mind that of the terms.
         """
-        sums = torch.zeros(2, 2, self.spectral.branch.feature.out_channels, dtype=torch.float64, device=self.patches.spectra.device)
+        sums = torch.zeros(2, 2, self.spectral.branch.feature.out_channels, dtype=torch.float64)  # on the CPU: not every GPU has it
         count = 0
         with torch.no_grad():
             for start in range(0, len(self.patches), self.batch):
                 images, valid = self.patches.batch(slice(start, start + self.batch))
                 for i, image in enumerate((images, features(images))):
-                    spectra = pixels(image, valid).double()
+                    spectra = pixels(image, valid).cpu().double()
                     sums[i] += torch.stack([spectra.sum(0), spectra.square().sum(0)])
                 count += len(spectra)
         mean, square = sums.transpose(0, 1) / count
         band, channel = (square - mean.square()).clamp(min=0).sqrt()
-        branch.rescale(torch.where((band > 0) & (channel > 0), band / channel, torch.ones_like(band)).float())
+        factors = torch.where((band > 0) & (channel > 0), band / channel, torch.ones_like(band))
+        branch.rescale(factors.float().to(self.patches.spectra.device))
 
     def _optimise(self, network, loss_parts, epochs, learning_rate, progress, stage):
         optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=learning_rate, betas=(0.5, 0.999))
         steps = max(1, round(len(self.patches) / self.batch))
         for epoch in range(epochs):
-            order = torch.randperm(len(self.patches))
+            order = torch.randperm(len(self.patches), generator=self.generator)
             means = {}
             for step in range(steps):
                 done = epoch * steps + step

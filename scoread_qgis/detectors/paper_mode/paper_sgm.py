@@ -4,24 +4,27 @@
 """
 
 import math
-import time
 
 import numpy as np
 import torch
 
 from ...core.progress import Progress
+from ..contract import Detector, Scorer
+from ..shared.checks import MOST, check_keys, filled_network, finite, finite_list, whole_number
 from ..shared.explanation import Explanation, path_contributions
-from ..shared.sampling import predictor_corrector
 from ..shared.sde import VESDE
-from ..shared.training import REPORT_SECONDS, seeded_weights, shares, train_score_network
+from ..shared.training import shares, train_score_network
+from ..shared.weights import draw_weights
 from .readout import PixelNoise, pass_rows, perturbed_scores, unit_score_sum
 from .ring import nearest_in_ring, ring_offsets, ring_positions
+from .sampling import predictor_corrector
 from .unet import ScoreUNet
 
 TIME, PERTURBATIONS = 0.05, 100  # of the readout, as published
+WIDEST_WINDOW = 999  # pixels, in a model file
 
 
-class PaperSGM:
+class PaperSGM(Detector):
     """A score-based generative model (SGM) of a scene's spectra, and the anomaly value that it gives each pixel.
 
     network: `ScoreUNet`. sigma: of the `VESDE`.
@@ -30,9 +33,11 @@ class PaperSGM:
     loss_curve: as `train_score_network` returns it.
     """
 
-    kind = "sgm-paper"
-    SAMPLED = "its network"
-    SAMPLES = 30_000  # training pixels: more than the paper's largest scene has
+    kind, title = "sgm-paper", "SGM, paper mode"
+    sampled_from = (
+        "sampled from the network, by its score (predictor and corrector, Song et al. 2021). They are evidence of what the network has learnt: where "
+        "they are unlike those of the scene, it has not learnt the background."
+    )
 
     def __init__(self, network, sigma, minimum, maximum, outer_window, inner_window, loss_curve):
         self.network = network.eval()
@@ -53,7 +58,7 @@ class PaperSGM:
         conditional=False,
         outer_window=5,
         inner_window=3,
-        samples=SAMPLES,
+        samples=30_000,
         seed=0,
         device="cpu",
         progress=None,
@@ -64,7 +69,7 @@ class PaperSGM:
         sigma: of the VE-SDE. hidden: width of the network, a multiple of 8.
         conditional: give the network context from the ring between outer and inner window, odd widths in pixels.
         samples: how many pixels to train on, shared equally by the scenes; where a scene has fewer valid ones, every one of them, as in
-        the paper. It bounds memory and time.
+        the paper. The default is more than the paper's largest scene has. It bounds memory and time.
         seed: of the initial weights, of the choice of pixels, and of the training.
         Raises ValueError where the settings, the scenes or their bands do not allow training.
         """
@@ -73,7 +78,7 @@ class PaperSGM:
         if any(cube.bands != bands for cube in cubes):
             raise ValueError(f"the scenes must have the same number of bands; they have {[cube.bands for cube in cubes]}")
         sde = VESDE(sigma)
-        network = seeded_weights(lambda: ScoreUNet(bands, hidden, conditional), seed).to(device)
+        network = draw_weights(ScoreUNet(bands, hidden, conditional), torch.Generator().manual_seed(seed)).to(device)
         offsets = ring_offsets(outer_window, inner_window) if conditional else np.empty((0, 2), dtype=int)
 
         spectra, valid, pixels = _training_pixels(cubes, samples, offsets, seed, progress.part(0, 0.03))
@@ -100,11 +105,10 @@ class PaperSGM:
         )
         return cls(network, sigma, minimum, maximum, outer_window, inner_window, loss_curve)
 
-    def detect(self, cube, t=TIME, perturbations=PERTURBATIONS, seed=0, progress=None):
-        """Yield (first row, anomaly values (rows, columns) float32) from top to bottom: larger = more anomalous, NaN where not valid.
+    def bind(self, cube, t=TIME, perturbations=PERTURBATIONS, seed=0, gathered=None, progress=None):
+        """A scorer whose anomaly value is the length of the sum of `perturbations` scores of length 1, so it lies in 0..perturbations.
 
-        The anomaly value is the length of the sum of `perturbations` scores of length 1, so it lies in 0..perturbations.
-        t: time of the perturbation kernel. perturbations: K, how many noised spectra of a pixel are read out. seed: of their noise.
+        t: time of the perturbation kernel. perturbations: K, how many perturbed spectra of a pixel are read out. seed: of their noise.
         Raises ValueError where the cube has other bands than the model, or t or perturbations are out of their range.
         """
         if not 0 < t <= 1:
@@ -113,71 +117,7 @@ class PaperSGM:
             raise ValueError(f"perturbations must be at least 2: one alone gives every pixel the anomaly value 1; it is {perturbations}")
         if cube.bands != self.network.bands:
             raise ValueError(f"the model is made for {self.network.bands} bands; the scene has {cube.bands}")
-        progress, last_report = progress or Progress(), 0.0
-        conditional = self.network.conditional
-        offsets = ring_offsets(self.outer_window, self.inner_window) if conditional else None
-        device = next(self.network.parameters()).device
-        pixels_in_pass = max(1, pass_rows(device) // perturbations)
-        for block in cube.blocks(self.outer_window // 2 if conditional else 0):
-            scores = np.full((block.rows, cube.columns), np.nan, dtype=np.float32)
-            for r in range(block.rows):
-                row, columns = block.row + r, np.flatnonzero(block.valid[block.above + r])
-                noise = PixelNoise(seed, row)
-                for first in range(0, len(columns), pixels_in_pass):
-                    if time.monotonic() - last_report > REPORT_SECONDS:
-                        progress((row + first / len(columns)) / cube.rows, f"detection, row {row + 1} of {cube.rows}")
-                        last_report = time.monotonic()
-                    chosen = columns[first : first + pixels_in_pass]
-                    context = None
-                    if conditional:
-                        near_rows, near_columns = ring_positions(np.full(len(chosen), row), chosen, offsets, cube.rows, cube.columns)
-                        context = self._ring_context(block, near_rows - block.row + block.above, near_columns, device)
-                    spectra = self._scaled(block.values[block.above + r, chosen], device)
-                    z = noise.draw(len(chosen), perturbations, cube.bands).to(device)
-                    with torch.inference_mode():
-                        value = unit_score_sum(perturbed_scores(self.network, self.sde, spectra, t, z, context))
-                    scores[r, chosen] = value.cpu().numpy()
-            yield block.row, scores
-        progress(1.0, f"detection, row {cube.rows} of {cube.rows}")
-
-    def explain(self, cube, regions, seen, progress=None):
-        """`Explanation` of the mean spectra of some regions, `seen` in a cube, by the published readout; a conditional network gets the ring
-        around the region's centre as context.
-
-        The background spectrum is the Tweedie estimate x + s(t)^2 S(x, t) at the time of the readout.
-        """
-        progress = progress or Progress()
-        device = next(self.network.parameters()).device
-        observed = self._scaled(seen.mean, device)
-        rings = [None] * len(observed)
-        if self.network.conditional:
-            centres = np.clip(np.round(seen.centres).astype(int), 0, [cube.rows - 1, cube.columns - 1])
-            offsets = ring_offsets(self.outer_window, self.inner_window)
-            spectra, valid, indices = _with_rings(cube, centres, offsets, progress.part(0, 0.2))
-            spectra, valid, indices = self._scaled(spectra, device), torch.from_numpy(valid).to(device), indices[:, 1:]
-            rings = [(spectra[ring][None], valid[ring][None]) for ring in torch.from_numpy(indices).to(device)]
-        time_of_readout = torch.tensor([TIME], device=device)
-        results = []
-        for number, (spectrum, ring) in enumerate(zip(observed, rings)):
-            share = progress.part(0.2 + 0.8 * number / len(observed), 0.2 + 0.8 * (number + 1) / len(observed))
-            z = PixelNoise(0, number).draw(1, PERTURBATIONS, cube.bands).to(device)
-
-            def context(x_t, ring=ring):
-                return nearest_in_ring(x_t, ring[0].expand(len(x_t), -1, -1), ring[1].expand(len(x_t), -1))
-
-            def score(x, z=z, context=context if ring else None):
-                return unit_score_sum(perturbed_scores(self.network, self.sde, x, TIME, z, context))
-
-            with torch.no_grad():
-                x = spectrum[None]
-                scaled_score = self.network(x, time_of_readout, context(x[:, None])[:, 0] if ring else None)
-                background = x + self.sde.std(time_of_readout) * scaled_score
-            contributions, before, after = path_contributions(score, background, x, progress=share)
-            results.append((background, after, before, contributions))
-        background, after, before, contributions = (torch.cat(parts) for parts in zip(*results))
-        background = background * (self.maximum - self.minimum) + self.minimum
-        what = f"length of the sum of {PERTURBATIONS} scores of length 1, at t = {TIME}"
-        return Explanation(*(tensor.cpu().numpy() for tensor in (background, after, before, contributions)), what)
+        return PaperScorer(cube, self, t, perturbations, seed)
 
     def sample(self, count, seed=0, progress=None):
         """Spectra (count, bands) float32 in the units of the scene, sampled from the model; a conditional one gets no context."""
@@ -203,12 +143,16 @@ class PaperSGM:
             context = torch.as_tensor(context, dtype=torch.float32, device=device)
         parts = [
             self.network(part, t, None if context is None else context[first : first + len(part)]) / self.sde.std(t)
-            for first, part in _parts(self._scaled(spectra, device), pass_rows(device))
+            for first, part in _parts(self.scaled(spectra, device), pass_rows(device))
         ]
         return torch.cat(parts).cpu().numpy()
 
+    @property
+    def bands(self):
+        return self.network.bands
+
     def state(self):
-        """Everything that `from_state` needs, as torch.load(weights_only=True) accepts it."""
+        """Everything that `from_state` needs, in dicts of tensors and plain values."""
         return {
             "bands": self.network.bands,
             "hidden": self.network.hidden,
@@ -224,25 +168,108 @@ class PaperSGM:
 
     @classmethod
     def from_state(cls, state, device="cpu"):
-        network = ScoreUNet(state["bands"], state["hidden"], state["conditional"])
-        network.load_state_dict(state["weights"])
-        return cls(
-            network.to(device),
-            state["sigma"],
-            state["minimum"],
-            state["maximum"],
-            state["outer_window"],
-            state["inner_window"],
-            state["loss_curve"],
-        )
+        """Raises ValueError for a state that is not one of this detector."""
+        values = ("sigma", "minimum", "maximum", "outer_window", "inner_window")
+        check_keys(state, "state", "bands", "hidden", "conditional", "weights", *values, "loss_curve")
+        bands, hidden, conditional = whole_number(state, "bands"), whole_number(state, "hidden"), state["conditional"]
+        if type(conditional) is not bool:
+            raise ValueError("it does not say whether its network is conditional")
+        sigma, minimum, maximum = (finite(state[name], name) for name in values[:3])
+        if not minimum < maximum:
+            raise ValueError(f"its minimum of {minimum} is not below its maximum of {maximum}")
+        windows = [whole_number(state, name, -MOST) for name in values[3:]]
+        if conditional:
+            if max(windows) > WIDEST_WINDOW:
+                raise ValueError(f"its window of {max(windows)} pixels is wider than {WIDEST_WINDOW}")
+            ring_offsets(*windows)
+        network = filled_network(lambda: ScoreUNet(bands, hidden, conditional), state, "weights", {"fc1.weight": (hidden, bands)})
+        return cls(network.to(device), sigma, minimum, maximum, *windows, finite_list(state, "loss_curve"))
 
-    def _scaled(self, spectra, device):
+    def scaled(self, spectra, device):
+        """Spectra (..., bands) in the units of the scene as a float32 tensor, scaled as the network wants them."""
         spectra = torch.as_tensor(spectra, dtype=torch.float32, device=device)
         return (spectra - self.minimum) / (self.maximum - self.minimum)
 
-    def _ring_context(self, block, rows, columns, device):
-        ring, valid = self._scaled(block.values[rows, columns], device), torch.from_numpy(block.valid[rows, columns]).to(device)
-        return lambda x_t: nearest_in_ring(x_t, ring, valid)
+
+class PaperScorer(Scorer):
+    """A `PaperSGM` bound to a scene. model: `PaperSGM`; t, perturbations, seed: as for `PaperSGM.bind`.
+
+    The perturbations of a pixel follow from the seed, its row and how many pixels are left of it: a single pixel costs as many random numbers
+    as those have, one hundred thousandth of a second each.
+    """
+
+    pass_pixels = 1  # row by row
+
+    def __init__(self, cube, model, t, perturbations, seed):
+        super().__init__(cube)
+        self.model, self.t, self.perturbations, self.seed = model, t, perturbations, seed
+        self._device = next(model.network.parameters()).device
+        self._offsets = ring_offsets(model.outer_window, model.inner_window) if model.network.conditional else None
+        self.context = model.outer_window // 2 if model.network.conditional else 0
+
+    def values(self, block, tell):
+        scores = np.full((block.rows, block.columns), np.nan, dtype=np.float32)
+        pixels_in_pass = max(1, pass_rows(self._device) // self.perturbations)
+        for r in range(block.rows):
+            row = block.row + r
+            valid, spectra = (array[block.inner][r] for array in (block.valid, block.values))
+            noise = PixelNoise(self.seed, row)
+            noise.skip(block.column, self.perturbations, self.cube.bands)
+            for first in range(0, block.columns, pixels_in_pass):
+                tell((r + first / block.columns) / block.rows)
+                own = slice(first, min(first + pixels_in_pass, block.columns))
+                z = noise.draw(own.stop - first, self.perturbations, self.cube.bands)
+                chosen = np.flatnonzero(valid[own])
+                if not chosen.size:
+                    continue
+                columns = first + chosen
+                context = self._context(block, np.full(len(columns), row), block.column + columns) if self._offsets is not None else None
+                z = z[torch.from_numpy(chosen)].to(self._device)
+                with torch.inference_mode():
+                    scaled = self.model.scaled(spectra[columns], self._device)
+                    value = unit_score_sum(perturbed_scores(self.model.network, self.model.sde, scaled, self.t, z, context))
+                scores[r, columns] = value.cpu().numpy()
+        return scores
+
+    def explain(self, spectra, positions, progress=None):
+        """By the published readout; a conditional network gets the ring around the position as context.
+
+        The background spectrum is the Tweedie estimate x + s(t)^2 S(x, t) at the time of the readout.
+        """
+        progress, model = progress or Progress(), self.model
+        observed = model.scaled(spectra, self._device)
+        places = np.clip(np.round(positions).astype(int), 0, [self.cube.rows - 1, self.cube.columns - 1])
+        time_of_readout = torch.tensor([self.t], device=self._device)
+        results = []
+        for number, (spectrum, (row, column)) in enumerate(zip(observed, places)):
+            share = progress.part(number / len(observed), (number + 1) / len(observed))
+            z = PixelNoise(0, number).draw(1, self.perturbations, self.cube.bands).to(self._device)
+            context = None
+            if self._offsets is not None:
+                block = self.cube.window(row, column, halo=self.context)
+                context = self._context(block, np.array([row]), np.array([column]))
+
+            def score(x, z=z, context=context):
+                return unit_score_sum(perturbed_scores(model.network, model.sde, x, self.t, z, context))
+
+            with torch.no_grad():
+                x = spectrum[None]
+                scaled_score = model.network(x, time_of_readout, context(x[:, None])[:, 0] if context else None)
+                background = x + model.sde.std(time_of_readout) * scaled_score
+            contributions, before, after = path_contributions(score, background, x, progress=share)
+            results.append((background, after, before, contributions))
+        background, after, before, contributions = (torch.cat(parts) for parts in zip(*results))
+        background = background * (model.maximum - model.minimum) + model.minimum
+        what = f"length of the sum of {self.perturbations} scores of length 1, at t = {self.t}"
+        return Explanation(*(tensor.cpu().numpy() for tensor in (background, after, before, contributions)), what)
+
+    def _context(self, block, rows, columns):
+        """Function of perturbed spectra that gives the context of pixels (n,) of the scene from their rings, which lie in the block."""
+        near_rows, near_columns = ring_positions(rows, columns, self._offsets, self.cube.rows, self.cube.columns)
+        place = near_rows - block.row + block.above, near_columns - block.column + block.left
+        ring = self.model.scaled(block.values[place], self._device)
+        valid = torch.from_numpy(block.valid[place]).to(self._device)
+        return lambda x_t: nearest_in_ring(x_t, ring.expand(len(x_t), -1, -1), valid.expand(len(x_t), -1))
 
 
 def _parts(spectra, size):

@@ -22,6 +22,12 @@ class PixelNoise:
         # torch keeps 32 bits of a seed; SeedSequence spreads seed and row over them.
         self._generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, row]).generate_state(1)[0]))
 
+    def skip(self, pixels, perturbations, bands):
+        """Leave out the next pixels."""
+        of_pixel = torch.empty(perturbations, bands)
+        for _ in range(pixels):
+            of_pixel.normal_(generator=self._generator)
+
     def draw(self, pixels, perturbations, bands):
         """The noise of the next pixels: float32 tensor (pixels, perturbations, bands)."""
         # One call for each pixel: torch fills a tensor in groups of 16, so that the numbers would depend on the size of the call.

@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from ..shared.mirroring import mirrored
+
 
 def ring_offsets(outer_window, inner_window):
     """Offsets (neighbours, 2) in rows and columns of the pixels inside the outer and outside the inner window; both odd, in pixels.
@@ -18,7 +20,7 @@ def ring_offsets(outer_window, inner_window):
 
 def ring_positions(rows, columns, offsets, scene_rows, scene_columns):
     """Rows and columns (pixels, neighbours) in the scene of the rings of pixels (rows, columns); the scene is mirrored at its edges."""
-    return _reflect(rows[:, None] + offsets[:, 0], scene_rows), _reflect(columns[:, None] + offsets[:, 1], scene_columns)
+    return mirrored(rows[:, None] + offsets[:, 0], scene_rows), mirrored(columns[:, None] + offsets[:, 1], scene_columns)
 
 
 def nearest_in_ring(x_t, ring, valid):
@@ -37,12 +39,3 @@ def nearest_in_ring(x_t, ring, valid):
     distance = (x_t - neighbour).norm(dim=2)
     features = torch.cat([neighbour, similarity[..., None], distance[..., None]], dim=2)
     return features * valid.any(dim=1)[:, None, None]
-
-
-def _reflect(index, size):
-    """Indices of a line of `size` pixels that is mirrored at its end pixels, as numpy.pad's mode "reflect"."""
-    if size == 1:
-        return np.zeros_like(index)
-    period = 2 * (size - 1)
-    index = np.abs(index) % period
-    return np.where(index < size, index, period - index)

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..shared.weights import Conv1d, ConvTranspose1d, Linear
+
 TIME_FEATURES = 256
 CHANNELS = (16, 32, 64)
 CHANNELS_PER_GROUP = 4
@@ -20,7 +22,11 @@ class GaussianFourierProjection(nn.Module):
 
     def __init__(self, features, scale=10.0):
         super().__init__()
-        self.W = nn.Parameter(torch.randn(features // 2) * scale, requires_grad=False)
+        self.W, self.scale = nn.Parameter(torch.empty(features // 2), requires_grad=False), scale
+
+    def draw(self, generator):
+        """Normal frequencies."""
+        self.W.copy_(torch.randn(self.W.shape, generator=generator) * self.scale)
 
     def forward(self, t):
         angles = 2 * math.pi * t[:, None] * self.W
@@ -32,7 +38,7 @@ class ChannelBias(nn.Module):
 
     def __init__(self, channels):
         super().__init__()
-        self.dense = nn.Linear(TIME_FEATURES, channels)
+        self.dense = Linear(TIME_FEATURES, channels)
 
     def forward(self, embedding):
         return self.dense(embedding)[..., None]
@@ -50,22 +56,22 @@ class ScoreUNet(nn.Module):
         if hidden < 8 or hidden % 8:
             raise ValueError(f"hidden must be a multiple of 8; it is {hidden}")
         self.bands, self.hidden, self.conditional = bands, hidden, conditional
-        self.embed = nn.Sequential(GaussianFourierProjection(TIME_FEATURES), nn.Linear(TIME_FEATURES, TIME_FEATURES))
-        self.fc1 = nn.Linear(bands, hidden)
-        self.dense1 = nn.Linear(TIME_FEATURES, hidden)
+        self.embed = nn.Sequential(GaussianFourierProjection(TIME_FEATURES), Linear(TIME_FEATURES, TIME_FEATURES))
+        self.fc1 = Linear(bands, hidden)
+        self.dense1 = Linear(TIME_FEATURES, hidden)
         if conditional:
-            self.film1 = nn.Linear(bands + 2, 2 * hidden)
+            self.film1 = Linear(bands + 2, 2 * hidden)
         self.lnorm1 = nn.LayerNorm(hidden)
         c2, c3, c4 = CHANNELS
         down = {"kernel_size": 5, "stride": 2, "padding": 2}
         up = dict(down, output_padding=1)
-        self.conv2, self.dense2, self.gnorm2 = nn.Conv1d(1, c2, bias=False, **down), ChannelBias(c2), _group_norm(c2)
-        self.conv3, self.dense3, self.gnorm3 = nn.Conv1d(c2, c3, bias=False, **down), ChannelBias(c3), _group_norm(c3)
-        self.conv4, self.dense4, self.gnorm4 = nn.Conv1d(c3, c4, bias=False, **down), ChannelBias(c4), _group_norm(c4)
-        self.tconv4, self.tdense4, self.tgnorm4 = nn.ConvTranspose1d(c4, c3, bias=False, **up), ChannelBias(c3), _group_norm(c3)
-        self.tconv3, self.tdense3, self.tgnorm3 = nn.ConvTranspose1d(2 * c3, c2, bias=False, **up), ChannelBias(c2), _group_norm(c2)
-        self.tconv2 = nn.ConvTranspose1d(2 * c2, 1, **up)
-        self.tfc1 = nn.Linear(2 * hidden, bands)
+        self.conv2, self.dense2, self.gnorm2 = Conv1d(1, c2, bias=False, **down), ChannelBias(c2), _group_norm(c2)
+        self.conv3, self.dense3, self.gnorm3 = Conv1d(c2, c3, bias=False, **down), ChannelBias(c3), _group_norm(c3)
+        self.conv4, self.dense4, self.gnorm4 = Conv1d(c3, c4, bias=False, **down), ChannelBias(c4), _group_norm(c4)
+        self.tconv4, self.tdense4, self.tgnorm4 = ConvTranspose1d(c4, c3, bias=False, **up), ChannelBias(c3), _group_norm(c3)
+        self.tconv3, self.tdense3, self.tgnorm3 = ConvTranspose1d(2 * c3, c2, bias=False, **up), ChannelBias(c2), _group_norm(c2)
+        self.tconv2 = ConvTranspose1d(2 * c2, 1, **up)
+        self.tfc1 = Linear(2 * hidden, bands)
 
     def forward(self, x, t, context=None):
         """x: noised spectra (n, bands); t: (n,), or (1,) for one time for all; context: (n, bands + 2), or None for zeros.

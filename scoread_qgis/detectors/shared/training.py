@@ -42,7 +42,7 @@ def train_score_network(
     antithetic: noise each spectrum with +z and with -z, which doubles the batch and takes out the odd part of the noise of the gradient.
     context: function(indices into spectra (n,), x_t (n, bands)) -> (n, features), or None.
     seed: of shuffling, times and noise, drawn on the CPU so that they are the same on every device; the same seed gives the same weights on
-        the same CPU. Initial weights: see `seeded_weights`.
+        the same CPU. Initial weights: see `weights.draw_weights`.
 
     Raises ValueError where the training diverges: where the loss or the weights are no longer finite.
 
@@ -113,13 +113,6 @@ def shares(count, scenes):
             f"{scenes} scenes cannot share {count} training pixels: each has to give one at least. Raise the number of training pixels to {scenes} or more"
         )
     return [count // scenes + (number < count % scenes) for number in range(scenes)]
-
-
-def seeded_weights(build, seed):
-    """The network that the function `build()` makes, with initial weights that depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return build()
 
 
 def _batches(pixels, batch_size, steps, generator):

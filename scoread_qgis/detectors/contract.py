@@ -1,0 +1,219 @@
+"""What a detector is, and what it becomes for one scene.
+
+A `Detector` is all that is known before a scene is seen: its settings, and what it has learnt. `Detector.bind` adds what belongs to one scene
+and gives a `Scorer`, which scores the whole scene, or any window of it with the same values, and explains what it found. Every detector is
+a subclass of `Detector` with a `Scorer` of its own, and a line in `registry.DETECTORS`.
+"""
+
+import time
+
+import numpy as np
+import torch
+
+from ..core.progress import Progress
+
+REPORT_SECONDS = 0.2
+PASS_PIXELS = 8192
+
+
+class Detector:
+    """A way to find anomalies, with what it has learnt.
+
+    kind: permanent name, in model files. title: name for people. score_name: what its map shows.
+    keeps_model: whether it is trained and kept in a model file; one that is not needs nothing but the scene.
+    in_row_blocks: whether the map of some rows needs only the rows around them and, of the rest of the scene, what `gather` gathers, so that
+        a scene may be split into row blocks.
+    gathered: class of what `gather` returns, with `merge(other)`, `state()` and `from_state(state)`; None where binding gathers nothing.
+    across_sensors: whether a model is made for scenes of other sensors too, resampled to its wavelengths.
+    binding_share: share of the time of a detection that binding takes.
+    sampled_from: how `sample(count, seed, progress)` gets spectra and what they are evidence of, for the report; None where the detector has no
+        distribution of spectra.
+    bands: number of bands of a trained one. loss_curve: list of mean losses of equal parts of its training.
+    """
+
+    kind = title = ""
+    score_name = "Anomaly score"
+    keeps_model = True
+    in_row_blocks = True
+    gathered = None
+    across_sensors = False
+    binding_share = 0.0
+    sampled_from = None
+    loss_curve = ()
+
+    @classmethod
+    def train(cls, cubes, seed=0, device="cpu", progress=None):
+        """A detector trained on `cubes`, scenes of the same bands; subclasses add their settings. Raises ValueError where they do not allow it."""
+        raise NotImplementedError
+
+    def state(self):
+        """Everything that `from_state` needs: a dict of tensors, plain values, and lists and dicts of them."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_state(cls, state, device="cpu"):
+        """The detector of a `state`. Raises ValueError where that is not one."""
+        raise NotImplementedError
+
+    def gather(self, cube, progress=None):
+        """What binding needs of the whole scene, from the cube or a part of it; those of the parts merge to that of the scene."""
+        raise NotImplementedError
+
+    def bind(self, cube, gathered=None, progress=None):
+        """A `Scorer` of the cube; subclasses add their options.
+
+        gathered: of the scene that the cube is a part of; by default it is gathered from the cube. Raises ValueError where the cube does not
+        fit the detector.
+        """
+        raise NotImplementedError
+
+    def detect(self, cube, progress=None, **options):
+        """Yield (first row, scores (rows, columns) float32, NaN where not valid) from top to bottom: larger = more anomalous.
+
+        options: of `bind`.
+        """
+        progress = progress or Progress()
+        scorer = self.bind(cube, progress=progress.part(0, self.binding_share), **options)
+        yield from scorer.map(progress.part(self.binding_share, 1))
+
+
+class Scorer:
+    """A detector bound to one scene. Keeping one is cheap, and so is asking it for single pixels.
+
+    Subclasses implement `values` and `explain`, and where the score of a pixel depends on the values around it, `against_surroundings`.
+
+    cube: the scene, or a part of it. context: rows and columns around a block that `values` looks at. surround: rows and columns of values
+    around a pixel that `against_surroundings` looks at. pass_pixels, fewest_rows: how much is worked on at a time. phase: what progress says.
+    unscored: valid pixels that `map` gave no score so far.
+    """
+
+    context = surround = 0
+    pass_pixels, fewest_rows = PASS_PIXELS, 1
+    phase = "detection"
+    unscored = 0
+
+    def __init__(self, cube):
+        self.cube = cube
+
+    def values(self, block, tell):
+        """Anomaly values (rows, columns) float32 of a block's own pixels, NaN where not valid.
+
+        block: `Block` with `context` rows and columns of context, fewer at the edges of the scene. tell(share): to be called at least every
+        second with the share of the block that is done; raises `Cancelled`.
+        """
+        raise NotImplementedError
+
+    def against_surroundings(self, values, rows, columns):
+        """Scores of the pixels in the slices `rows` and `columns` of values (height, width), beyond which there is nothing."""
+        raise NotImplementedError
+
+    def explain(self, spectra, positions, progress=None):
+        """`shared.explanation.Explanation` of spectra (n, bands) at (row, column) positions (n, 2), which may be fractions."""
+        raise NotImplementedError
+
+    @property
+    def halo(self):
+        """Rows and columns of context that `score` needs."""
+        return self.context + self.surround
+
+    def score(self, block):
+        """Scores (rows, columns) float32 of the own pixels of a `Block` with `halo` pixels of context, fewer at the edges of the scene."""
+        if not self.surround:
+            return self.values(block, _tell_nobody)
+        grown = block.grown(self.surround)
+        top, left = block.row - grown.row, block.column - grown.column
+        return self.against_surroundings(self.values(grown, _tell_nobody), slice(top, top + block.rows), slice(left, left + block.columns))
+
+    def window(self, row, column, rows=1, columns=1):
+        """Scores (rows, columns) of a window of the scene, those of the map; reads no more than the window and its halo."""
+        return self.score(self.cube.window(row, column, rows, columns, self.halo))
+
+    def map(self, progress=None):
+        """Yield (first row, scores (rows, columns) float32, NaN where not valid) from top to bottom of the cube's span."""
+        progress, self.unscored = progress or Progress(), 0
+        first, last = self.cube.span
+        start, stop = max(0, first - self.surround), min(self.cube.rows, last + self.surround)
+        values = self._rows(self.cube.part(start, stop), progress)
+        if not self.surround:
+            yield from values
+            return
+        for row, scores in streamed(values, self.surround, self.against_surroundings, stop, start):
+            own = slice(max(0, first - row), max(0, last - row))
+            if len(scores[own]):
+                yield row + own.start, scores[own]
+
+    def _rows(self, cube, progress):
+        for block, tell in self.passes(cube, progress):
+            values = self.values(block, tell)
+            self.unscored += np.count_nonzero(np.isnan(values) & block.valid[block.inner])
+            yield block.row, values
+
+    def passes(self, cube, progress):
+        """`passes` over a cube as `values` wants them."""
+        return passes(cube, self.context, self.pass_pixels, self.fewest_rows, progress, self.phase)
+
+
+def passes(cube, context=0, pixels=PASS_PIXELS, fewest_rows=1, progress=None, phase="reading"):
+    """Go through a cube: yield (`Block` of some rows with `context`, function tell(share of the block that is done)) from top to bottom.
+
+    pixels: how many at a time, in whole rows and in no fewer than `fewest_rows`. Progress is reported at each block and, as often as makes
+    sense, by `tell`.
+    """
+    progress = progress or Progress()
+    start, stop = cube.span
+    reported = 0.0
+
+    def report(row, share, rows):
+        nonlocal reported
+        if share == 0 or time.monotonic() - reported > REPORT_SECONDS:
+            reported = time.monotonic()
+            at = row + share * rows
+            progress((at - start) / (stop - start), f"{phase}, row {int(at) + 1} of {cube.rows}")
+
+    at_a_time = max(fewest_rows, pixels // cube.columns)
+    for block in cube.blocks(context):
+        for part in in_parts(block, at_a_time, context):
+            report(part.row, 0, part.rows)
+            yield part, lambda share, part=part: report(part.row, share, part.rows)
+    progress(1.0, f"{phase}, row {stop} of {cube.rows}")
+
+
+def in_parts(block, rows, context):
+    """The parts of a `Block` of so many of its rows, each with its context."""
+    return (block.part(first, min(first + rows, block.rows), context) for first in range(0, block.rows, rows))
+
+
+def valid_spectra(block):
+    """The valid spectra (n, bands) of a block's own pixels as a tensor."""
+    values, valid = block.values[block.inner], block.valid[block.inner]
+    return torch.from_numpy(values.reshape(-1, values.shape[2]) if valid.all() else values[valid])
+
+
+def scattered(values, valid):
+    """Values (n,), a tensor, of the valid pixels as a float32 array of the shape of valid, NaN elsewhere."""
+    scores = np.full(valid.shape, np.nan, np.float32)
+    scores[valid] = values.float().cpu().numpy()
+    return scores
+
+
+def streamed(rows_of_values, margin, finish, end_row, first_row=0):
+    """Give each row of values its surroundings: yield (first row, finish(values, rows, columns)) from top to bottom.
+
+    rows_of_values: iterable of (first row, values (rows, columns)) from top to bottom, of the rows first_row..end_row-1, beyond which there is
+    nothing. finish: as `Scorer.against_surroundings`, which looks at `margin` rows around. Holds no more rows than that needs.
+    """
+    held, first_held, next_row = None, first_row, first_row
+    for first, values in rows_of_values:
+        held = values if held is None else np.concatenate([held, values])
+        end = first + len(values)
+        last = end_row if end == end_row else end - margin
+        if last <= next_row:
+            continue
+        yield next_row, finish(held, slice(next_row - first_held, last - first_held), slice(0, held.shape[1]))
+        next_row = last
+        drop = max(0, next_row - margin - first_held)
+        held, first_held = held[drop:], first_held + drop
+
+
+def _tell_nobody(share):
+    """For single windows, which take no time worth a report."""

@@ -1,0 +1,92 @@
+"""Mean, covariance and Mahalanobis distance of spectra, or of features, in double precision."""
+
+import torch
+
+CHUNK = 8192  # vectors that are worked on at a time: some 10 MB in double precision
+
+
+class GaussianStatistics:
+    """Mean and covariance of vectors that come in parts, accumulated in double precision on the CPU, as not every GPU has it.
+
+    Products are taken of vectors minus the mean of the first part, so that a large common offset costs no digits.
+    """
+
+    def __init__(self):
+        self.count = 0
+
+    def add(self, vectors):
+        """Add vectors (n, size), a tensor of any float type on any device."""
+        for part in vectors.split(CHUNK):
+            if len(part) == 0:
+                return
+            part = part.cpu().double()
+            if self.count == 0:
+                size = part.shape[1]
+                self._origin = part.mean(0)
+                self._sum = part.new_zeros(size)
+                self._products = part.new_zeros(size, size)
+            part = part - self._origin
+            self.count += len(part)
+            self._sum += part.sum(0)
+            self._products.addmm_(part.T, part)
+
+    def merge(self, other):
+        """Add the vectors that went into other statistics."""
+        if other.count == 0:
+            return
+        if self.count == 0:
+            self._origin, self._sum, self._products = other._origin, torch.zeros_like(other._sum), torch.zeros_like(other._products)
+        shift = other._origin - self._origin
+        across = torch.outer(other._sum, shift)
+        self.count += other.count
+        self._sum += other._sum + other.count * shift
+        self._products += other._products + across + across.T + other.count * torch.outer(shift, shift)
+
+    def state(self):
+        """Everything that `from_state` needs, as torch.load(weights_only=True) accepts it."""
+        return vars(self)
+
+    @classmethod
+    def from_state(cls, state):
+        statistics = cls()
+        vars(statistics).update(state)
+        return statistics
+
+    @property
+    def mean(self):
+        return self._origin + self._sum / self.count
+
+    @property
+    def covariance(self):
+        """Unbiased: the divisor is the number of vectors less one."""
+        offset = self._sum / self.count
+        return (self._products - self.count * torch.outer(offset, offset)) / (self.count - 1)
+
+
+class MahalanobisDistance:
+    """Squared Mahalanobis distance by the pseudo-inverse of the covariance: directions without variance do not count. On the CPU."""
+
+    def __init__(self, statistics):
+        if statistics.count < 2:
+            raise ValueError(f"the background statistics need two valid pixels at least; this scene has {statistics.count}")
+        eigenvalues, eigenvectors = torch.linalg.eigh(statistics.covariance)
+        kept = eigenvalues > eigenvalues[-1].clamp(min=0) * len(eigenvalues) * torch.finfo(torch.float64).eps
+        directions = int(kept.sum())
+        if statistics.count <= directions + 1:
+            # Each pixel then has the same distance from their mean, (n - 1)^2 / n.
+            raise ValueError(
+                f"{statistics.count} valid pixels tell nothing of a background that varies in {directions} directions, in which all of them are "
+                f"equally far from their mean: {directions + 2} pixels are needed at least. Choose fewer bands, or a larger scene or mask."
+            )
+        self._whitening = eigenvectors[:, kept] / eigenvalues[kept].sqrt()
+        self.mean = statistics.mean
+
+    def __call__(self, vectors):
+        """Distances (n,) float64 of vectors (n, size) on any device."""
+        parts = [((part.cpu().double() - self.mean) @ self._whitening).square_().sum(1) for part in vectors.split(CHUNK)]
+        return torch.cat(parts)
+
+    def contributions(self, vectors):
+        """Share of each component in the distances: (n, size) float64 of vectors (n, size) on any device, which sum up to `self(vectors)`."""
+        offset = vectors.cpu().double() - self.mean
+        return offset * (offset @ self._whitening @ self._whitening.T)
