@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from processing.core.ProcessingConfig import ProcessingConfig
-from qgis.core import QgsProcessingModelAlgorithm, QgsProcessingProvider
+from qgis.core import QgsProcessingException, QgsProcessingModelAlgorithm, QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
 from .algorithms.detect_anomalies import DetectAnomalies
@@ -79,6 +79,12 @@ class DesignerModel(QgsProcessingModelAlgorithm):
 
     def createInstance(self):
         return DesignerModel(self._path)
+
+    def processAlgorithm(self, parameters, context, feedback):
+        results = super().processAlgorithm(parameters, context, feedback)
+        if feedback.isCanceled():  # between two steps, which QGIS takes for the end of the model
+            raise QgsProcessingException(tr("Cancelled: what the steps before have written is there, and nothing else."))
+        return results
 
     def name(self):
         return self._path.stem

@@ -115,9 +115,8 @@ def _is_free(path, replaced):
     stem = os.path.splitext(os.path.basename(path))[0]
     for entry in os.scandir(os.path.dirname(os.path.abspath(path))):
         shares = entry.name == stem or os.path.splitext(entry.name)[0] == stem
-        if shares and entry.is_file() and entry.name != os.path.basename(path):
-            if open_dataset(entry.path)[0] is not None:
-                return False
+        if shares and entry.is_file() and entry.name != os.path.basename(path) and open_dataset(entry.path)[0] is not None:
+            return False
     try:
         with open(style_path(path), encoding="utf-8", errors="replace") as file:
             there = file.read()

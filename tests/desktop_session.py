@@ -16,7 +16,7 @@ from qgis.core import Qgis, QgsApplication, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QModelIndex, Qt, QTimer
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QDockWidget, QLineEdit, QProgressBar, QTreeView
+from qgis.PyQt.QtWidgets import QDockWidget, QLineEdit, QProgressBar, QTextEdit, QTreeView
 from qgis.utils import iface
 
 FOLDER = Path(os.environ["SCOREAD_DESKTOP"])
@@ -161,10 +161,11 @@ def steps():
     yield from pause(0.5)
     click(dialog.runButton())
     yield from until(lambda: dialog.findChild(QProgressBar).value() > 11)  # per cent; the scene is read by then
-    clicked = time.monotonic()
+    clicked, spent = time.monotonic(), time.process_time()
     click(dialog.cancelButton())
     yield from until(dialog.runButton().isEnabled)
-    report["cancelled after"] = time.monotonic() - clicked
+    report["cancelled after"] = time.monotonic() - clicked, time.process_time() - spent
+    report["cancel"] = dialog.findChild(QTextEdit, "txtLog").toPlainText()
     dialog.close()
 
 

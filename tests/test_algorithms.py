@@ -283,6 +283,7 @@ class TestFERS:
 
     def test_cancel_keeps_a_model_only_where_asked(self, provider, sample, tmp_path):
         import processing
+        from qgis.core import QgsProcessingException
 
         from scoread_qgis.detectors.model_file import Model
 
@@ -291,8 +292,9 @@ class TestFERS:
             feedback.progressChanged.connect(lambda fraction, feedback=feedback: fraction > 30 and feedback.cancel())
             path = tmp_path / f"{keep}.pt"
             parameters = {"INPUTS": [sample.path], "PATCH": 16, "BATCH": 4, "EPOCHS": 40, "KEEP_ON_CANCEL": keep, "MODEL": str(path)}
-            processing.run("scoread:train_fers", parameters, feedback=feedback)
-            assert feedback.isCanceled()
+            told = f"nothing was written but {path}, which was finished before" if keep else "nothing was written"
+            with pytest.raises(QgsProcessingException, match=f"^Cancelled: {re.escape(told)}.$"):
+                processing.run("scoread:train_fers", parameters, feedback=feedback)
             assert path.exists() == keep
         assert Model.load(str(tmp_path / "True.pt")).detector.kind == "fers"
 
@@ -524,7 +526,9 @@ def test_progress_moves_and_says_what_happens(provider, sample, tmp_path):
     processing.run("scoread:train_sgm", {"INPUT": sample.path, "MODE": 1, "EPOCHS": 10, "MODEL": str(tmp_path / "m.pt")}, feedback=feedback)
     assert feedback.fractions == sorted(feedback.fractions)
     assert feedback.fractions[-1] == 100
-    assert any(re.search(r"training, step \d+ of \d+, loss [\d.]+, about \d+ s left", text) for text in feedback.texts), feedback.texts
+    assert any(re.search(r"training, step \d+ of \d+, loss [\d.]+, about \d+ (s|min) left", text) for text in feedback.texts), (
+        feedback.texts
+    )
 
 
 @pytest.mark.parametrize("name", ["train_sgm", "detect_anomalies", "detect_rx"])
@@ -538,6 +542,8 @@ class TestProgressAndCancel:
 
     def test_cancel_stops_soon_and_leaves_nothing(self, name, provider, sample, fast_model, tmp_path):
         import processing
+        import torch
+        from qgis.core import QgsProcessingException
 
         from scoread_qgis.scenes.writer import write_scene
 
@@ -550,13 +556,15 @@ class TestProgressAndCancel:
 
         def watch(fraction):
             if fraction > into_the_work[name] and not moments:
-                moments.append(time.monotonic())
+                moments.append(time.process_time())
                 feedback.cancel()
 
         feedback.progressChanged.connect(watch)
         (tmp_path / "out").mkdir()
-        processing.run(f"scoread:{name}", self.parameters(name, str(scene), fast_model, tmp_path / "out"), feedback=feedback)
+        with pytest.raises(QgsProcessingException, match="^Cancelled: nothing was written.$"):
+            processing.run(f"scoread:{name}", self.parameters(name, str(scene), fast_model, tmp_path / "out"), feedback=feedback)
         assert moments, "the run was over before it could be cancelled"
-        assert time.monotonic() - moments[0] < 2
+        # Processor time of all threads: what other programs take does not count.
+        assert time.process_time() - moments[0] < 2 * torch.get_num_threads()
         assert list((tmp_path / "out").iterdir()) == []
         assert feedback.texts

@@ -44,7 +44,7 @@ class Cluster:
         }
         file = self.folder / f"scheduler_{time.monotonic_ns()}.json"
         self.scheduler = self._start("scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", file)
-        wait_for(file.exists)
+        wait_for(lambda: file.exists() and file.read_text().endswith("}"), self.scheduler)  # it is there before it is written
         self.address = json.loads(file.read_text())["address"]
         self.workers = [
             self._start("worker", self.address, "--nthreads", "1", "--no-dashboard", "--local-directory", self.folder, *arguments,

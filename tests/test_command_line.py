@@ -239,7 +239,8 @@ class TestAgain:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert "Interrupted" in err
+        assert "Cancelled: nothing was written of the scenes at work." in err
+        assert "--resume goes on" in err
         assert names(tmp_path / "o") == []
 
 

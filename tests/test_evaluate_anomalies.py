@@ -136,13 +136,16 @@ class TestAlgorithm:
             run("evaluate_anomalies", INPUTS=[str(folder / "good.tif"), str(tmp_path / "small.tif")], TRUTH=str(folder / "truth.tif"))
 
     def test_cancel_leaves_nothing(self, run, files, tmp_path):
+        from qgis.core import QgsProcessingException
+
         folder, _, _ = files
         feedback = LogFeedback()
         feedback.pushInfo = lambda line: feedback.cancel() if line.startswith("Evaluated") else None  # all read, nothing written yet
-        run(
-            "evaluate_anomalies", feedback, INPUTS=[str(folder / "good.tif")], TRUTH=str(folder / "truth.tif"), REPORT=str(tmp_path / "r.html"),
-            TABLE=str(tmp_path / "t.csv"),
-        )  # fmt: skip
+        with pytest.raises(QgsProcessingException, match="^Cancelled: nothing was written.$"):
+            run(
+                "evaluate_anomalies", feedback, INPUTS=[str(folder / "good.tif")], TRUTH=str(folder / "truth.tif"), REPORT=str(tmp_path / "r.html"),
+                TABLE=str(tmp_path / "t.csv"),
+            )  # fmt: skip
         assert list(tmp_path.iterdir()) == []
 
 

@@ -128,6 +128,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Cancelled: what the steps before have written is there, and nothing else.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Check installation</source>
         <translation type="unfinished"></translation>
     </message>

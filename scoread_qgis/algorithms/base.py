@@ -12,10 +12,12 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
+    QgsProcessingParameterNumber,
     QgsRasterLayer,
 )
 from qgis.PyQt.QtGui import QIcon
 
+from ..core.errors import describe_error, out_of_memory
 from ..core.loading import load_torch
 from ..core.own_thread import on_own_thread
 from ..core.progress import Cancelled, Progress
@@ -26,6 +28,7 @@ from ..translation import tr
 from ..workflows.run import Run
 from .files import files_read, files_written, reload_layers
 from .help import dialog_help, help_url
+from .termination import ended_by_sigterm
 
 _ICONS = Path(__file__).parents[1] / "resources" / "icons"
 
@@ -81,6 +84,8 @@ class Algorithm(QgsProcessingAlgorithm):
         self.declare()
 
     def checkParameterValues(self, parameters, context):
+        if problem := self._wrong_number(parameters, context):
+            return False, problem
         # QGIS finds subdatasets of HDF5 and netCDF files only among the layers that are loaded already.
         for value in parameters.values():
             for source in value if isinstance(value, list) else [value]:
@@ -100,10 +105,26 @@ class Algorithm(QgsProcessingAlgorithm):
         ready, message = self.canExecute()  # qgis_process does not ask
         if not ready:
             raise QgsProcessingException(message)
+        if problem := self._wrong_number(parameters, context):  # nothing asks checkParameterValues for the steps of a model
+            raise QgsProcessingException(problem)
         self.read(parameters, context)
         self.replaced = {path for path in files_written(self, parameters, context) if os.path.exists(path)}
         self._layers = context.layersToLoadOnCompletion()
         return True
+
+    def _wrong_number(self, parameters, context):
+        """What is wrong with a number that is not finite, which QGIS lets pass, or beyond its limits; "" where all are right."""
+        for definition in self.parameterDefinitions():
+            if not isinstance(definition, QgsProcessingParameterNumber) or parameters.get(definition.name()) is None:
+                continue
+            value = self.parameterAsDouble(parameters, definition.name(), context)
+            least, most = definition.minimum(), definition.maximum()
+            if definition.dataType() == QgsProcessingParameterNumber.Type.Integer:
+                least, most = max(least, -(2**31)), min(most, 2**31 - 1)
+            if not least <= value <= most:  # nan neither
+                limits = f"from {least:g} to {most:g}" if most < 1e300 else f"of at least {least:g}" if least > -1e300 else "that is finite"
+                return f"{definition.description()} ({definition.name()}) is {value:g}; give a number {limits}."
+        return ""
 
     def processAlgorithm(self, parameters, context, feedback):
         self._done = False
@@ -112,15 +133,20 @@ class Algorithm(QgsProcessingAlgorithm):
             if not context.willLoadLayerOnCompletion(path):
                 context.addLayerToLoadOnCompletion(path, details)
         try:
-            results = on_own_thread(lambda tell: self._work(feedback, tell))
+            with ended_by_sigterm(feedback):
+                results = on_own_thread(lambda tell: self._work(feedback, tell))
             self.save_styles()
             self._done = True
             self._files = [value for value in results.values() if isinstance(value, str)]
+            if feedback.isCanceled():  # QGIS calls that a failure
+                feedback.pushInfo("The work was over when it was cancelled: its results are whole.")
             return results
-        except Cancelled:
-            return {}
-        except (ValueError, OSError) as error:
-            raise QgsProcessingException(str(error)) from error
+        except Cancelled as cancel:  # an exception alone is no success to batch, models and qgis_process
+            raise QgsProcessingException(str(cancel)) from cancel
+        except Exception as error:
+            if not (isinstance(error, (ValueError, OSError)) or out_of_memory(error)):
+                raise
+            raise QgsProcessingException(describe_error(error)) from error
 
     def _work(self, feedback, tell):
         progress, log = Progress(_Report(feedback, tell)), partial(tell, feedback.pushInfo)

@@ -60,7 +60,7 @@ class DetectAnomalies(Algorithm):
             advanced=True,
         )
         self.add(
-            QgsProcessingParameterNumber(PERTURBATIONS, "Perturbations", integer, optional=True, minValue=1, maxValue=100_000),
+            QgsProcessingParameterNumber(PERTURBATIONS, "Perturbations", integer, optional=True, minValue=2, maxValue=100_000),
             "SGM of the paper mode: how many noised copies of a spectrum are asked for their score. Unset: 100, as published.",
             advanced=True,
         )

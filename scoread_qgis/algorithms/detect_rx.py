@@ -35,12 +35,12 @@ class DetectRX(Algorithm):
             "Global: all valid pixels of the scene. Local: those between an inner and an outer window around each pixel, much slower.",
         )
         self.add(
-            QgsProcessingParameterNumber(INNER_WINDOW, "Inner window", defaultValue=5, minValue=1),
+            QgsProcessingParameterNumber(INNER_WINDOW, "Inner window", defaultValue=5, minValue=1, maxValue=999),
             "Local only. Odd width in pixels of the window whose pixels do not count as background: larger than the anomalies.",
             advanced=True,
         )
         self.add(
-            QgsProcessingParameterNumber(OUTER_WINDOW, "Outer window", defaultValue=15, minValue=3),
+            QgsProcessingParameterNumber(OUTER_WINDOW, "Outer window", defaultValue=15, minValue=3, maxValue=1001),
             "Local only. Odd width in pixels of the window whose pixels are the background.",
             advanced=True,
         )

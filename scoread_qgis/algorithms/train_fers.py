@@ -61,15 +61,17 @@ class TrainFERS(Algorithm):
             advanced=True,
         )
         self.add(
-            number(EPOCHS, "Epochs", integer, defaultValue=60, minValue=1),
+            number(EPOCHS, "Epochs", integer, defaultValue=60, minValue=1, maxValue=100_000),
             "How often each of the two stages goes through the patches. Published: 60.",
             advanced=True,
         )
         self.add(
-            number(BATCH, "Batch size", integer, defaultValue=16, minValue=1), "Patches in a training step. Published: 16.", advanced=True
+            number(BATCH, "Batch size", integer, defaultValue=16, minValue=1, maxValue=1024),
+            "Patches in a training step. Published: 16.",
+            advanced=True,
         )
         self.add(
-            number(LEARNING_RATE, "Learning rate", real, defaultValue=5e-3, minValue=1e-9),
+            number(LEARNING_RATE, "Learning rate", real, defaultValue=5e-3, minValue=1e-9, maxValue=1),
             "Size of the training steps. Published: 0.005.",
             advanced=True,
         )

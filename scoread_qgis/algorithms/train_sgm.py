@@ -73,18 +73,22 @@ class TrainSGM(Algorithm):
             "Scenes that the model learns too. The mask does not apply to them.",
             advanced=True,
         )
-        for name, label, kind, least, text in (
-            (SAMPLES, "Training pixels", integer, 100, "How many pixels, drawn from all over the scenes, are trained on at most."),
-            (STEPS, "Steps", integer, 1, "Default mode: how many training steps."),
-            (EPOCHS, "Epochs", integer, 1, "Paper mode: how often training goes through the pixels. Published: 100."),
-            (BATCH_SIZE, "Batch size", integer, 1, "Spectra in a training step. Published: 16."),
-            (LEARNING_RATE, "Learning rate", real, 1e-9, "Size of the training steps. Published: 0.00003."),
-            (SIGMA, "Sigma", real, 1.0001, "Paper mode: base of the noise scale of the diffusion. Published: 5."),
-            (HIDDEN, "Hidden width", integer, 8, "Width of the network's hidden layers. Published: 256."),
-            (OUTER_WINDOW, "Outer window", integer, 3, "Paper mode, conditional: odd width in pixels of the window that context comes from. Published: 3, 5 or 7."),
-            (INNER_WINDOW, "Inner window", integer, 1, "Paper mode, conditional: odd width in pixels of the window that context does not come from. Published: 1, 3 or 5."),
+        for name, label, kind, least, most, text in (
+            (SAMPLES, "Training pixels", integer, 100, 1_000_000, "How many pixels, drawn from all over the scenes, are trained on at most."),
+            (STEPS, "Steps", integer, 1, 1_000_000, "Default mode: how many training steps."),
+            (EPOCHS, "Epochs", integer, 1, 100_000, "Paper mode: how often training goes through the pixels. Published: 100."),
+            (BATCH_SIZE, "Batch size", integer, 1, 100_000, "Spectra in a training step. Published: 16."),
+            (LEARNING_RATE, "Learning rate", real, 1e-9, 1, "Size of the training steps. Published: 0.00003."),
+            (SIGMA, "Sigma", real, 1.0001, 1000, "Paper mode: base of the noise scale of the diffusion. Published: 5."),
+            (HIDDEN, "Hidden width", integer, 8, 4096, "Width of the network's hidden layers. Published: 256."),
+            (OUTER_WINDOW, "Outer window", integer, 3, 101, "Paper mode, conditional: odd width in pixels of the window that context comes from. Published: 3, 5 or 7."),
+            (INNER_WINDOW, "Inner window", integer, 1, 99, "Paper mode, conditional: odd width in pixels of the window that context does not come from. Published: 1, 3 or 5."),
         ):  # fmt: skip
-            self.add(number(name, label, kind, optional=True, minValue=least), f"{text} Unset: what the mode takes.", advanced=True)
+            self.add(
+                number(name, label, kind, optional=True, minValue=least, maxValue=most),
+                f"{text} Unset: what the mode takes.",
+                advanced=True,
+            )
         self.add(
             QgsProcessingParameterBoolean(CONDITIONAL, "Conditional", optional=True, defaultValue=False),
             "Paper mode: give the network the most similar spectrum around the pixel as context.",

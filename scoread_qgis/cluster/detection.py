@@ -1,7 +1,8 @@
 """Detection in many scenes, or in huge ones, on a cluster."""
 
+from ..core.errors import describe_error
 from ..core.files import remove_parts
-from ..workflows.detect import Outcome, describe_error
+from ..workflows.detect import Outcome
 from . import tasks
 from .engine import Engine
 

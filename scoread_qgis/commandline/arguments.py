@@ -1,11 +1,12 @@
 """The options of the command line. They are the parameters of the algorithms in QGIS, with the same names, defaults and limits."""
 
 import argparse
+import math
 
 from ..scenes.bands import band_numbers
 
 DESCRIPTION = "Finds what does not belong in a hyperspectral scene, without QGIS. Needs torch, numpy, scipy and GDAL's Python bindings."
-EXIT_CODES = "Exit code: 0 all done, 1 something failed (the summary says what and why), 2 wrong usage, 130 interrupted."
+EXIT_CODES = "Exit code: 0 all done, 1 something failed (the summary says what and why), 2 wrong usage, 130 cancelled."
 # Command -> algorithm of the plugin that does the same.
 ALGORITHMS = {"train": "train_sgm", "train-fers": "train_fers", "detect": "detect_anomalies", "rx": "detect_rx"}
 
@@ -21,6 +22,8 @@ class Number:
             value = self.kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text} is no {'whole number' if self.kind is int else 'number'}") from None
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"{text} is no finite number")
         if self.least is not None and not value >= self.least:
             raise argparse.ArgumentTypeError(f"{text} is less than {self.least:g}")
         if self.most is not None and not value <= self.most:
@@ -62,18 +65,18 @@ def _add_train(parser):
     )
     _add_seed(parser)
     _add_device(parser)
-    for name, kind, least, text in (
-        ("samples", int, 100, "how many pixels are trained on at most"),
-        ("steps", int, 1, "default mode: training steps"),
-        ("epochs", int, 1, "paper mode: how often training goes through the pixels"),
-        ("batch-size", int, 1, "spectra in a training step"),
-        ("learning-rate", float, 1e-9, "size of the training steps"),
-        ("sigma", float, 1.0001, "paper mode: base of the noise scale"),
-        ("hidden", int, 8, "width of the hidden layers"),
-        ("outer-window", int, 3, "paper mode, conditional: odd width of the window that context comes from"),
-        ("inner-window", int, 1, "paper mode, conditional: odd width of the window that context does not come from"),
+    for name, kind, least, most, text in (
+        ("samples", int, 100, 1_000_000, "how many pixels are trained on at most"),
+        ("steps", int, 1, 1_000_000, "default mode: training steps"),
+        ("epochs", int, 1, 100_000, "paper mode: how often training goes through the pixels"),
+        ("batch-size", int, 1, 100_000, "spectra in a training step"),
+        ("learning-rate", float, 1e-9, 1, "size of the training steps"),
+        ("sigma", float, 1.0001, 1000, "paper mode: base of the noise scale"),
+        ("hidden", int, 8, 4096, "width of the hidden layers"),
+        ("outer-window", int, 3, 101, "paper mode, conditional: odd width of the window that context comes from"),
+        ("inner-window", int, 1, 99, "paper mode, conditional: odd width of the window that context does not come from"),
     ):
-        parser.add_argument(f"--{name}", type=Number(kind, least), metavar="N", help=f"{text}; by default what the mode takes")
+        parser.add_argument(f"--{name}", type=Number(kind, least, most), metavar="N", help=f"{text}; by default what the mode takes")
     parser.add_argument("--conditional", action="store_true", help="paper mode: context from the most similar spectrum around")
     parser.add_argument("--report", metavar="FILE.html", help="write a page with all that it takes to judge and to repeat the run")
     _add_machines(parser)
@@ -88,9 +91,13 @@ def _add_train_fers(parser):
     parser.add_argument(
         "--patch", type=Number(int, 16, 512), default=64, metavar="N", help="width of the training patches, a multiple of 16 (64)"
     )
-    parser.add_argument("--epochs", type=Number(int, 1), default=60, metavar="N", help="how often each stage goes through the patches (60)")
-    parser.add_argument("--batch", type=Number(int, 1), default=16, metavar="N", help="patches in a training step (16)")
-    parser.add_argument("--learning-rate", type=Number(float, 1e-9), default=5e-3, metavar="N", help="size of the training steps (0.005)")
+    parser.add_argument(
+        "--epochs", type=Number(int, 1, 100_000), default=60, metavar="N", help="how often each stage goes through the patches (60)"
+    )
+    parser.add_argument("--batch", type=Number(int, 1, 1024), default=16, metavar="N", help="patches in a training step (16)")
+    parser.add_argument(
+        "--learning-rate", type=Number(float, 1e-9, 1), default=5e-3, metavar="N", help="size of the training steps (0.005)"
+    )
     parser.add_argument(
         "--backbone", choices=["compact", "as-published"], default="compact", help="as-published: large networks, for a GPU"
     )
@@ -111,7 +118,7 @@ def _add_detect(parser):
         "--t", type=Number(float, 1e-5, 1), metavar="T", help="paper mode: time of the perturbation kernel; by default 0.05"
     )
     parser.add_argument(
-        "--perturbations", type=Number(int, 1, 100_000), metavar="N", help="paper mode: noised copies of a spectrum; by default 100"
+        "--perturbations", type=Number(int, 2, 100_000), metavar="N", help="paper mode: noised copies of a spectrum; by default 100"
     )
     parser.add_argument(
         "--readout", choices=["sum", "product", "autoencoder"], help="FERS only; by default as published, by the number of bands"
@@ -129,10 +136,10 @@ def _add_rx(parser):
         "--mode", choices=["global", "local"], default="global", help="background: the whole scene, or what is around each pixel"
     )
     parser.add_argument(
-        "--inner-window", type=Number(int, 1), default=5, metavar="N", help="local: odd width of the window that is not background (5)"
+        "--inner-window", type=Number(int, 1, 999), default=5, metavar="N", help="local: odd width of the window that is not background (5)"
     )
     parser.add_argument(
-        "--outer-window", type=Number(int, 3), default=15, metavar="N", help="local: odd width of the window that is background (15)"
+        "--outer-window", type=Number(int, 3, 1001), default=15, metavar="N", help="local: odd width of the window that is background (15)"
     )
     parser.add_argument(
         "--shrinkage", type=Number(float, 0, 1), metavar="S", help="local: share of the mean variance; by default after Ledoit and Wolf"
@@ -186,4 +193,4 @@ def _add_machines(parser):
     _add_memory(parser)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--scheduler", metavar="ADDRESS", help="work on the Dask cluster of this scheduler, such as tcp://host:8786")
-    where.add_argument("--local-cluster", type=Number(int, 1), metavar="N", help="work on N Dask worker processes of this machine")
+    where.add_argument("--local-cluster", type=Number(int, 1, 1024), metavar="N", help="work on N Dask worker processes of this machine")

@@ -32,11 +32,14 @@ def scene(path):
 
 
 def outputs_of(inputs, output, suffix):
-    """Path of the map of each input. output: folder, or for one input a file that ends in .tif. Raises UsageError where two are the same."""
+    """Path of the map of each input. output: folder, or for one input a file that ends in .tif. Raises UsageError where two are the same, or
+    `output` looks like a file of another kind."""
     if output.lower().endswith((".tif", ".tiff")) and not os.path.isdir(output):
         if len(inputs) > 1:
             raise UsageError(f"{output} is one file, but there are {len(inputs)} scenes. Give a folder.")
         paths = [output]
+    elif os.path.splitext(output)[1] and not os.path.isdir(output):
+        raise UsageError(f"{output}: maps are GeoTIFFs. Give a file a name that ends in .tif, and a folder one that ends in {os.sep}.")
     else:
         paths = [os.path.join(output, f"{_stem(path)}{suffix}.tif") for path in inputs]
     owners = {}

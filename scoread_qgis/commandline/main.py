@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from ..cluster.connection import NoCluster, check_shared, connect, task_memory
 from ..cluster.engine import ClusterLost
+from ..core.errors import describe_error
 from ..core.progress import Cancelled
 from .arguments import build_parser
 from .display import Display
@@ -31,14 +32,21 @@ def main(arguments=None):
     except (UsageError, NoCluster) as error:
         display.clear()
         return _fail(error, USAGE)
-    except (KeyboardInterrupt, Cancelled):
+    except (KeyboardInterrupt, Cancelled) as cancel:
         display.clear()
-        return _fail("Interrupted. What was finished is there; --resume goes on from it.", INTERRUPTED)
+        print(_describe_cancel(cancel, hasattr(options, "resume")), file=sys.stderr)
+        return INTERRUPTED
 
 
 def _fail(message, code):
     print(f"Error: {message}", file=sys.stderr)
     return code
+
+
+def _describe_cancel(cancel, resumable):
+    if resumable:
+        return "Cancelled: nothing was written of the scenes at work. The maps that were finished before are there; --resume goes on from them."
+    return str(cancel) if isinstance(cancel, Cancelled) else str(Cancelled())
 
 
 @contextmanager
@@ -163,7 +171,7 @@ def _on_cluster(detections, options, display):
 def _here(detections, options, display):
     """Yield the `Outcome` of each detection, one after the other."""
     from ..core.progress import Progress
-    from ..workflows.detect import Outcome, describe_error, detect
+    from ..workflows.detect import Outcome, detect
     from ..workflows.run import Run
 
     total = len(detections)
@@ -229,7 +237,6 @@ def _train_fers(options, display):
 
 def _report_training(train, options, display):
     from ..core.progress import Progress
-    from ..workflows.detect import describe_error
     from ..workflows.run import Run
 
     interrupted = _Interruption()

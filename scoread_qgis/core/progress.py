@@ -1,8 +1,30 @@
 """Progress and cancellation, as the science and the raster code see them."""
 
+from contextlib import contextmanager
+
 
 class Cancelled(Exception):
-    """The user cancelled; everything unwinds through its `with` and `finally` blocks."""
+    """The user cancelled; everything unwinds through its `with` and `finally` blocks.
+
+    Its text is what the user is told, wherever the run was started. kept: the file that was finished before, if any.
+    """
+
+    def __init__(self, kept=None):
+        super().__init__(kept)
+        self.kept = kept
+
+    def __str__(self):
+        what = f"nothing was written but {self.kept}, which was finished before" if self.kept else "nothing was written"
+        return f"Cancelled: {what}."
+
+
+@contextmanager
+def keeping(path):
+    """A cancel in this block, where what else belongs to a run is made, says that `path` is there already."""
+    try:
+        yield
+    except Cancelled:
+        raise Cancelled(path) from None
 
 
 class Progress:

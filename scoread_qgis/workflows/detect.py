@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from ..core.progress import keeping
 from ..detectors.model_file import Model
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
@@ -75,7 +76,8 @@ def detect(detection, run):
             "map": detection.output,
         }  # fmt: skip
         title = f"Anomalies of {cube.raster.name}"
-        write_report(detection.report, title, parameters, detection.kept(), cube, started, lines, run.part(0.8, 1.0), detection.output)
+        with keeping(detection.output):
+            write_report(detection.report, title, parameters, detection.kept(), cube, started, lines, run.part(0.8, 1.0), detection.output)
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,6 @@ class Outcome:
     detection: Detection
     log: tuple = ()
     error: str = ""
-
-
-def describe_error(error):
-    """An exception in words for the user."""
-    known = isinstance(error, (ValueError, OSError)) and str(error)
-    return str(error) if known else f"{type(error).__name__}: {error}"
 
 
 def read_once(path, device):

@@ -65,14 +65,13 @@ def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
         evaluations.append(evaluate(of_class, values[:, index], weights, groups, scale, seed, share))
         run.log(f"{each.name}: AUC {_with_interval(evaluations[-1], 'auc')}, AP {_with_interval(evaluations[-1], 'average_precision')}.")
     names = _distinct([each.name for each in opened])
+    run.progress(1.0, "writing")  # the last moment for a cancel: nothing is written yet
     if table:
         write_table(table, *_table(names, evaluations, survey))
     if report:
-        run.progress(0.98, "writing the report")
         from ..reports.evaluation import write_report
 
         write_report(report, names, truth.name, evaluations, survey, seed, run.versions())
-    run.progress(1.0, "done")
     return evaluations
 
 

@@ -32,6 +32,7 @@ def explain_anomalies(scene, model, regions, run, report=None, table=None, spect
     cube = fitting_cube(scene, kept, bands, None, run.part(0.0, 0.1))
     reasons = _reasons(cube, kept.detector, chosen, run.part(0.1, 0.95)) if chosen.shapes else []
     names = [f"band {n}" for n in cube.numbers] if cube.wavelengths is None else [f"{w:.0f} nm" for w in cube.wavelengths]
+    run.progress(1.0, f"{len(reasons)} regions explained")  # the last moment for a cancel: nothing is written yet
     if table:
         write_table(table, *_table(reasons, names))
     if spectra:
@@ -42,7 +43,6 @@ def explain_anomalies(scene, model, regions, run, report=None, table=None, spect
         page = explanation_page(cube.raster.name, model, reasons, left_out, names, cube.wavelengths, scene_picture)
         page.versions(run.versions())
         page.write(report)
-    run.progress(1.0, f"{len(reasons)} regions explained")
     return len(reasons)
 
 

@@ -52,8 +52,8 @@ def write_report(path, title, parameters, model, cube, started, lines, run, outp
             tail = str(reason)
         add_map(page, map_picture(output), sample, tail)
     add_log(page, lines)
+    run.progress(1.0, "writing the report")
     page.write(path)
-    run.progress(1.0, "report written")
 
 
 def _spectra(detector, cube, run):

@@ -1,10 +1,13 @@
 """Training: from scenes to a model file."""
 
+import inspect
 import time
 from dataclasses import dataclass, field
 
+from ..core.progress import Cancelled, keeping
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
+from ..detectors.shared.training import shares
 from .outputs import check_outputs, save_model
 from .sources import MaskSource, good_cubes
 
@@ -39,8 +42,11 @@ def train(training, run, open_cubes=good_cubes):
     """
     weights = training.settings.get("backbone_weights", ())
     check_outputs([(training.model, ".pt"), (training.report, ".html")], [*training.scenes, training.mask, *weights], run.scratch)
-    (run, lines), started = run.recorded(), time.time()
     detector_class = DETECTORS[training.kind]
+    known = inspect.signature(detector_class.train).parameters
+    if "samples" in known:
+        shares(training.settings.get("samples", known["samples"].default), len(training.scenes))
+    (run, lines), started = run.recorded(), time.time()
     device = pick_device(training.device)
     run.log(f"Device: {device}.")
     cubes, numbers = open_cubes(training.scenes, training.bands, training.mask, run.part(0.0, 0.1))
@@ -50,10 +56,20 @@ def train(training, run, open_cubes=good_cubes):
     def save(detector):
         return save_model(training.model, detector, cubes[0], numbers, kept_settings, training.seed, run)
 
-    detector = detector_class.train(
-        cubes, **settings, seed=training.seed, device=device, progress=run.progress.part(0.1, 0.8 if training.report else 1.0),
-        **({"on_checkpoint": save} if training.keep_on_cancel else {}),
-    )  # fmt: skip
+    kept = []
+
+    def keep(detector):
+        if detector.loss_curve:  # else it was cancelled before it had learnt anything
+            save(detector)
+            kept.append(training.model)
+
+    try:
+        detector = detector_class.train(
+            cubes, **settings, seed=training.seed, device=device, progress=run.progress.part(0.1, 0.8 if training.report else 1.0),
+            **({"on_checkpoint": keep} if training.keep_on_cancel else {}),
+        )  # fmt: skip
+    except Cancelled:
+        raise Cancelled(*kept) from None
     saved = save(detector)
     if training.report:
         from .report import write_report
@@ -65,5 +81,6 @@ def train(training, run, open_cubes=good_cubes):
             "model": training.model,
         }  # fmt: skip
         title = f"Training on {cubes[0].raster.name}"
-        write_report(training.report, title, parameters, saved, cubes[0], started, lines, run.part(0.8, 1.0))
+        with keeping(training.model):
+            write_report(training.report, title, parameters, saved, cubes[0], started, lines, run.part(0.8, 1.0))
     return detector.loss_curve[-1]

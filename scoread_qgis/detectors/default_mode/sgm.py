@@ -8,7 +8,7 @@ from ..contract import Detector, Scorer
 from ..shared.checks import check_keys, filled_network, finite_list, tensor, whole_number
 from ..shared.explanation import Explanation, path_contributions
 from ..shared.sde import VESDE
-from ..shared.training import train_score_network
+from ..shared.training import shares, train_score_network
 from ..shared.weights import draw_weights
 from .clutter import REACH, less_clutter
 from .fusion import TailProbability, fuse
@@ -65,7 +65,7 @@ class SGM(Detector):
         bands = cubes[0].bands
         if any(cube.bands != bands for cube in cubes):
             raise ValueError(f"the scenes must have the same number of bands; they have {[cube.bands for cube in cubes]}")
-        patches, positions, coordinates = _training_pixels(cubes, samples // len(cubes), seed, progress.part(0, 0.2))
+        patches, positions, coordinates = _training_pixels(cubes, samples, seed, progress.part(0, 0.2))
         if len(patches) < FEWEST_PIXELS:
             raise ValueError(f"training needs {FEWEST_PIXELS} valid pixels at least; there are {len(patches)}")
 
@@ -274,17 +274,20 @@ def _in_passes(compute, count, progress, message):
 
 
 def _training_pixels(cubes, count, seed, progress):
-    """Up to `count` pixels of each scene, in random order over all scenes.
+    """Up to `count` pixels, shared equally by the scenes, in random order over all scenes.
 
     Returns patches (n, 9, bands) float32 tensor of the 3 x 3 neighbourhoods, with the pixel itself in the place of neighbours that are not
     valid; positions (n, 2) int64 tensor, rows and columns, those of different scenes far from each other; and map coordinates (n, 2) float64.
     """
     patches, positions, coordinates = [], [], []
+    counts = shares(count, len(cubes))
     for number, cube in enumerate(cubes):
         part = progress.part(number / len(cubes), (number + 1) / len(cubes))
-        places, gathered = cube.sample(count, seed, _patches, halo=1, progress=part)
+        # Drawn alike for all scenes, which a cluster does together; the first pixels of a sample are a smaller one.
+        places, gathered = cube.sample(counts[0], seed, _patches, halo=1, progress=part)
         if len(places):
-            patches.append(torch.from_numpy(gathered[0]))
+            places = places[: counts[number]]
+            patches.append(torch.from_numpy(gathered[0][: counts[number]]))
             positions.append(torch.from_numpy(places + [number * SCENE_APART, 0]))
             coordinates.append(cube.map_positions(places))
     if not patches:

@@ -50,6 +50,12 @@ def train(
     if any(cube.bands != bands for cube in cubes):
         raise ValueError(f"the scenes have different numbers of bands: {', '.join(str(cube.bands) for cube in cubes)}")
     patches = Patches(cubes, patch, seed, progress.part(0, 0.05), device)
+    steps = max(1, round(len(patches) / batch))
+    if patch == 16 and min(batch, len(patches) - (steps - 1) * batch) < 2:
+        raise ValueError(  # the deepest layer makes one pixel of a patch
+            f"a training step on one patch of 16 × 16 pixels has nothing to compare it with; there are {len(patches)} patches in batches of {batch}. "
+            "Choose a patch size of 32 or more, another batch size, or more or larger scenes"
+        )
     training = Training(bands, backbone, backbone_weights, patches, batch, device, torch.Generator().manual_seed(seed))
     try:
         training.spectral_stage(epochs, learning_rate, progress.part(0.05, 0.5))

@@ -13,7 +13,7 @@ from ..contract import Detector, Scorer
 from ..shared.checks import MOST, check_keys, filled_network, finite, finite_list, whole_number
 from ..shared.explanation import Explanation, path_contributions
 from ..shared.sde import VESDE
-from ..shared.training import train_score_network
+from ..shared.training import shares, train_score_network
 from ..shared.weights import draw_weights
 from .readout import PixelNoise, pass_rows, perturbed_scores, unit_score_sum
 from .ring import nearest_in_ring, ring_offsets, ring_positions
@@ -81,7 +81,7 @@ class PaperSGM(Detector):
         network = draw_weights(ScoreUNet(bands, hidden, conditional), torch.Generator().manual_seed(seed)).to(device)
         offsets = ring_offsets(outer_window, inner_window) if conditional else np.empty((0, 2), dtype=int)
 
-        spectra, valid, pixels = _training_pixels(cubes, samples // len(cubes), offsets, seed, progress.part(0, 0.03))
+        spectra, valid, pixels = _training_pixels(cubes, samples, offsets, seed, progress.part(0, 0.03))
         minimum, maximum = _value_range(spectra[valid])
         spectra = ((spectra - minimum) / (maximum - minimum)).to(device)
         valid, rings = valid.to(device), pixels[:, 1:].to(device)
@@ -111,8 +111,10 @@ class PaperSGM(Detector):
         t: time of the perturbation kernel. perturbations: K, how many perturbed spectra of a pixel are read out. seed: of their noise.
         Raises ValueError where the cube has other bands than the model, or t or perturbations are out of their range.
         """
-        if not 0 < t <= 1 or perturbations < 1:
-            raise ValueError(f"t must be in 0..1, above 0, and perturbations at least 1; they are {t} and {perturbations}")
+        if not 0 < t <= 1:
+            raise ValueError(f"t must be in 0..1, above 0; it is {t}")
+        if perturbations < 2:  # the length of one score of length 1 says nothing
+            raise ValueError(f"perturbations must be at least 2: one alone gives every pixel the anomaly value 1; it is {perturbations}")
         if cube.bands != self.network.bands:
             raise ValueError(f"the model is made for {self.network.bands} bands; the scene has {cube.bands}")
         return PaperScorer(cube, self, t, perturbations, seed)
@@ -285,17 +287,22 @@ def _value_range(spectra):
 
 
 def _training_pixels(cubes, count, offsets, seed, progress):
-    """Up to `count` pixels of each scene with the rings around them.
+    """Up to `count` pixels, shared equally by the scenes, with the rings around them.
 
     Returns spectra (spectra, bands) and valid (spectra,), each pixel of a scene at most once, and indices into them
     (pixels, 1 + neighbours): the pixel itself and its ring.
     """
     spectra, valid, pixels, start = [], [], [], 0
+    counts = shares(count, len(cubes))
     for number, cube in enumerate(cubes):
         part = progress.part(number / len(cubes), (number + 1) / len(cubes))
-        positions, gathered = cube.sample(count, seed, lambda block, r, c: (block.values[r, c],), 0, part.part(0, 0.5), "sampling pixels")
+        # Drawn alike for all scenes, which a cluster does together; the first pixels of a sample are a smaller one.
+        positions, gathered = cube.sample(
+            counts[0], seed, lambda block, r, c: (block.values[r, c],), 0, part.part(0, 0.5), "sampling pixels"
+        )
         if len(positions) == 0:
             continue
+        positions, gathered = positions[: counts[number]], [array[: counts[number]] for array in gathered]
         if len(offsets) == 0:
             scene_spectra, scene_valid, indices = gathered[0], np.ones(len(positions), dtype=bool), np.arange(len(positions))[:, None]
         else:

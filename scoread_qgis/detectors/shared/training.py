@@ -44,6 +44,8 @@ def train_score_network(
     seed: of shuffling, times and noise, drawn on the CPU so that they are the same on every device; the same seed gives the same weights on
         the same CPU. Initial weights: see `weights.draw_weights`.
 
+    Raises ValueError where the training diverges: where the loss or the weights are no longer finite.
+
     The loss is the mean over spectra of ||std(t) S(x_t, t) + z||^2: denoising score matching with weight std(t)^2.
     """
     progress = progress or Progress()
@@ -78,6 +80,8 @@ def train_score_network(
         recent += loss.detach()
         if step % part == 0 or step == steps:
             loss_curve.append(recent.item() / ((step - 1) % part + 1))
+            if not math.isfinite(loss_curve[-1]):
+                raise _diverged(step, steps, learning_rate, sde)
             recent.zero_()
         if time.monotonic() - last_report > REPORT_SECONDS or step == steps:
             progress(step / steps, f"training, step {step} of {steps}, loss {loss.item():.4g}")
@@ -86,8 +90,29 @@ def train_score_network(
         with torch.no_grad():
             for weight, mean in zip(weights, average):
                 weight.copy_(mean)
+    if not all(torch.isfinite(weight).all() for weight in weights):
+        raise _diverged(steps, steps, learning_rate, sde)
     network.eval()
     return loss_curve
+
+
+def _diverged(step, steps, learning_rate, sde):
+    return ValueError(
+        f"the training diverged: at step {step} of {steps} the loss or the weights are no longer finite. Choose a smaller learning rate (it is "
+        f"{learning_rate:g}) or, in the paper mode, a smaller sigma (it is {sde.sigma:g}), and look for absurd values in the scene"
+    )
+
+
+def shares(count, scenes):
+    """How many of `count` training pixels each of some scenes gives: as equal as can be, the larger shares first.
+
+    Raises ValueError where there are fewer pixels than scenes.
+    """
+    if count < scenes:
+        raise ValueError(
+            f"{scenes} scenes cannot share {count} training pixels: each has to give one at least. Raise the number of training pixels to {scenes} or more"
+        )
+    return [count // scenes + (number < count % scenes) for number in range(scenes)]
 
 
 def _batches(pixels, batch_size, steps, generator):
