@@ -159,19 +159,19 @@ def _rows_file(layout, first):
 
 
 def _gathered_file(layout, which):
-    return os.path.join(layout.folder, f"gathered_{which}.pt")
+    return os.path.join(layout.folder, f"gathered_{which}.safetensors")
 
 
 def _save_gathered(gathered, path):
-    import torch
+    from ..detectors.shared.tensor_file import encode
 
-    _publish(path, lambda file: torch.save(gathered.state(), file))
+    _publish(path, lambda file: file.writelines(encode(gathered.state())))
 
 
 def _read_gathered(kind, path):
-    import torch
+    from ..detectors.shared.tensor_file import decode
 
-    return kind.from_state(torch.load(path, weights_only=True))
+    return kind.from_state(decode(path))
 
 
 def _publish(path, write):
