@@ -23,7 +23,9 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QColor
+from qgis.PyQt.QtXml import QDomDocument
 
+from .core.files import whole_file
 from .scenes.gdal_calls import open_dataset
 
 # Colours go to these shares of the pixels: half of a scene is background beyond doubt, anomalies are the last per cent and less.
@@ -32,6 +34,7 @@ _OPACITIES = (0, 110, 190, 235, 255, 255, 255)
 # Last rank of a class of regions, colour and width in mm of its outlines: none of the colours is in the map below.
 _RANKS = ((5, "#00ffff", 0.7), (20, "#2fb8ff", 0.55), (100, "#3f86ff", 0.45), (None, "#5a6cd8", 0.35))
 _CASING = "#101018"  # dark, so that outlines show on bright ground too
+_OURS = "scoread_qgis/style"
 _SAMPLED = 2000  # rows and columns that are looked at for the quantiles
 
 
@@ -40,9 +43,9 @@ def style_path(path):
     return os.path.splitext(path)[0] + ".qml"
 
 
-def save_anomaly_style(path):
-    """Make the style of the anomaly map at `path` and save it beside it. Reads the map: not for the main thread."""
-    layer = QgsRasterLayer(path, "anomalies", "gdal")
+def save_anomaly_style(path, replaced=False):
+    """Make the style of the anomaly map at `path` and keep it, see `_keep`. Reads the map: not for the main thread."""
+    layer = QgsRasterLayer(path, "anomalies", "gdal", QgsRasterLayer.LayerOptions(False))  # without a style that lies there
     values = _sampled_values(path)
     quantiles = np.quantile(values, _SHARES) if values.size else np.arange(len(_SHARES), dtype=float)
     ramp = QgsStyle.defaultStyle().colorRamp("Inferno")
@@ -63,7 +66,7 @@ def save_anomaly_style(path):
     renderer.setClassificationMin(items[0].value)
     renderer.setClassificationMax(items[-1].value)
     layer.setRenderer(renderer)
-    layer.saveNamedStyle(style_path(path))
+    return _keep(layer, path, replaced)
 
 
 def save_regions_style(path):
@@ -84,12 +87,42 @@ def save_regions_style(path):
     layer.saveStyleToDatabase("Regions", "", True, "")
 
 
-def save_mask_style(path):
-    """Make the style of the mask at `path`, with nothing drawn where no anomaly is, and save it beside it."""
-    layer = QgsRasterLayer(path, "mask", "gdal")
+def save_mask_style(path, replaced=False):
+    """Make the style of the mask at `path`, with nothing drawn where no anomaly is, and keep it, see `_keep`."""
+    layer = QgsRasterLayer(path, "mask", "gdal", QgsRasterLayer.LayerOptions(False))
     classes = [QgsPalettedRasterRenderer.Class(1, QColor(_RANKS[0][1]), "Anomaly")]
     layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
-    layer.saveNamedStyle(style_path(path))
+    return _keep(layer, path, replaced)
+
+
+def _keep(layer, path, replaced):
+    """Save the style of a layer beside the raster at `path`, unless that would be the style of another file, and return it as XML.
+
+    replaced: whether the raster took the place of an older one, whose style goes with it.
+    """
+    layer.setCustomProperty(_OURS, True)  # by which a style of ours is known
+    document = QDomDocument()
+    layer.exportNamedStyle(document)
+    style = document.toString()
+    if _is_free(path, replaced):
+        with whole_file(style_path(path), "style") as part:
+            part.write_text(style, encoding="utf-8")
+    return style
+
+
+def _is_free(path, replaced):
+    """Whether the .qml that QGIS looks for beside a raster belongs to it: files of one name, such as a.img and a.tif, share one."""
+    stem = os.path.splitext(os.path.basename(path))[0]
+    for entry in os.scandir(os.path.dirname(os.path.abspath(path))):
+        shares = entry.name == stem or os.path.splitext(entry.name)[0] == stem
+        if shares and entry.is_file() and entry.name != os.path.basename(path) and open_dataset(entry.path)[0] is not None:
+            return False
+    try:
+        with open(style_path(path), encoding="utf-8", errors="replace") as file:
+            there = file.read()
+    except FileNotFoundError:
+        return True
+    return _OURS in there or (replaced and "<rasterrenderer" in there)  # versions before 0.3 left no mark
 
 
 def _outline(color, width):

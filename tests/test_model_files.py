@@ -122,6 +122,10 @@ class TestNewFiles:
         loaded.save(tmp_path / "b.pt")
         assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
 
+    def test_a_setting_is_not_taken_for_a_tensor(self, models, tmp_path):
+        Model(models["sgm"].detector, 20, settings={"tensor": "sgm"}).save(tmp_path / "a.pt")
+        assert Model.load(tmp_path / "a.pt").settings == {"tensor": "sgm"}
+
     @pytest.mark.parametrize("kind", KINDS)
     def test_safetensors_opens_it(self, kind, models, tmp_path):
         safetensors = pytest.importorskip("safetensors", reason="safetensors has no wheel for this Python")

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from scoread_qgis.core.cube import ArrayCube, merge_samples
+from scoread_qgis.core.files import part_name, remove_parts
 from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
 from scoread_qgis.detectors.rx import GlobalRX, LocalRX
 from scoread_qgis.detectors.shared.statistics import GaussianStatistics
 from scoread_qgis.scenes.raster import RasterFile, choose_bands, survey_bands
 from scoread_qgis.scenes.simulated import simulate_scene
-from scoread_qgis.scenes.writer import part_name, remove_parts, write_scene
+from scoread_qgis.scenes.writer import write_scene
 
 ROWS, COLUMNS, BANDS = 70, 40, 16
 EDGES = [(0, 70), (0, 1, 2, 9, 30, 31, 64, 70), (0, 33, 70), (0, 5, 69, 70)]

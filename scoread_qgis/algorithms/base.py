@@ -1,6 +1,7 @@
 """What all algorithms of the provider share: names, help made from the parameters, progress, cancellation and errors."""
 
 import contextlib
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,11 @@ from ..core.loading import load_torch
 from ..core.own_thread import on_own_thread
 from ..core.progress import Cancelled, Progress
 from ..installation.packages import missing_packages
+from ..scenes.input_files import check_apart
 from ..settings import cache_folder, memory_limit, torch_threads
 from ..translation import tr
 from ..workflows.run import Run
+from .files import files_read, files_written, reload_layers
 from .help import dialog_help, help_url
 from .termination import ended_by_sigterm
 
@@ -90,7 +93,13 @@ class Algorithm(QgsProcessingAlgorithm):
                     layer = QgsRasterLayer(source, source.rpartition(":")[2].strip("/"), "gdal")
                     if layer.isValid():
                         context.temporaryLayerStore().addMapLayer(layer)
-        return super().checkParameterValues(parameters, context)
+        fine, message = super().checkParameterValues(parameters, context)
+        if fine:  # later, QGIS would give the input's layer the name of the output
+            try:
+                check_apart(files_written(self, parameters, context), files_read(self, parameters, context))
+            except ValueError as error:
+                return False, str(error)
+        return fine, message
 
     def prepareAlgorithm(self, parameters, context, feedback):
         ready, message = self.canExecute()  # qgis_process does not ask
@@ -99,6 +108,7 @@ class Algorithm(QgsProcessingAlgorithm):
         if problem := self._wrong_number(parameters, context):  # nothing asks checkParameterValues for the steps of a model
             raise QgsProcessingException(problem)
         self.read(parameters, context)
+        self.replaced = {path for path in files_written(self, parameters, context) if os.path.exists(path)}
         self._layers = context.layersToLoadOnCompletion()
         return True
 
@@ -127,6 +137,7 @@ class Algorithm(QgsProcessingAlgorithm):
                 results = on_own_thread(lambda tell: self._work(feedback, tell))
             self.save_styles()
             self._done = True
+            self._files = [value for value in results.values() if isinstance(value, str)]
             if feedback.isCanceled():  # QGIS calls that a failure
                 feedback.pushInfo("The work was over when it was cancelled: its results are whole.")
             return results
@@ -148,6 +159,8 @@ class Algorithm(QgsProcessingAlgorithm):
     def postProcessAlgorithm(self, context, feedback):
         if self._done:
             self.finish(context)
+            if context.project() is not None:
+                reload_layers(context.project(), self._files)
         return {}
 
     def createInstance(self):

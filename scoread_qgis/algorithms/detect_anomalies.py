@@ -103,7 +103,7 @@ class DetectAnomalies(Algorithm):
         return {OUTPUT: self.output, **({REPORT: self.report} if self.report else {})}
 
     def save_styles(self):
-        save_anomaly_style(self.output)
+        self.style = save_anomaly_style(self.output, self.output in self.replaced)
 
     def finish(self, context):
-        style_map(self.output, context)
+        style_map(self.output, context, self.style)

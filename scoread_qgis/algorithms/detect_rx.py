@@ -79,7 +79,7 @@ class DetectRX(Algorithm):
         return {OUTPUT: self.output}
 
     def save_styles(self):
-        save_anomaly_style(self.output)
+        self.style = save_anomaly_style(self.output, self.output in self.replaced)
 
     def finish(self, context):
-        style_map(self.output, context)
+        style_map(self.output, context, self.style)

@@ -11,6 +11,7 @@ from qgis.core import (
 )
 
 from .base import Algorithm
+from .files import sources_of
 from .inputs import BANDS, DEVICE_HELP, INPUT, bands_parameter, device_name, device_parameter, raster_source, region_source
 
 MODEL, REGIONS, TOP, REPORT, TABLE, SPECTRA, COUNT = "MODEL", "REGIONS", "TOP", "REPORT", "TABLE", "SPECTRA", "COUNT"
@@ -61,7 +62,8 @@ class ExplainAnomalies(Algorithm):
     def read(self, parameters, context):
         self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
         self.model = self.parameterAsFile(parameters, MODEL, context)
-        self.regions = region_source(self.parameterAsSource(parameters, REGIONS, context), "The regions")
+        (file,) = sources_of(self.parameterDefinition(REGIONS), parameters, context) or (None,)
+        self.regions = region_source(self.parameterAsSource(parameters, REGIONS, context), "The regions", file)
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.top = self.parameterAsInt(parameters, TOP, context)
         self.device = device_name(self, parameters, context)

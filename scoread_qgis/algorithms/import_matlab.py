@@ -54,7 +54,9 @@ class ImportMatlab(Algorithm):
     def work(self, run):
         from ..scenes.matlab import read_matlab
         from ..scenes.writer import write_scene
+        from ..workflows.outputs import check_outputs
 
+        check_outputs([(self.output, ".tif"), (self.truth, ".tif")], [self.file], run.scratch)
         if not Path(self.file).is_file():
             raise ValueError(f"There is no file {self.file}.")
         run.progress(0.0, f"reading {Path(self.file).name}")

@@ -131,7 +131,8 @@ def mask_source(algorithm, parameters, context, name=MASK, label="The mask"):
             raise QgsProcessingException(
                 f"{label} is to be the selected polygons of {source.sourceName()}, and none is selected. Select some."
             )
-        return MaskSource(source.sourceName(), _wkt(source.sourceCrs()), polygons=polygons)
+        layer = algorithm.parameterAsVectorLayer(parameters, name, context)
+        return MaskSource(source.sourceName(), _wkt(source.sourceCrs()), polygons=polygons, file=layer and layer.source())
     layer = algorithm.parameterAsLayer(parameters, name, context)
     if layer is None:
         if isinstance(value, str) and value.strip():
@@ -146,18 +147,18 @@ def mask_source(algorithm, parameters, context, name=MASK, label="The mask"):
             raise QgsProcessingException(
                 f"{label} is to be the selected polygons of {layer.name()}, and none is selected. Select some, or take all."
             )
-        return MaskSource(layer.name(), _wkt(layer.crs()), polygons=_polygons(layer.getSelectedFeatures()))
+        return MaskSource(layer.name(), _wkt(layer.crs()), polygons=_polygons(layer.getSelectedFeatures()), file=layer.source())
     if chosen:
         note = f"{label} {layer.name()} has a selection, which is ignored: all of its polygons are used. Check Selected polygons only to use {chosen} of them."
-    return MaskSource(layer.name(), _wkt(layer.crs()), polygons=_polygons(layer.getFeatures()), note=note)
+    return MaskSource(layer.name(), _wkt(layer.crs()), polygons=_polygons(layer.getFeatures()), note=note, file=layer.source())
 
 
 def _polygons(features):
     return tuple(bytes(feature.geometry().asWkb()) for feature in features if not feature.geometry().isNull())
 
 
-def region_source(source, label):
-    """`workflows.sources.RegionSource` of a feature source: its geometries with the fields id and rank where it has them."""
+def region_source(source, label, file=None):
+    """`workflows.sources.RegionSource` of a feature source, read from `file`: its geometries with the fields id and rank where it has them."""
     from ..workflows.sources import RegionSource
 
     if source is None:
@@ -175,4 +176,5 @@ def region_source(source, label):
         tuple(bytes(feature.geometry().asWkb()) for feature in features),
         tuple(feature.id() if field(feature, "id") is None else field(feature, "id") for feature in features),
         tuple(field(feature, "rank") for feature in features),
+        file,
     )

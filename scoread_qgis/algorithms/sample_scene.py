@@ -48,7 +48,9 @@ class SampleScene(Algorithm):
 
         from ..scenes.simulated import simulate_scene
         from ..scenes.writer import write_scene
+        from ..workflows.outputs import check_outputs
 
+        check_outputs([(self.output, ".tif"), (self.truth, ".tif")], [], run.scratch)
         run.progress(0.0, "simulating the scene")
         scene = simulate_scene(*self.shape, seed=self.seed)
         reference = osr.SpatialReference()

@@ -106,4 +106,4 @@ class ThresholdAnomalies(Algorithm):
     def finish(self, context):
         style_regions(self.regions, context)
         if self.mask:
-            style_mask(self.mask, context)
+            style_mask(self.mask, context, self.mask in self.replaced)

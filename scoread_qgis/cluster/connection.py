@@ -3,9 +3,9 @@
 import importlib
 import logging
 import os
-import uuid
 from contextlib import contextmanager
 
+from ..core.files import part_name
 from ..workflows.memory import free_memory
 from ..workflows.run import plugin_version
 
@@ -78,7 +78,7 @@ def _check_workers(client):
 def check_shared(client, folder):
     """Raise NoCluster where a worker does not see the files of this machine's `folder`."""
     os.makedirs(folder, exist_ok=True)
-    probe = os.path.join(os.path.abspath(folder), f".{uuid.uuid4().hex[:12]}.probe")
+    probe = part_name(os.path.join(folder, "probe"))
     try:
         with open(probe, "w", encoding="ascii"):
             pass

@@ -1,7 +1,7 @@
 """Detection in many scenes, or in huge ones, on a cluster."""
 
 from ..core.errors import describe_error
-from ..scenes.writer import remove_parts
+from ..core.files import remove_parts
 from ..workflows.detect import Outcome
 from . import tasks
 from .engine import Engine

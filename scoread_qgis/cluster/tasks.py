@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core.files import part_name
+from ..core.files import part_name, remove_parts, whole_file
 from ..core.progress import Cancelled, Progress
 from ..scenes.raster import survey_bands
-from ..scenes.writer import MapWriter, remove_parts
+from ..scenes.writer import MapWriter
 from ..workflows.detect import detect
-from ..workflows.outputs import check_writable
+from ..workflows.outputs import check_outputs
 from ..workflows.run import Run
 from ..workflows.sources import chosen_cube, good_cubes
 
@@ -47,9 +47,9 @@ def detect_scene(detection, memory):
     remove_parts(detection.output)  # of a worker that was killed with the scene in its hands
     detector = detection.detector()
     if detection.report is None and detector.in_row_blocks and len(spans := spans_of(detection.scene.open(), memory)) > 1:
-        check_writable(detection.output, ".tif")
-        folder = part_name(detection.output)
-        os.mkdir(folder)
+        check_outputs([(detection.output, ".tif")], [detection.scene, detection.model, detection.mask], run.scratch)
+        folder = part_name(detection.output, owned=False)
+        os.makedirs(folder)
         numbers = None
         if detection.model is not None:
             run.supported(detector.bind, detection.options)
@@ -159,35 +159,22 @@ def _rows_file(layout, first):
 
 
 def _gathered_file(layout, which):
-    return os.path.join(layout.folder, f"gathered_{which}.pt")
+    return os.path.join(layout.folder, f"gathered_{which}.safetensors")
 
 
 def _save_gathered(gathered, path):
-    import torch
+    from ..detectors.shared.tensor_file import encode
 
-    _publish(path, lambda file: torch.save(gathered.state(), file))
+    _publish(path, lambda file: file.writelines(encode(gathered.state())))
 
 
 def _read_gathered(kind, path):
-    import torch
+    from ..detectors.shared.tensor_file import decode
 
-    return kind.from_state(torch.load(path, weights_only=True))
+    return kind.from_state(decode(path))
 
 
 def _publish(path, write):
-    """Write a file under a temporary name and give it its own: what is there under its name is whole.
-
-    Unlike `whole_file` it makes no folder: that of a run which was cancelled is gone, and stays so.
-    """
-    part = part_name(path)
-    try:
-        with open(part, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path} cannot be written: {error}. Is the disk full?") from error
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
+    """Write a file for other tasks, whole or not at all. It makes no folder: that of a run which was cancelled is gone, and stays so."""
+    with whole_file(path, "file of a task", make_folder=False) as part, open(part, "wb") as file:
+        write(file)

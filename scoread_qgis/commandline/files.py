@@ -5,7 +5,6 @@ import os
 import re
 
 from ..scenes.score_map import ScoreMap
-from ..workflows.outputs import check_writable
 from ..workflows.sources import RasterSource
 
 
@@ -47,13 +46,7 @@ def outputs_of(inputs, output, suffix):
     for path, source in zip(paths, inputs):
         if path in owners:
             raise UsageError(f"{owners[path]} and {source} would both become {path}. Give them folders of their own.")
-        if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
-            raise UsageError(f"{path} is the input itself, which is never changed. Choose another name for the output.")
         owners[path] = source
-    try:
-        check_writable(paths[0], os.path.splitext(paths[0])[1].lower())
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     return [os.path.abspath(path) for path in paths]
 
 

@@ -96,8 +96,9 @@ def _rx(options, display):
 
 def _make_maps(options, display, suffix, how, report=False):
     """Make the maps of all scenes, each for itself: what fails is told in the summary and stops nothing else. how: of each `Detection`."""
-    from ..scenes.writer import remove_parts
+    from ..core.files import remove_parts
     from ..workflows.detect import Detection
+    from ..workflows.outputs import check_outputs
 
     inputs = expand(options.input)
     outputs = outputs_of(inputs, options.output, suffix)
@@ -107,6 +108,9 @@ def _make_maps(options, display, suffix, how, report=False):
         Detection(scene(path), output, bands=options.bands, mask=mask, report=page, **how)
         for path, output, page in zip(inputs, outputs, reports)
     ]
+    with _usage():
+        pages = [(page, ".html") for page in reports]
+        check_outputs([*((output, ".tif") for output in outputs), *pages], [*(each.scene for each in detections), how.get("model"), mask])
     there = [detection for detection in detections if os.path.exists(detection.output)]
     if there and not (options.overwrite or options.resume):
         raise UsageError(

@@ -81,14 +81,14 @@ def _checked_facts(content, bands):
     facts = {name: content[name] for name in _FACTS}
     whole_number(content, "bands", bands, bands)
     wavelengths = facts["wavelengths"]
-    if wavelengths is not None and (len(finite_list(content, "wavelengths")) != bands or min(wavelengths) <= 0):
+    if wavelengths is not None and len(finite_list(content, "wavelengths")) != bands:
         raise ValueError(f"its wavelengths are not those of {bands} bands")
     if facts["band_numbers"] is not None:
         check_keys(facts["band_numbers"], "table of bands", "numbers", "of")
         count, numbers = whole_number(facts["band_numbers"], "of"), facts["band_numbers"]["numbers"]
         if type(numbers) is not list or len(numbers) != bands or any(type(n) is not int or not 1 <= n <= count for n in numbers):
             raise ValueError(f"its table of bands does not name {bands} of {count} bands")
-    whole_number(content, "seed", -(2**63), 2**63)
+    whole_number(content, "seed", -(2**63), 2**64)
     finite_list(content, "loss_curve")
     for name, kinds in (("settings", (str, int, float, bool, type(None))), ("versions", (str,))):
         values = facts[name]

@@ -1,12 +1,12 @@
 """A mask, or numbered regions, on the grid of a scene: shapes, or another raster, brought to the scene's CRS."""
 
 import os
-import tempfile
 from contextlib import contextmanager
 
 import numpy as np
 from osgeo import gdal, ogr, osr
 
+from ..core.files import scratch_folder
 from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
 from .nodata import NoData
@@ -26,7 +26,7 @@ class Mask:
     _elsewhere = 0  # value where a raster has no data
 
     def __init__(self, raster, scratch=None):
-        self._folder = tempfile.TemporaryDirectory(prefix="scoread_mask_", dir=scratch)
+        self._folder = scratch_folder("mask", scratch)
         self._path = os.path.join(self._folder.name, "mask.tif")
         self._columns = raster.columns
         with self._checked_calls():
@@ -41,7 +41,8 @@ class Mask:
             yield
         if failures:
             raise ValueError(
-                f"The {self.kind} cannot be brought to the grid of the scene: {failures[0]}. Is the temporary folder {self._folder.name} full?"
+                f"The {self.kind} cannot be brought to the grid of the scene, which takes a file in {self._folder.name}: {failures[0]}. Is the disk full? "
+                "Free some space there, or choose another folder for temporary files."
             )
 
     @classmethod
@@ -138,7 +139,8 @@ class Mask:
     def read(self, first, last, left=0, right=None):
         """Rows first..last-1 of columns left..right-1, by default all, (rows, columns) bool."""
         columns = (self._columns if right is None else right) - left
-        values = self._dataset.GetRasterBand(1).ReadAsArray(int(left), int(first), int(columns), int(last - first))
+        with self._checked_calls():
+            values = self._dataset.GetRasterBand(1).ReadAsArray(int(left), int(first), int(columns), int(last - first))
         # Newer GDAL writes the least float for a 0 that is no nodata into a file whose nodata value is 0.
         return (np.abs(values) >= np.finfo(np.float32).tiny) & np.isfinite(values)
 

@@ -1,13 +1,13 @@
 """Regions as polygons in a GeoPackage that appears whole or not at all."""
 
 import os
-import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from osgeo import gdal, ogr, osr
 
-from ..core.files import part_name
+from ..core.files import scratch_folder, unfinished_file
 from ..core.progress import Cancelled, Progress
 from .area import square_metres
 from .gdal_calls import gdal_failures
@@ -30,14 +30,15 @@ class LabelFile:
     """
 
     def __init__(self, score_map, scratch=None):
-        self._folder = tempfile.TemporaryDirectory(prefix="scoread_regions_", dir=scratch)
+        self._folder = scratch_folder("regions", scratch)
         self.georeference = score_map.georeference
         self.geotransform = score_map.geotransform or _PIXELS
         self.crs = score_map.crs
-        self.dataset = gdal.GetDriverByName("GTiff").Create(
-            os.path.join(self._folder.name, "labels.tif"), score_map.columns, score_map.rows, 1, gdal.GDT_Int32,
-            ["COMPRESS=LZW", "SPARSE_OK=TRUE", "BIGTIFF=IF_SAFER"],
-        )  # fmt: skip
+        with self._checked():
+            self.dataset = gdal.GetDriverByName("GTiff").Create(
+                os.path.join(self._folder.name, "labels.tif"), score_map.columns, score_map.rows, 1, gdal.GDT_Int32,
+                ["COMPRESS=LZW", "SPARSE_OK=TRUE", "BIGTIFF=IF_SAFER"],
+            )  # fmt: skip
         self.dataset.SetGeoTransform(self.geotransform)
 
     def write(self, row, labels):
@@ -117,10 +118,6 @@ def write_regions(path, labels, regions, p_values, progress=None):
     column and -y the row, as QGIS draws such rasters. Raises ValueError, with the remedy, where it cannot be written.
     """
     progress = progress or Progress()
-    path = os.path.abspath(str(path))
-    folder, name = os.path.split(path)
-    # GeoPackages are known by their suffix; SQLite puts its journals beside under longer names.
-    part = f"{part_name(path)}.gpkg"
     polygons = labels.polygons(progress.part(0.0, 0.5))
     area = square_metres(labels.crs)
     x, y = labels.places(*(regions.centroids.T + 0.5)) if len(regions) else (np.empty(0), np.empty(0))
@@ -134,25 +131,11 @@ def write_regions(path, labels, regions, p_values, progress=None):
         "x": x,
         "y": y,
     }
-    try:
-        os.makedirs(folder, exist_ok=True)
+    with unfinished_file(path, "GeoPackage", ending=".gpkg") as part:  # GDAL knows GeoPackages by their suffix
         with gdal_failures() as failures:
-            _fill(part, os.path.splitext(name)[0], labels.crs, polygons, numbers, progress.part(0.5, 1.0))
-        if not failures:
-            for ending in ("-wal", "-shm", "-journal"):  # of a file that was here before
-                if os.path.exists(path + ending):
-                    os.remove(path + ending)
-            os.replace(part, path)
-    except OSError as error:
-        failures = [str(error)]
-    finally:
-        for ending in ("", "-wal", "-shm", "-journal"):
-            if os.path.exists(part + ending):
-                os.remove(part + ending)
-    if failures:
-        raise ValueError(
-            f"{path} cannot be written: {failures[0]}. Is the disk full, or the file open elsewhere? Remove its layer from the project, or choose another name."
-        )
+            _fill(str(part), Path(path).stem, labels.crs, polygons, numbers, progress.part(0.5, 1.0))
+        if failures:
+            raise ValueError(f"{path} cannot be written: {failures[0]}. Is the disk full, or was the folder removed?")
 
 
 def _fill(path, name, crs, polygons, numbers, progress):

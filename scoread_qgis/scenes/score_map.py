@@ -1,7 +1,5 @@
 """An anomaly map as a cube of one band: read-only, by rows, on its grid."""
 
-import os
-
 import numpy as np
 from osgeo import gdal
 
@@ -49,11 +47,6 @@ class ScoreMap(Cube):
                 f"{self.name} has {values} bands, and an anomaly map has one. For a scene, make its map first (Detect anomalies); of a map with several "
                 "bands, save the one with the scores (Raster > Conversion > Translate)."
             )
-
-    def is_at(self, path):
-        """Whether `path` is one of the files that the map is in."""
-        files = [file for file in self._dataset.GetFileList() or [] if os.path.exists(file)]
-        return os.path.exists(str(path)) and any(os.path.samefile(str(path), file) for file in files)
 
     def read(self, first, last, left=0, right=None):
         columns, values = (self.columns if right is None else right) - left, None

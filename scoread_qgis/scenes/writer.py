@@ -1,39 +1,18 @@
 """GeoTIFFs that appear whole or not at all: anomaly maps, written by rows, and scenes."""
 
 import os
-import re
-import shutil
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 from osgeo import gdal
 
-from ..core.files import part_name
+from ..core.files import unfinished_file
 from ..core.progress import Progress
 from .gdal_calls import gdal_failures
 from .georeference import Georeference
 
 _OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
 _ROWS_AT_A_TIME = 512
-_PART = re.compile(r"\.(.+)\.[0-9a-f]{12}\.part$")
-
-
-def remove_parts(*paths):
-    """Remove what writers of `paths` left behind that were killed. One that is still at work then cannot publish its result."""
-    names = {}
-    for path in paths:
-        folder, name = os.path.split(os.path.abspath(str(path)))
-        names.setdefault(folder, set()).add(name)
-    for folder, wanted in names.items():
-        for part in os.listdir(folder) if os.path.isdir(folder) else ():
-            match = _PART.match(part)
-            if match and match[1] in wanted:
-                part = os.path.join(folder, part)
-                if os.path.isdir(part):
-                    shutil.rmtree(part, ignore_errors=True)
-                else:
-                    with suppress(OSError):
-                        os.remove(part)
 
 
 class _GeoTiff:
@@ -48,35 +27,31 @@ class _GeoTiff:
             raise ValueError(f"{path}: results are written as GeoTIFF. Give the file a name that ends in .tif.")
         if os.path.isdir(self.path):
             raise ValueError(f"{path} is a folder. Give the name of a file.")
-        self._part = part_name(self.path)
-        gdal.ErrorReset()
-        try:
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            self.dataset = gdal.GetDriverByName("GTiff").Create(self._part, columns, rows, bands, data_type, [*_OPTIONS, *options])
-            reason = gdal.GetLastErrorMsg()
-        except (OSError, RuntimeError) as error:
-            self.dataset, reason = None, str(error)
-        if self.dataset is None:
-            raise ValueError(f"{path} cannot be written: {reason}. Choose a folder that you may write to.")
-        georeference.write(self.dataset)
+        self._shape, self._grid = (columns, rows, bands, data_type, [*_OPTIONS, *options]), georeference
+        self.dataset = None
 
     def __enter__(self):
+        with ExitStack() as stack:
+            self._part = str(stack.enter_context(unfinished_file(self.path, "raster")))
+            with self._checked():
+                self.dataset = gdal.GetDriverByName("GTiff").Create(self._part, *self._shape)
+            self._grid.write(self.dataset)
+            self._begin()
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, kind, error, trace):
-        try:
-            if kind is None:
+        with self._open:  # which learns of what is raised here
+            try:
+                if error is not None:
+                    raise error
                 self._finish()
                 self._close()
-                os.replace(self._part, self.path)
-        except OSError as problem:
-            raise ValueError(
-                f"{self.path} cannot be replaced: {problem}. Remove its layer from the project, or choose another name."
-            ) from problem
-        finally:
-            self.dataset = None
-            if os.path.exists(self._part):
-                os.remove(self._part)
+            finally:
+                self.dataset = None
+
+    def _begin(self):
+        """What is written before the rows."""
 
     def _finish(self):
         """What remains to be written once all rows are there."""
@@ -87,7 +62,7 @@ class _GeoTiff:
         with gdal_failures() as failures:
             yield
         if failures:
-            raise ValueError(f"{self.path} cannot be written: {failures[0]}. Is the disk full?")
+            raise ValueError(f"{self.path} cannot be written: {failures[0]}. Is the disk full, or was the folder removed?")
 
     def _close(self):
         """Write all out and look whether it arrived: GDAL tells of a full disk only at the last moment."""
@@ -96,7 +71,7 @@ class _GeoTiff:
         with self._checked():
             self.dataset = None
         with self._checked():
-            written = gdal.OpenEx(self._part, gdal.OF_RASTER | gdal.OF_READONLY)
+            written = gdal.OpenEx(self._part, gdal.OF_RASTER | gdal.OF_READONLY | gdal.OF_VERBOSE_ERROR)
         for row in range(0, written.RasterYSize, _ROWS_AT_A_TIME):
             with self._checked():
                 written.GetRasterBand(1).ReadRaster(0, row, written.RasterXSize, min(_ROWS_AT_A_TIME, written.RasterYSize - row))
@@ -110,15 +85,14 @@ class MapWriter(_GeoTiff):
     """
 
     def __init__(self, path, raster, description):
-        scene = str(raster.source)
-        if os.path.exists(str(path)) and os.path.exists(scene) and os.path.samefile(str(path), scene):
-            raise ValueError(f"{path} is the input itself, which is never changed. Choose another name for the output.")
         super().__init__(path, raster.rows, raster.columns, 1, gdal.GDT_Float32, raster.georeference, ["PREDICTOR=3"])
+        self._description, self._raster = description, raster
+        self._count, self._sum, self._squares, self._lowest, self._highest = 0, 0.0, 0.0, np.inf, -np.inf
+
+    def _begin(self):
         self._band = self.dataset.GetRasterBand(1)
         self._band.SetNoDataValue(float("nan"))
-        self._band.SetDescription(description)
-        self._raster = raster
-        self._count, self._sum, self._squares, self._lowest, self._highest = 0, 0.0, 0.0, np.inf, -np.inf
+        self._band.SetDescription(self._description)
 
     def write(self, row, scores):
         """Rows of the map from `row` on, (rows, columns) float32."""
@@ -174,6 +148,8 @@ class MaskWriter(_GeoTiff):
 
     def __init__(self, path, score_map):
         super().__init__(path, score_map.rows, score_map.columns, 1, gdal.GDT_Byte, score_map.georeference)
+
+    def _begin(self):
         self._band = self.dataset.GetRasterBand(1)
         self._band.SetNoDataValue(255)
         self._band.SetDescription("Anomaly")

@@ -9,7 +9,7 @@ from ..core.progress import keeping
 from ..detectors.model_file import Model
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
-from .outputs import check_writable, write_map
+from .outputs import check_outputs, write_map
 from .sources import MaskSource, RasterSource, fitting_cube, good_cubes
 
 
@@ -52,8 +52,8 @@ class Detection:
 
 def detect(detection, run):
     """Map how poorly each pixel of a scene fits its background, as a GeoTIFF. Raises ValueError with the remedy for what does not fit."""
-    if detection.report:
-        check_writable(detection.report, ".html")
+    outputs = [(detection.output, ".tif"), (detection.report, ".html")]
+    check_outputs(outputs, [detection.scene, detection.model, detection.mask], run.scratch)
     (run, lines), started = run.recorded(), time.time()
     device = pick_device(detection.device)
     if detection.model is not None:

@@ -9,7 +9,7 @@ from ..core.cube import Cube
 from ..decisions.evaluation import MEASURES, evaluate, objects, tiles
 from ..scenes.score_map import ScoreMap
 from ..scenes.truth import Truth
-from .outputs import check_writable, write_table
+from .outputs import check_outputs, write_table
 
 # Pixels of each class that are evaluated at most; of more, a sample of that many.
 LIMIT = 2_000_000
@@ -25,9 +25,7 @@ def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
     All maps are evaluated over the same pixels: those that all of them score and the truth knows. seed: of the sample, where there are more than
     `LIMIT` pixels of a class or the memory holds fewer, and of the bootstrap. Raises ValueError with the remedy for what does not fit.
     """
-    for path, suffix in ((report, ".html"), (table, ".csv")):
-        if path:
-            check_writable(path, suffix)
+    check_outputs([(report, ".html"), (table, ".csv")], [*maps, truth], run.scratch)
     run.progress(0.0, "opening the maps")
     opened = [each.open_map(run.memory // len(maps)) for each in maps]
     for other in opened[1:]:

@@ -8,7 +8,7 @@ from ..detectors.shared.explanation import most_similar, region_spectra
 from ..reports.explanation import RegionReasons, explanation_page
 from ..scenes.mask import RegionLabels
 from ..scenes.thumbnail import false_colour
-from .outputs import check_writable, write_table
+from .outputs import check_outputs, write_table
 from .sources import fitting_cube
 
 TOP_BANDS = 5
@@ -21,9 +21,7 @@ def explain_anomalies(scene, model, regions, run, report=None, table=None, spect
     file with a line for each region and band; any of them None. top: how many regions, those of the highest rank. bands, device: as for `detect_anomalies`.
     Regions without a rank are ranked by the anomaly value of their mean spectrum. Raises ValueError with the remedy for what does not fit.
     """
-    for path, suffix in ((report, ".html"), (table, ".csv"), (spectra, ".csv")):
-        if path:
-            check_writable(path, suffix)
+    check_outputs([(report, ".html"), (table, ".csv"), (spectra, ".csv")], [scene, model, regions], run.scratch)
     if not regions.shapes:
         run.log(f"{regions.name} holds no regions: there is nothing to explain.")
     elif len(regions.shapes) > top:

@@ -9,7 +9,7 @@ from ..decisions.tail import Tail
 from ..decisions.threshold import otsu_threshold, percentile_threshold
 from ..scenes.region_file import LabelFile, write_regions
 from ..scenes.writer import MaskWriter
-from .outputs import check_writable
+from .outputs import check_outputs
 
 SAMPLE = 2_000_000  # pixels that the threshold is found from: all of most scenes
 
@@ -25,12 +25,8 @@ def extract_anomalies(
     """
     if method == "value" and value is None:
         raise ValueError("The method is a value, and no value is given. Give the score above which pixels are anomalous.")
+    check_outputs([(regions, ".gpkg"), (mask, ".tif")], [source], run.scratch)
     score_map = source.open_map(run.memory)
-    for path, suffix in ((regions, ".gpkg"), (mask, ".tif")):
-        if path and score_map.is_at(path):
-            raise ValueError(f"{path} is the input itself, which is never changed. Choose another name for the output.")
-        if path:
-            check_writable(path, suffix)
     scores = _sample(score_map, seed, run.part(0.0, 0.2))
     tail = _tail(scores, method == "tail", run.part(0.2, 0.25))
     if method == "tail":

@@ -1,26 +1,39 @@
 """Files that workflows write, and what can be known about them before the work."""
 
 import csv
+import os
 from pathlib import Path
 
-from ..core.files import whole_file
+from ..core.files import check_place, remove_litter, whole_file
+from ..scenes.input_files import check_apart
 from ..scenes.writer import MapWriter
 
 
-def check_writable(path, suffix):
-    """Raise ValueError if a file cannot be made at `path`, or it does not end in `suffix`: better known before the work than after."""
-    path = Path(path)
-    if path.suffix.lower() != suffix:
-        raise ValueError(f"{path}: give the file a name that ends in {suffix}.")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder. Give the name of a file.")
-    trial = path.with_name(f".{path.name}.trial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error.strerror}. Choose a folder that you may write to.") from error
+def check_outputs(outputs, inputs, scratch=None):
+    """What has to be known of the files that a workflow writes before its work, not after. Raises ValueError, with the remedy.
+
+    outputs: pairs of path and the suffix that it must have; those whose path is None or "" are not wanted. inputs: all that the workflow reads:
+    paths, `RasterSource`s, `MaskSource`s, `RegionSource`s; None is passed over. No output may be a file that an input is read from, by whatever
+    name, nor another output; and all must be possible to write. Removes what runs that were killed left beside the outputs and in `scratch`, the
+    folder for temporary files, None for the system's.
+    """
+    outputs = [(str(path), suffix) for path, suffix in outputs if path]
+    for path, suffix in outputs:
+        if Path(path).suffix.lower() != suffix and (suffix, Path(path).suffix.lower()) != (".tif", ".tiff"):
+            raise ValueError(f"{path}: give the file a name that ends in {suffix}.")
+        if Path(path).is_dir():
+            raise ValueError(f"{path} is a folder. Give the name of a file.")
+    check_apart([path for path, _ in outputs], list(_origins(inputs)))
+    for path, _ in outputs:
+        check_place(path, "result")
+    remove_litter([os.path.dirname(os.path.abspath(path)) for path, _ in outputs], scratch)
+
+
+def _origins(inputs):
+    """Paths and connection strings that inputs are read from."""
+    for each in inputs:
+        names = [each] if isinstance(each, (str, Path)) else [getattr(each, name, None) for name in ("source", "file")]
+        yield from (str(name) for name in names if name)
 
 
 def write_table(path, header, rows):

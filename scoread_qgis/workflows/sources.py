@@ -35,7 +35,10 @@ class RasterSource:
 
 @dataclass(frozen=True)
 class MaskSource:
-    """A mask: a raster with the `NoData` of its user, or polygons as WKB; `crs` as WKT, "" where unknown. note: what the log is to tell of it."""
+    """A mask: a raster with the `NoData` of its user, or polygons as WKB; `crs` as WKT, "" where unknown.
+
+    note: what the log is to tell of it. file: what polygons were read from; None where from no file.
+    """
 
     name: str
     crs: str = ""
@@ -43,13 +46,14 @@ class MaskSource:
     polygons: tuple = ()
     nodata: NoData = None
     note: str = ""
+    file: str = None
 
     @classmethod
     def of_file(cls, path):
         """The mask in a raster or vector file. Raises ValueError where it is neither."""
         polygons, crs = read_polygons(path)
         source = None if polygons else os.path.abspath(path)
-        return cls(str(path), crs, source, polygons)
+        return cls(str(path), crs, source, polygons, file=os.path.abspath(path))
 
     def on(self, raster, kind=Mask, scratch=None):
         """The mask, or what else `kind` makes of it, on the grid of a `RasterFile` or `ScoreMap`. scratch: folder for its file, see `Mask`."""
@@ -60,18 +64,24 @@ class MaskSource:
 
 @dataclass(frozen=True)
 class RegionSource:
-    """Places to explain: name, CRS as WKT ("" = that of the scene), geometries as WKB (polygons or points), and of each its id and its rank or None."""
+    """Places to explain: name, CRS as WKT ("" = that of the scene), geometries as WKB (polygons or points), and of each its id and its rank or None.
+
+    file: what they were read from; None where from no file.
+    """
 
     name: str
     crs: str
     shapes: tuple
     ids: tuple
     ranks: tuple
+    file: str = None
 
     def first(self, count):
         """The `count` regions of the highest rank, those without a rank last and in their order."""
         order = sorted(range(len(self.shapes)), key=lambda i: math.inf if self.ranks[i] is None else self.ranks[i])[:count]
-        return RegionSource(self.name, self.crs, *(tuple(values[i] for i in order) for values in (self.shapes, self.ids, self.ranks)))
+        return RegionSource(
+            self.name, self.crs, *(tuple(values[i] for i in order) for values in (self.shapes, self.ids, self.ranks)), self.file
+        )
 
 
 def good_cubes(sources, bands, mask, run, surveys=None):

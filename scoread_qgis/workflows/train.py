@@ -8,7 +8,7 @@ from ..core.progress import Cancelled, keeping
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
 from ..detectors.shared.training import shares
-from .outputs import check_writable, save_model
+from .outputs import check_outputs, save_model
 from .sources import MaskSource, good_cubes
 
 
@@ -40,9 +40,8 @@ def train(training, run, open_cubes=good_cubes):
     open_cubes: `good_cubes`, or a function like it whose cubes are surveyed and sampled elsewhere.
     Raises ValueError with the remedy for what does not fit.
     """
-    check_writable(training.model, ".pt")
-    if training.report:
-        check_writable(training.report, ".html")
+    weights = training.settings.get("backbone_weights", ())
+    check_outputs([(training.model, ".pt"), (training.report, ".html")], [*training.scenes, training.mask, *weights], run.scratch)
     detector_class = DETECTORS[training.kind]
     known = inspect.signature(detector_class.train).parameters
     if "samples" in known:

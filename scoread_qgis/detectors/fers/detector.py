@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from ...core.progress import Progress
 from ..contract import Detector, Scorer, in_parts, passes, scattered
-from ..shared.checks import MOST, check_keys, filled_network, finite, whole_number
+from ..shared.checks import check_keys, filled_network, finite, whole_number
 from ..shared.explanation import Explanation
 from ..shared.mirroring import mirrored
 from ..shared.statistics import GaussianStatistics, MahalanobisDistance
@@ -302,7 +302,7 @@ class Scene:
 
 def _checked_losses(losses):
     """Losses of a state. Raises ValueError where they are not finite numbers by name."""
-    if type(losses) is not list or len(losses) > MOST:
+    if type(losses) is not list:
         raise ValueError("its losses are not a list of epochs")
     for parts in losses:
         if not isinstance(parts, dict) or "loss" not in parts or len(parts) > MOST_PARTS:

@@ -35,10 +35,10 @@ def finite(value, name):
     return value
 
 
-def finite_list(state, name, most=MOST):
-    """state[name], a list of at most `most` finite numbers."""
-    if type(state[name]) is not list or len(state[name]) > most:
-        raise ValueError(f"its {name} is not a list of at most {most} numbers")
+def finite_list(state, name):
+    """state[name], a list of finite numbers."""
+    if type(state[name]) is not list:
+        raise ValueError(f"its {name} is not a list of numbers")
     return [finite(value, name) for value in state[name]]
 
 

@@ -18,7 +18,7 @@ import torch
 
 from .tensor_file import MOST_BYTES
 
-_MOST_PICKLE = 2**22
+_MOST_PICKLE = 2**25
 _WIDEST_STRIDE = 2**62
 _OLD_FILE = (
     "it is a pickle or a tar, as PyTorch wrote before version 1.6. Such a file can run code when it is opened, and was not looked into. If you "
