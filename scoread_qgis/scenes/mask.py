@@ -90,11 +90,15 @@ class Mask:
 
     def read(self, first, last):
         """Rows first..last-1, (rows, columns) bool."""
-        values = self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first)
-        if values is None:  # GDAL told of the full disk when nobody listened
-            raise ValueError(self._no_space())
+        values = self._values(first, last)
         # Newer GDAL writes the least float for a 0 that is no nodata into a file whose nodata value is 0.
         return (np.abs(values) >= np.finfo(np.float32).tiny) & np.isfinite(values)
+
+    def _values(self, first, last):
+        values = self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first)
+        if values is None:  # GDAL told of a full disk when nobody listened
+            raise ValueError(self._no_space())
+        return values
 
     def _no_space(self):
         return (
@@ -127,7 +131,7 @@ class RegionLabels(Mask):
 
     def labels(self, first, last):
         """Number of the region of each pixel of rows first..last-1, (rows, columns) int; 0 where there is none."""
-        return self._numbers[self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first).astype(int)]
+        return self._numbers[self._values(first, last).astype(int)]
 
 
 def vector_store():

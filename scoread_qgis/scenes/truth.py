@@ -16,7 +16,7 @@ class Truth(Mask):
 
     def known(self, first, last):
         """Where rows first..last-1 are known to be anomalous or not, (rows, columns) bool."""
-        return np.isfinite(self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first))
+        return np.isfinite(self._values(first, last))
 
     def _checked(self, raster, name):
         self._dataset.FlushCache()
