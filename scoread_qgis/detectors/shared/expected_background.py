@@ -118,7 +118,7 @@ WIDTH = 4  # of the ring around the margin
 MOST = 250  # pixels of the ring that are compared with each other, evenly chosen among more
 MOST_PLACES = 25  # pixels of a region for which an expectation is made, evenly chosen among more
 OFF_CENTRE = 0.25  # pixels that the middle of a pair may be off before it counts less
-BAND = 2.0  # half width of the band of 90 %, in standard deviations
+BAND = 1.55  # half width of the band of 90 %, in standard deviations: docs/research.md
 
 
 @dataclass
