@@ -115,7 +115,7 @@ class ExpectedBackground:
 
 
 MARGIN = 2  # pixels around a region that may still hold some of it
-WIDTH = 4  # of the ring around the margin
+WIDTH = 5  # of the ring around the margin
 MOST = 250  # pixels of the ring that are compared with each other, evenly chosen among more
 MOST_PLACES = 25  # pixels of a region for which an expectation is made, evenly chosen among more
 OFF_CENTRE = 0.25  # pixels that the middle of a pair may be off before it counts less
@@ -138,7 +138,7 @@ class Expected:
 def expected_spectrum(spectra, components, valid, region, others=None, ring=None):
     """`Expected` of the mean spectrum of a region, from the pixels around it; None where there are fewer than two valid ones.
 
-    spectra: (rows, columns, bands) of the region and its surroundings, with 6 rows and columns around the region, fewer where the scene ends. components:
+    spectra: (rows, columns, bands) of the region and its surroundings, with 7 rows and columns around the region, fewer where the scene ends. components:
     (rows, columns, components), the same of a `HalfWhitening`. valid: (rows, columns) bool. region: (rows, columns) bool, the pixels of the region.
     others: (rows, columns) bool, known anomalies, which are left out unless too little is left.
 
@@ -147,7 +147,7 @@ def expected_spectrum(spectra, components, valid, region, others=None, ring=None
     and beside holes too.
     """
     away = ndimage.distance_transform_edt(~region)
-    seen = valid & (away > MARGIN) & (away <= MARGIN + WIDTH + 1)
+    seen = valid & (away > MARGIN) & (away <= MARGIN + WIDTH)
     kept = seen & ~others if others is not None else seen
     if np.count_nonzero(kept) < np.count_nonzero(seen) / 4:
         kept = seen
