@@ -73,20 +73,32 @@ class Cube:
     bands: int
     wavelengths = None
     rows_per_block = 64
-    _span = None
+    _area = None
+
+    @property
+    def area(self):
+        """First row, row after the last one, first column, column after the last one of what `blocks` and `sample` go through: the whole scene,
+        except in a `part`."""
+        return self._area or (0, self.rows, 0, self.columns)
 
     @property
     def span(self):
-        """First row, and row after the last one, of what `blocks` and `sample` go through: the whole scene, except in a `part`."""
-        return self._span or (0, self.rows)
+        """The rows of the `area`: first row, and row after the last one."""
+        return self.area[:2]
 
-    def part(self, first, last):
-        """The same scene, of which `blocks` and `sample` go through rows first..last-1 only: for work that is split into row blocks.
+    @property
+    def width(self):
+        """How many columns the `area` has."""
+        return self.area[3] - self.area[2]
 
-        Size, row numbers and the rows of context are still those of the whole scene.
+    def part(self, first, last, left=0, right=None):
+        """The same scene, of which `blocks` and `sample` go through rows first..last-1 of columns left..right-1 only, by default all columns: for
+        work that is split into row blocks, and for a look at an area.
+
+        Size, row and column numbers and the context are still those of the whole scene.
         """
         part = copy.copy(self)
-        part._span = (first, last)
+        part._area = (first, last, left, self.columns if right is None else right)
         return part
 
     def read(self, first, last, left=0, right=None):
@@ -118,14 +130,15 @@ class Cube:
         return np.asarray(coordinates, dtype=np.float64)
 
     def blocks(self, halo=0, progress=None, message="reading"):
-        """Yield the scene, or the part of it, as `Block`s from top to bottom, each with `halo` rows of context where the scene has them.
+        """Yield the scene, or the part of it, as `Block`s from top to bottom, each with `halo` pixels of context where the scene has them.
 
         Every row is read once: the context that neighbouring blocks share is kept from one to the next. The first block is shorter by the
         context, so that reading goes on in steps of `rows_per_block`, which may be those of the file's own blocks.
         """
         progress = progress or Progress()
         values = valid = None
-        start, stop = self.span
+        start, stop, left, right = self.area
+        west, east = min(halo, left), min(halo, self.columns - right)
         row, end = start, 0  # first row of the block; row after the last one read
         while row < stop:
             progress((row - start) / (stop - start), f"{message}, row {row + 1} of {self.rows}")
@@ -135,11 +148,11 @@ class Cube:
             keep = max(end - (row - above), 0)
             kept = (values[len(values) - keep :], valid[len(valid) - keep :]) if keep else None
             if end < last + below:
-                more = self.read(end if keep else row - above, last + below)
+                more = self.read(end if keep else row - above, last + below, left - west, right + east)
                 kept = tuple(np.concatenate(pair) for pair in zip(kept, more)) if keep else more
                 end = last + below
             values, valid = kept
-            yield Block(values, valid, row, above, below)
+            yield Block(values, valid, row, above, below, left, west, east)
             row = last
         progress(1.0, f"{message}, row {stop} of {self.rows}")
 
@@ -155,9 +168,10 @@ class Cube:
     def keyed_sample(self, count, seed, gather, halo=0, progress=None, message="sampling"):
         """As `sample`, but in any order and with the keys: (keys, positions, arrays), for `merge_samples`."""
         keys, positions, kept = np.empty(0), None, None
+        _, _, left, right = self.area
         for block in self.blocks(halo, progress, message):
             block_keys = np.stack(
-                [np.random.Generator(np.random.Philox(key=[seed, block.row + r])).random(self.columns) for r in range(block.rows)]
+                [np.random.Generator(np.random.Philox(key=[seed, block.row + r])).random(right)[left:] for r in range(block.rows)]
             )
             limit = _nth_smallest(keys, count)
             chosen = block.valid[block.inner] & (block_keys < limit)
@@ -165,9 +179,9 @@ class Cube:
             rows, columns = np.nonzero(chosen)
             if rows.size == 0:
                 continue
-            gathered = gather(block, rows + block.above, columns)
+            gathered = gather(block, rows + block.above, columns + block.left)
             keys = np.concatenate([keys, block_keys[rows, columns]])
-            place = np.stack([rows + block.row, columns], axis=1)
+            place = np.stack([rows + block.row, columns + block.column], axis=1)
             positions = place if positions is None else np.concatenate([positions, place])
             kept = gathered if kept is None else tuple(np.concatenate(pair) for pair in zip(kept, gathered))
             if keys.size > 2 * count:

@@ -197,11 +197,11 @@ class BandSurvey:
         self.absurd += other.absurd
 
 
-def survey_bands(raster, numbers=None, memory=512 * 2**20, progress=None, rows=None):
+def survey_bands(raster, numbers=None, memory=512 * 2**20, progress=None, rows=None, columns=(0, None)):
     """`BandSurvey` of a `RasterFile`, in one pass.
 
     numbers: the bands that the user asked for, from 1; by default all that the file does not flag as bad. memory: bytes for reading.
-    rows: (first, last + 1), by default all.
+    rows, columns: (first, last + 1), by default all.
     """
     progress = progress or Progress()
     check_bands(numbers or (), raster)
@@ -213,7 +213,7 @@ def survey_bands(raster, numbers=None, memory=512 * 2**20, progress=None, rows=N
     for row in range(first, stop, rows_per_read) if wanted else ():
         last = min(row + rows_per_read, stop)
         progress((row - first) / (stop - first), f"looking for good bands, row {row + 1} of {raster.rows}")
-        values, filled = raster.read_bands(row, last, wanted)
+        values, filled = raster.read_bands(row, last, wanted, *columns)
         survey.filled += np.count_nonzero(filled, axis=(1, 2))
         survey.any_filled += np.count_nonzero(filled.any(axis=0))
         survey.lowest = np.minimum(survey.lowest, np.min(values, axis=(1, 2), where=filled, initial=np.inf))
