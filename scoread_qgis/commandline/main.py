@@ -140,12 +140,12 @@ def _make_maps(options, display, suffix, how, report=False):
         display.clear()
         if len(done) + len(failed) < len(wanted):
             remove_parts(*(detection.output for detection in wanted))
-    for outcome in done:
-        if outcome.fit is not None:
-            print(f"  {outcome.fit:.2f} fit  {outcome.detection.scene.name}{'' if outcome.fit >= LIMIT else '  (does not fit the model)'}")
     print(f"{len(done) + len(skipped)} of {len(detections)} scenes done ({len(skipped)} of them before), {len(failed)} failed.")
     for outcome in failed:
         print(f"  {outcome.detection.scene.name}: {outcome.error}")
+    for outcome in done:
+        if outcome.fit is not None:
+            print(f"  {outcome.fit:.2f} fit  {outcome.detection.scene.name}{'' if outcome.fit >= LIMIT else '  (does not fit the model)'}")
     if trouble:
         print(f"{len(wanted) - len(done) - len(failed)} scenes are not done: {trouble}. Run the same command with --resume to go on.")
     return FAILED if failed or trouble else DONE
