@@ -13,7 +13,7 @@ from scoread_qgis.commandline import main as commandline
 from scoread_qgis.commandline.arguments import Choice, Number
 from scoread_qgis.detectors.registry import DETECTORS
 from scoread_qgis.scenes.simulated import simulate_scene
-from scoread_qgis.workflows import detect, explain, extract, parameters, train
+from scoread_qgis.workflows import detect, explain, extract, train
 from scoread_qgis.workflows.parameters import (
     DETECTION,
     DEVICE,
@@ -99,11 +99,6 @@ class TestNames:
             assert defaults, setting.name
             if not setting.optional:
                 assert set(defaults) == {setting.default}, setting.name
-
-    def test_every_setting_is_in_a_table_of_an_algorithm(self):
-        found = {value for value in vars(parameters).values() if isinstance(value, parameters.Parameter)}
-        found |= {each for value in vars(parameters).values() if isinstance(value, tuple) for each in value}
-        assert found == {each for table in TABLES.values() for each in table}
 
     def test_defaults_are_choices_or_lie_within_the_limits(self):
         for setting in {each for table in TABLES.values() for each in table if not each.optional}:
@@ -195,7 +190,7 @@ class TestBoth:
             assert commandline.main([command, *words]) == 1
 
         one, other = reached(in_qgis), reached(on_command_line)
-        for field in ("kind", "device", "seed", "keep_on_cancel", "options"):
+        for field in ("kind", "device", "seed", "keep_on_cancel", "options", "unfit"):
             assert getattr(one, field, None) == getattr(other, field, None)
         assert one.settings == other.settings
         handed_on = {"mode": one.kind, "device": one.device, **getattr(one, "options", {}), **one.settings}

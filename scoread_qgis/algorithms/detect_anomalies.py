@@ -68,6 +68,7 @@ class DetectAnomalies(Algorithm):
             bands=self.bands,
             mask=self.mask,
             options=self.options,
+            seed=self.options["seed"],
             device=self.device,
             report=self.report,
         )

@@ -14,6 +14,7 @@ from ..workflows.parameters import (
     SEED,
     SGM_MODE,
     SGM_TRAINING,
+    UNFIT,
 )
 
 DESCRIPTION = "Finds what does not belong in a hyperspectral scene, without QGIS. Needs torch, numpy, scipy and GDAL's Python bindings."
@@ -121,11 +122,13 @@ def _add_train_fers(parser):
 
 def _add_detect(parser):
     _add_inputs(parser, "scenes")
-    parser.add_argument("--model", required=True, metavar="FILE.pt", help="model file made by train or train-fers")
+    parser.add_argument(
+        "--model", metavar="FILE.pt", help="model file made by train or train-fers; without one, each scene is learnt first, in seconds"
+    )
     _add_output(parser, "_anomalies")
     _add_bands(parser, "bands to choose from; by default those of the model")
     _add_mask(parser, "where to look")
-    _add_settings(parser, SEED, DEVICE, *DETECTION)
+    _add_settings(parser, UNFIT, SEED, DEVICE, *DETECTION)
     parser.add_argument("--report", action="store_true", help="write a report beside each map, .html; a scene is then always one task")
     _add_machines(parser)
 

@@ -150,7 +150,15 @@ KEEP_ON_CANCEL = Parameter(
     advanced=True,
 )
 
-# Detection with a model: options of the detector's `bind`, as the seed is.
+# Detection with a model: a field of workflows.detect.Detection, and options of the detector's `bind`, as the seed is.
+UNFIT = Parameter(
+    "unfit",
+    "If the scene does not fit the model",
+    "Adapt: estimate anew from the scene what belongs to it, and keep the rest of the model. Warn: use the model as it is. Refuse: make no map.",
+    default="adapt",
+    choices=("Adapt", "Warn", "Refuse"),
+    values=("adapt", "warn", "refuse"),
+)
 DETECTION = (
     Parameter(
         "t",
