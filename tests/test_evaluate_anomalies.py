@@ -198,7 +198,7 @@ class TestTruth:
             (np.zeros((40, 36)), None, "marks no anomaly among the 1440 pixels.*anomalies are not 0"),
             (np.ones((40, 36)), None, "marks all of the 1440 pixels.*no background"),
             (np.eye(40, 36), 0, "marks all of the 36 pixels.*if 0 is its nodata value, unset that"),
-            (np.full((40, 36), 9), 9, "no pixel that good score and that the truth bad covers"),
+            (np.full((40, 36), 9), 9, "no pixel that good score and that the ground truth bad covers"),
         ],
     )
     def test_without_anomalies_or_background_there_is_nothing_to_judge(self, files, tmp_path, values, nodata, message):
