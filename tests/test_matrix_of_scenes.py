@@ -13,7 +13,7 @@ from scoread_qgis.scenes.mask import Mask, read_polygons, vector_store
 from scoread_qgis.scenes.raster import RasterCube, RasterFile, choose_bands, match_bands
 from scoread_qgis.scenes.score_map import ScoreMap
 from scoread_qgis.workflows.detect import Detection, detect
-from scoread_qgis.workflows.extract import extract_anomalies
+from scoread_qgis.workflows.extract import Extraction, extract
 from scoread_qgis.workflows.run import Run
 from scoread_qgis.workflows.sources import MaskSource, RasterSource
 
@@ -249,8 +249,11 @@ def test_maps_masks_and_regions_lie_where_the_scene_does(tmp_path, exceptions, h
         crs = UTM.ExportToWkt() if how != "RPC" else ""
         mask = MaskSource("fields", crs, polygons=(bytes(outline(place, 0, 0, COLUMNS - 3, ROWS).ExportToWkb()),))
     detect(Detection(source, str(tmp_path / "map.tif"), kind="rx", mask=mask), run)
-    threshold, count = extract_anomalies(
-        RasterSource(str(tmp_path / "map.tif")), str(tmp_path / "r.gpkg"), run, str(tmp_path / "mask.tif"), "percentile", percentile=98.5
+    threshold, count = extract(
+        Extraction(
+            RasterSource(str(tmp_path / "map.tif")), str(tmp_path / "r.gpkg"), str(tmp_path / "mask.tif"), "percentile", percentile=98.5
+        ),
+        run,
     )
     scores = gdal.Open(str(tmp_path / "map.tif")).ReadAsArray()
     if mask:
