@@ -222,19 +222,3 @@ def _duration(seconds):
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def optional_values(algorithm, parameters, context, integers=(), reals=(), flags=(), texts=()):
-    """The parameters that are set, as a dictionary from lower-case name to value."""
-    readers = (
-        (integers, algorithm.parameterAsInt),
-        (reals, algorithm.parameterAsDouble),
-        (flags, algorithm.parameterAsBoolean),
-        (texts, algorithm.parameterAsEnumString),
-    )
-    return {
-        name.lower(): read(parameters, name, context)
-        for names, read in readers
-        for name in names
-        if parameters.get(name, algorithm.parameterDefinition(name).defaultValue()) is not None
-    }

@@ -14,9 +14,9 @@ from ..scenes.provenance import without_secrets
 from ..scenes.raster import survey_bands
 from .outputs import check_outputs, trained_model, write_map
 from .provenance import facts_of_map
+from .parameters import UNFIT
 from .sources import MaskSource, RasterSource, fitting_cube, good_cubes
 
-UNFIT = ("adapt", "warn", "refuse")  # what to do where the scene does not fit the model
 LIMIT = 0.9  # of `Fit.value`: benchmarks/transfer.py shows what it obtains
 
 
@@ -27,7 +27,7 @@ class Detection:
     scene: `RasterSource`. output: .tif. model: model file, or None for the detector `kind` of `registry.DETECTORS` made with `settings`, which
     learns the scene first where it needs to learn. bands: numbers from 1 to choose from; by default those of the model, or all good ones.
     mask: `MaskSource` or None. options: of the detector's `bind`, name -> value; those that it does not know are ignored. seed: of learning and
-    adapting. device: auto, cpu, cuda or mps. report: .html file or None. unfit: of `UNFIT`. extent: of the map, by default the whole scene; what is
+    adapting. device: auto, cpu, cuda or mps. report: .html file or None. unfit: one of `UNFIT.values`. extent: of the map, by default the whole scene; what is
     learnt, and how the scene fits, is nevertheless that of the whole scene, unless `learn_area` says that nothing else is to be looked at. (FERS
     looks at the whole scene always.)
     """
@@ -43,7 +43,7 @@ class Detection:
     seed: int = 0
     device: str = "auto"
     report: str = None
-    unfit: str = UNFIT[0]
+    unfit: str = UNFIT.default
     extent: Extent = None
     learn_area: bool = False
 

@@ -4,6 +4,7 @@ from datetime import datetime, timezone
 
 from ..scenes.bands import list_bands
 from ..scenes.provenance import without_secrets
+from .parameters import METHOD
 
 
 def facts_of_map(detection, ready, cube, options, run):
@@ -33,17 +34,18 @@ def facts_of_map(detection, ready, cube, options, run):
     }
 
 
-def facts_of_regions(score_map, threshold, method, limit, min_area, connectivity, run):
-    """Those of the regions of a `ScoreMap`, with those that it carries itself. limit: what the method is given, as name -> value."""
+def facts_of_regions(score_map, threshold, extraction, run):
+    """Those of the regions of an `Extraction` from a `ScoreMap`, with those that this carries itself."""
+    given = {"tail": "rate", "percentile": "percentile"}.get(extraction.method)
     return {
         **score_map.metadata,
         "map": without_secrets(score_map.source),
         "map_name": without_secrets(score_map.name),
         "threshold": f"{threshold:.9g}",
-        "method": method,
-        **limit,
-        "smallest_region": min_area,
-        "connectivity": connectivity,
+        "method": METHOD.choices[METHOD.values.index(extraction.method)],
+        **({given: getattr(extraction, given)} if given else {}),
+        "min_area": extraction.min_area,
+        "connectivity": extraction.connectivity,
         "extracted": now(),
         "extracted_with": _listed(run.versions(), " "),
     }
