@@ -13,8 +13,8 @@ from ..scenes.extent import Extent, extent_pixels
 from ..scenes.provenance import without_secrets
 from ..scenes.raster import survey_bands
 from .outputs import check_outputs, trained_model, write_map
-from .provenance import facts_of_map
 from .parameters import UNFIT
+from .provenance import facts_of_map
 from .sources import MaskSource, RasterSource, fitting_cube, good_cubes
 
 LIMIT = 0.9  # of `Fit.value`: benchmarks/transfer.py shows what it obtains
