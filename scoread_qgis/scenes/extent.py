@@ -97,7 +97,7 @@ def _reach(raster, rows_down):
     if raster.georeference.bent:
         corners = raster.georeference.to_map(corners)
     elif raster.geotransform is None:
-        corners *= (1, 1 if rows_down else -1)
+        corners = corners * (1, 1 if rows_down else -1) + 0.0  # never -0
     else:
         x0, xc, xr, y0, yc, yr = raster.geotransform
         corners = corners @ np.array([[xc, yc], [xr, yr]]) + (x0, y0)
