@@ -13,14 +13,22 @@ PREFIX = "SCOREAD_"
 _SECRET = (
     r"[\w\-]*(?:passw|pwd|token|secret|signature|credential|api[_-]?key|access[_-]?key|accountkey|auth)[\w\-]*|sig|key|user|username|uid"
 )
-_ITEM = re.compile(rf"(?i)\b({_SECRET})(\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&;,'\"]*)")
+_ITEM = re.compile(rf"(?i)(?<![\w/\\\-])({_SECRET})(\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&;,'\"]*)")
 
 
 def write_provenance(target, facts):
     """Keep facts, name -> text, with a gdal.Dataset or an ogr.Layer that can be written; those without a text are left out."""
-    for name, text in facts.items():
-        if text not in (None, ""):
-            target.SetMetadataItem(PREFIX + name.upper(), str(text))
+    for name, text in _items(facts):
+        target.SetMetadataItem(name, text)
+
+
+def described(facts):
+    """The same in one text: older QGIS shows no metadata of a vector layer, but its description."""
+    return "\n".join(f"{name}={text}" for name, text in _items(facts))
+
+
+def _items(facts):
+    return [(PREFIX + name.upper(), str(text)) for name, text in facts.items() if text not in (None, "")]
 
 
 def read_provenance(source):
@@ -43,5 +51,5 @@ def provenance_of(path):
 def without_secrets(source):
     """A path or connection string without the user names, passwords and tokens that it may hold."""
     source = re.sub(r"(\w+://)[^/@\s]+@", r"\1", str(source))
-    source = re.sub(r"(?i)^((?:oci|geor|georaster):)[^@]*?(@|,(?=[^,]*,[^,]*,))", r"\1", source)
+    source = re.sub(r"(?i)^((?:oci|geor|georaster):)[^@,/]*[,/][^@,]*([@,])", r"\1***\2", source)
     return _ITEM.sub(r"\1\2***", source)

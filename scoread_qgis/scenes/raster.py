@@ -14,6 +14,7 @@ from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
 from .multidimensional import open_cube_variable
 from .nodata import NUMPY_TYPES, NoData
+from .provenance import without_secrets
 
 # No reflectance, radiance or count is that large: such values are fill values that nobody declared, and their squares overflow float32.
 LARGEST_VALUE = 1e18
@@ -33,7 +34,7 @@ class RasterFile:
     """
 
     def __init__(self, source, name=None, crs=None, nodata=None):
-        self.source, self.name = source, name or source
+        self.source, self.name = source, name or without_secrets(source)
         self.dataset, table = self._open()
         self.rows, self.columns, self.count = self.dataset.RasterYSize, self.dataset.RasterXSize, self.dataset.RasterCount
         if self.count < 2:

@@ -13,7 +13,7 @@ from .area import square_metres
 from .gdal_calls import gdal_failures
 from .georeference import PIXELS
 from .mask import vector_store
-from .provenance import write_provenance
+from .provenance import described, write_provenance
 
 # Without a CRS, GeoPackages would call the coordinates degrees.
 _NO_CRS = 'LOCAL_CS["Undefined Cartesian SRS",UNIT["unknown",1],AXIS["X",EAST],AXIS["Y",NORTH]]'
@@ -142,7 +142,8 @@ def _fill(path, name, crs, polygons, numbers, metadata, progress):
     dataset = gdal.GetDriverByName("GPKG").Create(path, 0, 0, 0, gdal.GDT_Unknown)
     if dataset is None:
         return  # and GDAL has said why
-    layer = dataset.CreateLayer(name, osr.SpatialReference(crs or _NO_CRS), ogr.wkbMultiPolygon, ["FID=id", "GEOMETRY_NAME=geom"])
+    options = ["FID=id", "GEOMETRY_NAME=geom", f"DESCRIPTION={described(metadata)}"]
+    layer = dataset.CreateLayer(name, osr.SpatialReference(crs or _NO_CRS), ogr.wkbMultiPolygon, options)
     for field, kind in _FIELDS.items():
         layer.CreateField(ogr.FieldDefn(field, kind))
     write_provenance(layer, metadata)

@@ -7,7 +7,7 @@ from ..core.cube import Cube
 from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
 from .nodata import NoData
-from .provenance import read_provenance
+from .provenance import read_provenance, without_secrets
 from .raster import rows_within
 
 
@@ -25,7 +25,7 @@ class ScoreMap(Cube):
     bands = 1
 
     def __init__(self, source, name=None, crs=None, memory=512 * 2**20, nodata=None):
-        self.source, self.name = str(source), name or str(source)
+        self.source, self.name = str(source), name or without_secrets(source)
         self._dataset, reason = open_dataset(self.source)
         if self._dataset is None or self._dataset.RasterCount == 0:
             raise ValueError(f"{self.name} cannot be opened as a raster: {reason or 'it has no bands'}. Choose an anomaly map.")
