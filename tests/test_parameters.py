@@ -27,12 +27,13 @@ from scoread_qgis.workflows.parameters import (
     SGM_TRAINING,
     SIMULATION,
     TOP,
+    UNFIT,
 )
 
 TABLES = {
     "train_sgm": (SGM_MODE, SEED, DEVICE, *SGM_TRAINING),
     "train_fers": (SEED, DEVICE, *FERS_TRAINING, KEEP_ON_CANCEL),
-    "detect_anomalies": (SEED, DEVICE, *DETECTION),
+    "detect_anomalies": (UNFIT, SEED, DEVICE, *DETECTION),
     "detect_rx": (RX_BACKGROUND, *LOCAL_RX),
     "threshold_anomalies": EXTRACTION,
     "explain_anomalies": (TOP, DEVICE),
