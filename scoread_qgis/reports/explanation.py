@@ -1,4 +1,4 @@
-"""The report of Explain anomalies: where each place lies, its spectrum against the expected background, and what the bands contribute."""
+"""The report of Explain anomalies: where each region lies, its spectrum against the expected background, and what the bands contribute."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,10 @@ TOP_BANDS = 10
 class RegionReasons:
     """Why a region is anomalous.
 
-    rank, id, pixels: of the region. position: mean row and column; place: the same in map coordinates. observed, background, contributions, similar:
-    (bands,) spectra and shares as in `detectors.explanation`. score = background_score + the sum of contributions. what: what the score is.
-    similar_place: map coordinates of the most similar spectrum elsewhere, or None; similar_angle: spectral angle to it in degrees.
+    rank, id, pixels: of the region. position: mean row and column; place: the same in map coordinates. observed, background, contributions,
+    similar: (bands,) spectra and shares as in `detectors.explanation`. score = background_score + the sum of contributions. what: what the
+    score is. similar_place: map coordinates of the most similar spectrum elsewhere, or None; similar_angle: spectral angle to it in
+    degrees.
     """
 
     rank: int
@@ -35,7 +36,7 @@ class RegionReasons:
     similar_angle: float
 
     def top_bands(self, count):
-        """Indices of the `count` bands that contribute most, in falling order, of those that contribute to an anomaly."""
+        """Indices of up to `count` bands with the largest positive contributions, in descending order."""
         order = np.argsort(-self.contributions)[:count]
         return [int(band) for band in order if self.contributions[band] > 0]
 
@@ -43,8 +44,8 @@ class RegionReasons:
 def explanation_page(scene, model, reasons, left_out, names, wavelengths, picture):
     """A `Page` on some regions.
 
-    scene, model: names. reasons: `RegionReasons` by rank. left_out: how many regions are not explained. names: of the bands. wavelengths: (bands,) nm
-    or None. picture: ((h, w, 3) picture of the scene, its rows, its columns).
+    scene, model: names. reasons: `RegionReasons` by rank. left_out: how many regions are not explained. names: of the bands. wavelengths:
+    (bands,) nm or None. picture: ((h, w, 3) picture of the scene, its rows, its columns).
     """
     page = Page(f"Anomalies of {scene}, explained", f"By the model {model}. Regions are in the order of their rank.")
     if left_out:
@@ -60,7 +61,8 @@ def explanation_page(scene, model, reasons, left_out, names, wavelengths, pictur
         ["rank", "id", "x", "y", "pixels", "anomaly value", "of the expected background", "bands that contribute most"],
     )
     page.paragraph(
-        f"The anomaly value is that of a region's mean spectrum: {reasons[0].what}. It is the anomaly value of the expected background spectrum plus "
+        f"The anomaly value is that of a region's mean spectrum: {reasons[0].what}. It is the anomaly value of the expected background "
+        "spectrum plus "
         "the contributions of all bands."
     )
     page.figure(draw(lambda figure: _map(figure, reasons, *picture), 8, 5), "The scene with the regions, by rank.")
@@ -79,10 +81,14 @@ def explanation_page(scene, model, reasons, left_out, names, wavelengths, pictur
         ])  # fmt: skip
         page.figure(
             draw(lambda figure, r=region: _spectra(figure, r, wavelengths), 8, 5),
-            "Observed mean spectrum, the background spectrum that the model expected, and the most similar spectrum elsewhere; their difference; what each band contributes.",
+            "Observed mean spectrum, the background spectrum that the model expected, and the most similar spectrum elsewhere; their "
+            "difference; what each band contributes.",
         )
-        page.table([[names[b], float(region.observed[b]), float(region.background[b]), float(region.observed[b] - region.background[b]), float(region.contributions[b])]
-                    for b in region.top_bands(TOP_BANDS)], ["band", "observed", "expected", "difference", "contribution"])  # fmt: skip
+        rows = []
+        for band in region.top_bands(TOP_BANDS):
+            observed, expected = region.observed[band], region.background[band]
+            rows.append([names[band], float(observed), float(expected), float(observed - expected), float(region.contributions[band])])
+        page.table(rows, ["band", "observed", "expected", "difference", "contribution"])
     return page
 
 

@@ -1,22 +1,22 @@
-"""Figures of reports, by matplotlib where there is one. QGIS' installers bring it; without it reports have their tables only."""
+"""Figures of reports, drawn with matplotlib. QGIS' installers include it; without it, reports only have tables."""
 
 import importlib.util
 import io
 
 import numpy as np
 
-# Colours that colour-blind readers tell apart (Okabe and Ito, 2008).
+# Colours that colour-blind readers can distinguish (Okabe and Ito, 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 BACKGROUND, ANOMALY = COLOURS[0], COLOURS[1]
-# Shares of the pixels of a map between which its colours go evenly: half of a scene is background, anomalies are the last per cent and less.
+# Quantiles of a map at equal steps of its colours: half of a scene is background, anomalies are the last per cent and less.
 _STRETCH = (0.5, 0.9, 0.97, 0.99, 0.997, 0.999, 1.0)
 
 
 def spectral_axis(wavelengths, bands):
-    """Where bands lie along the axis of a spectrum, (bands,), and a function that readies (bands,) of numbers to be drawn over it.
+    """Where bands lie along the axis of a spectrum, (bands,), and a function that prepares (bands,) values for drawing over it.
 
-    The function puts them in the order of the axis, and NaN into gaps of more than three times the usual distance, such as those of water vapour
-    bands that are left out, so that no line crosses them. wavelengths: (bands,) nm, or None for numbers from 1.
+    The function puts them in the order of the axis, and NaN into gaps of more than three times the usual distance, such as those of water
+    vapour bands that are left out, so that no line crosses them. wavelengths: (bands,) nm, or None for numbers from 1.
     """
     x = np.arange(1.0, bands + 1) if wavelengths is None else np.asarray(wavelengths, float)
     order = np.argsort(x)
@@ -26,7 +26,7 @@ def spectral_axis(wavelengths, bands):
 
 
 def show_map(axes, values, stretched=True):
-    """Draw an anomaly map (rows, columns), NaN where nothing is known: bright where it is high, or by its values in 0..1 if not `stretched`."""
+    """Draw an anomaly map (rows, columns), NaN where not scored: high scores bright, or if not `stretched`, by its values in 0..1."""
     known = np.isfinite(values)
     if stretched and known.any():
         values = np.where(known, np.interp(values, np.quantile(values[known], _STRETCH), np.linspace(0, 1, len(_STRETCH))), np.nan)
@@ -37,9 +37,10 @@ def show_map(axes, values, stretched=True):
 
 
 def draw(plot, width=8.0, height=3.2):
-    """The figure that `plot(figure)` draws on a `matplotlib.figure.Figure` of width × height inches, as SVG (bytes); None without matplotlib.
+    """The figure that `plot(figure)` draws on a `matplotlib.figure.Figure` of width × height inches, as SVG (bytes); None without
+    matplotlib.
 
-    It uses no pyplot, hence no window and no state of its own, so that it may run on any thread.
+    It does not use pyplot, so it opens no window, keeps no global state and may run on any thread.
     """
     if importlib.util.find_spec("matplotlib") is None:
         return None

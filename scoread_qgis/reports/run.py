@@ -1,4 +1,4 @@
-"""The report of a training or a detection: all that it takes to judge the run, and to repeat it."""
+"""The report of a training or a detection: everything needed to judge the run and to repeat it."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ RATES = (1e-2, 1e-3, 1e-4)
 
 @dataclass
 class Spectra:
-    """Spectra of the scene and spectra sampled from the model, (n, bands) each; wavelengths (bands,) nm or None; source: how they were sampled, and
-    what they are evidence of, as the rest of a sentence on them."""
+    """Spectra of the scene and spectra sampled from the model, (n, bands) each; wavelengths (bands,) nm or None; source: how they were
+    sampled, and what they are evidence of, as the rest of a sentence on them."""
 
     scene: np.ndarray
     sampled: np.ndarray
@@ -25,8 +25,8 @@ class Spectra:
 def run_page(title, parameters, bands, model, spectra):
     """The `Page` of a run.
 
-    parameters: name -> value of everything that was set. bands: rows of (what, which). model: dict of what is known of the model: kind, settings,
-    seed, versions, loss_curve. spectra: `Spectra`, or a text that says why there are none.
+    parameters: name -> value of everything that was set. bands: rows of (what, which). model: dict that describes the model: kind,
+    settings, seed, versions, loss_curve. spectra: `Spectra`, or a text that says why there are none.
     """
     page = Page(title)
     page.heading("Run")
@@ -42,7 +42,7 @@ def run_page(title, parameters, bands, model, spectra):
     page.table([*rows, *([f"trained with {name}", version] for name, version in model["versions"].items())])
     curve = model["loss_curve"]
     page.paragraph(f"Training loss: {curve[0]:.4g} at the start, {curve[-1]:.4g} at the end, {min(curve):.4g} at its lowest.")
-    page.figure(draw(lambda figure: _loss(figure, curve), 8, 2.4), "Training loss, means of equal parts of the training.")
+    page.figure(draw(lambda figure: _loss(figure, curve), 8, 2.4), "Training loss, means over equal intervals of the training.")
     page.heading("What the model has learnt")
     if isinstance(spectra, Spectra):
         _spectra(page, spectra)
@@ -54,12 +54,12 @@ def run_page(title, parameters, bands, model, spectra):
 def add_map(page, picture, scores, tail):
     """Add an anomaly map to a `Page`.
 
-    picture: (rows, columns), thinned, NaN where not scored. scores: (n,) a sample of the scores. tail: fitted `decisions.tail.Tail`, or a text that says why
-    there is none.
+    picture: (rows, columns), thinned, NaN where not scored. scores: (n,) a sample of the scores. tail: fitted `decisions.tail.Tail`, or a
+    text that says why there is none.
     """
     page.heading("Anomaly map")
     page.figure(
-        draw(lambda figure: show_map(figure.add_subplot(), picture), 8, 5), "The map: the brighter, the more anomalous. Grey: not scored."
+        draw(lambda figure: show_map(figure.add_subplot(), picture), 8, 5), "The map: brighter is more anomalous. Grey: not scored."
     )
     page.table(
         [[f"{100 * q:g} %", float(np.quantile(scores, q))] for q in (0.5, 0.9, 0.99, 0.999, 1.0)], ["share of the pixels", "score at most"]
@@ -68,8 +68,8 @@ def add_map(page, picture, scores, tail):
         page.paragraph(tail)
         return
     page.paragraph(
-        "The fit of the background's upper tail gives the threshold for a false-alarm rate, as Extract anomalies finds it; the fit takes "
-        f"{tail.anomalous:.3%} of the pixels for anomalies, which do not count as background."
+        "The fit of the background's upper tail gives the threshold for a false-alarm rate, as Extract anomalies finds it; the fit "
+        f"attributes {tail.anomalous:.3%} of the pixels to anomalies, which do not count as background."
     )
     thresholds = [tail.threshold(rate) for rate in RATES]
     beyond = [np.count_nonzero(scores > threshold) / len(scores) for threshold in thresholds]
@@ -107,7 +107,8 @@ def _spectra(page, spectra):
     page.table([
         ["spectra of the scene, sampled spectra", f"{len(scene)}, {len(sampled)}"],
         ["distance of the means, in standard deviations of a band: median, largest", f"{np.median(offset):.2f}, {offset.max():.2f}"],
-        ["sampled over observed standard deviation: lowest, median, highest band", f"{ratio.min():.2f}, {np.median(ratio):.2f}, {ratio.max():.2f}"],
+        ["sampled over observed standard deviation: lowest, median, highest band",
+         f"{ratio.min():.2f}, {np.median(ratio):.2f}, {ratio.max():.2f}"],
     ])  # fmt: skip
     page.figure(draw(lambda figure: _bundles(figure, spectra), 8, 3.2), "Median, and the range of 90 % of the spectra, band by band.")
 
