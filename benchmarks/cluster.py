@@ -1,9 +1,9 @@
 """Detection on a Dask cluster: PYTHONPATH=. python benchmarks/cluster.py <folder> (as root; needs dask.distributed and iproute2)
 
 Makes synthetic int16 scenes and a model in the folder. Then 1 and 2 workers, with one thread each, make their maps: all processes in one
-network namespace (one machine), and scheduler, client and each worker in namespaces of their own, joined by a bridge. Once a scene is a
-task, and once it is shared out by rows. Reports pixels a second, what the scheduler spends on a task, and bytes a pixel over each network
-interface and from and to the storage, for Markdown.
+network namespace (one machine), and scheduler, client and each worker in namespaces of their own, joined by a bridge. Each scene is one
+task in one run, and split into row blocks in the other. Reports pixels a second, what the scheduler spends on a task, and bytes a pixel
+over each network interface and from and to the storage, for Markdown.
 
 Bytes on the network are those that the interfaces count, protocols included. Bytes of the storage are what the workers read and wrote
 (rchar and wchar of /proc/<pid>/io). Workers are warm: they have loaded torch and made one small map before.

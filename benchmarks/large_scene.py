@@ -18,7 +18,7 @@ from osgeo import gdal
 
 
 def make_scene(path, rows, columns, bands):
-    """A simulated landscape repeated over the scene, every repetition lit and noised anew; INTERLEAVE=BAND, not compressed."""
+    """A simulated landscape repeated over the scene, every repetition with new illumination and noise; INTERLEAVE=BAND, not compressed."""
     from scoread_qgis.scenes.simulated import simulate_scene
 
     tile = simulate_scene(200, 250, bands, seed=0).cube.astype(np.float32)

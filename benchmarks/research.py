@@ -2,8 +2,8 @@
 
 Prints Markdown tables of AUC-ROC for docs/research.md. Groups: `scenes` (the default, its parts, the untrained start and global RX on every
 scene), `ablation` (each part left out), `training` (other ways to train), `constants` (every constant halved and doubled) and
-`scene-changes` (the default on scenes that were transposed, thinned out in bands, noised or resized). Truth maps are read after detection,
-to measure it.
+`scene-changes` (the default on scenes that were transposed, thinned out in bands, perturbed or resized). Ground truth maps are read after
+detection, to measure it.
 """
 
 import argparse
@@ -199,7 +199,7 @@ def group_constants(scenes, seeds):
 def group_scene_changes(scenes, seeds):
     generator = np.random.default_rng(0)
 
-    def noised(values):
+    def perturbed(values):
         return values + 0.05 * values.std(axis=(0, 1)) * generator.normal(size=values.shape)
 
     print(header(scenes))
@@ -208,7 +208,7 @@ def group_scene_changes(scenes, seeds):
         ("every second band", lambda values, truth: (values[..., ::2], truth)),
         ("every fifth band", lambda values, truth: (values[..., ::5], truth)),
         ("first half of the bands", lambda values, truth: (values[..., :values.shape[2] // 2], truth)),
-        ("noise of 5 % of each band's standard deviation", lambda values, truth: (noised(values), truth)),
+        ("noise of 5 % of each band's standard deviation", lambda values, truth: (perturbed(values), truth)),
         ("square root of the values", lambda values, truth: (np.sqrt(values - values.min()), truth)),
         ("rows and columns repeated", lambda values, truth: (values.repeat(2, 0).repeat(2, 1), truth.repeat(2, 0).repeat(2, 1))),
         ("half as many rows and columns, means of 2 x 2", lambda values, truth: (

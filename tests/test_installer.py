@@ -146,7 +146,9 @@ class TestFails:
         make_wheel(desk.wheels)
         with Server(desk.wheels, login="me:right") as proxy:
             source = Source("", index="https://download.example/whl", disk_mb=1)
-            desk.fails("requires a user name and a password", source=source, proxy=proxy_url("http", "localhost", proxy.port, "me", "wrong"))
+            desk.fails(
+                "requires a user name and a password", source=source, proxy=proxy_url("http", "localhost", proxy.port, "me", "wrong")
+            )
             assert proxy.requests[0][:2] == ("CONNECT", "download.example:443")
         assert not any("wrong" in line for line in desk.log)
 
@@ -239,7 +241,7 @@ class TestUninstall:
         assert "will be removed when QGIS starts next" in desk.log[-1]
         packages.add_package_folder()
         assert str(desk.folder) not in sys.path
-        with pytest.raises(ValueError, match="start QGIS again"):
+        with pytest.raises(ValueError, match="restart QGIS"):
             desk.install()
         packages.remove_marked_folder()
         desk.is_clean()

@@ -177,7 +177,7 @@ class TestProxy:
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "The disk is full"),
         ("WARNING: Retrying ... SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'\nERROR: No matching distribution found for torch", "PIP_CERT"),
         ("ERROR: Could not install packages due to an OSError: Missing dependencies for SOCKS support.", "PySocks"),
-        ("something that nobody foresaw", "The log has all"),
+        ("something that nobody foresaw", "The log has the complete output"),
         ("", "pip ended without a message"),
     ],
 )  # fmt: skip

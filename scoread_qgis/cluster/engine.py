@@ -49,8 +49,8 @@ class Engine:
     def run(self, plans):
         """Yield (name, result, error) of each of the `plans`, pairs of name and generator, in the order in which they end.
 
-        error is None, or what the plan raised. Raises ClusterLost where there is no point in going on. Left early, it cancels what is at
-        work.
+        error is None, or what the plan raised. Raises ClusterLost where no cluster is left to go on. Closed early, it cancels the
+        running tasks.
         """
         plans, ready, flying, done = iter(plans), deque(), {}, queue.SimpleQueue()
         steps = {}  # id of plan -> its _Step
