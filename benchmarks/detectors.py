@@ -19,7 +19,8 @@ import numpy as np
 
 SEEDLESS = {"RX", "RX, local 5/15", "SPy rx", "SPy rx, local 5/21", "LocalOutlierFactor"}
 DETECTORS = [
-    "RX", "RX, local 5/15", "Default mode", "Default mode, untrained", "Component: gaussian", "Component: neighbours", "Component: features",
+    "RX", "RX, local 5/15", "Default mode", "Default mode, untrained", "Component: gaussian", "Component: neighbours", 
+    "Component: features",
     "Component: score",
     "Paper mode", "SPy rx", "SPy rx, local 5/21", "IsolationForest", "LocalOutlierFactor",
 ]  # fmt: skip
@@ -67,7 +68,7 @@ def run_one(name, path, seed, paper_epochs):
     def trained(model):
         return model, time.perf_counter() - start
 
-    if name.startswith("Default") or name.startswith("Part"):
+    if name.startswith("Default") or name.startswith("Component"):
         model, seconds = trained(SGM.train([cube], seed=seed, **({"steps": 0} if name.endswith("untrained") else {})))
         start = time.perf_counter()
         scores = detect(model, cube) if name.startswith("Default") else model.bind(cube).parts()[name.partition(": ")[2]]
