@@ -19,7 +19,7 @@ import numpy as np
 
 SEEDLESS = {"RX", "RX, local 5/15", "SPy rx", "SPy rx, local 5/21", "LocalOutlierFactor"}
 DETECTORS = [
-    "RX", "RX, local 5/15", "Default mode", "Default mode, untrained", "Component: gaussian", "Component: neighbours", 
+    "RX", "RX, local 5/15", "Default mode", "Default mode, untrained", "Component: gaussian", "Component: neighbours",
     "Component: features",
     "Component: score",
     "Paper mode", "SPy rx", "SPy rx, local 5/21", "IsolationForest", "LocalOutlierFactor",

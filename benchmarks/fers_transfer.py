@@ -17,7 +17,7 @@ from scipy.io import loadmat
 from scipy.stats import rankdata
 
 from scoread_qgis.core.cube import ArrayCube
-from scoread_qgis.detectors.fers import train
+from scoread_qgis.detectors.fers import FERS
 from scoread_qgis.detectors.rx import GaussianStatistics, GlobalRX, MahalanobisDistance
 
 SCENES = ["abu-airport-1", "abu-airport-4", "abu-beach-1", "abu-urban-1", "abu-urban-3", "sandiego"]
@@ -76,8 +76,8 @@ def main():
     rows = []
     for name in SCENES:
         cube, truth, others = cubes[name], truths[name], [cubes[other] for other in SCENES if other != name]
-        untrained = [auc(truth, collect(train(others, epochs=0, seed=seed, **settings).detect(cube))) for seed in UNTRAINED_SEEDS]
-        detector, training_time = timed(train, others, seed=arguments.seed, **settings)
+        untrained = [auc(truth, collect(FERS.train(others, epochs=0, seed=seed, **settings).detect(cube))) for seed in UNTRAINED_SEEDS]
+        detector, training_time = timed(FERS.train, others, seed=arguments.seed, **settings)
         collect(detector.detect(cube))  # the first call of a network pays for its preparation
         rx, rx_time = timed(collect, GlobalRX().detect(cube))
         fers, fers_time = timed(collect, detector.detect(cube))

@@ -1,9 +1,10 @@
-"""What makes the default mode what it is: `PYTHONPATH=. python benchmarks/research.py <folder of .mat scenes> [--seeds 3] [group ...]`.
+"""What makes the default mode what it is: `PYTHONPATH=. python benchmarks/research.py <folders of .mat scenes> [--seeds 3] [--groups ...]`.
 
 Prints Markdown tables of AUC-ROC for docs/research.md. Groups: `scenes` (the default, its parts, the untrained start and global RX on every
-scene), `ablation` (each part left out), `training` (other ways to train), `constants` (every constant halved and doubled) and
-`scene-changes` (the default on scenes that were transposed, thinned out in bands, perturbed or resized). Ground truth maps are read after
-detection, to measure it.
+scene), `protocol` (which parts and which clutter: chosen on random halves of the scenes, reported on the other halves), `implants` (large
+and weak targets, implanted), `ablation` (each part
+left out), `training` (other ways to train), `constants` (every constant halved and doubled) and `scene-changes` (the default on scenes that
+were transposed, thinned out in bands, perturbed or resized). Ground truth maps are read after detection, to measure it.
 """
 
 import argparse
@@ -12,13 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.detectors.default_mode import clutter, gaussian, neighbours, sgm
+from scoread_qgis.detectors.default_mode.fusion import TailProbability
+from scoread_qgis.detectors.default_mode.local_neighbours import local_neighbour_distance
 from scoread_qgis.detectors.default_mode.score_network import ScoreNetwork
 from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.rx import GlobalRX
+from scoread_qgis.detectors.shared.expected_background import FAR, NEAR, ExpectedBackground, expected_components
+from scoread_qgis.detectors.shared.half_whitening import HalfWhitening
+from scoread_qgis.detectors.shared.windows import Surroundings
 from scoread_qgis.scenes.matlab import read_matlab
 
 
@@ -142,6 +148,164 @@ def group_scenes(scenes, seeds):
     print_table(scenes, over(scenes, seeds, measure), spread=seeds > 1)
 
 
+DEFAULT = (("local", "near", "far", "features", "gaussian"), 15, 5, 0.5)
+VERSION_02 = (("gaussian", "neighbours", "features", "score"), 9, 3, 0.75)
+# Parts, all with the same weight; the reach, the stride and the share of the clutter.
+CANDIDATES = [
+    VERSION_02,
+    (("local", "near"), 9, 3, 0.0), (("local", "near"), 9, 3, 0.5),
+    (("near", "far"), 15, 5, 0.0), (("near", "far"), 15, 5, 0.5),
+    (("local", "near", "far"), 15, 5, 0.0), (("local", "near", "far"), 15, 5, 0.5),
+    (("local", "near", "features"), 15, 5, 0.5), (("near", "far", "features"), 15, 5, 0.5),
+    (("local", "near", "far", "gaussian"), 15, 5, 0.5), (("near", "far", "features", "gaussian"), 15, 5, 0.5),
+    (("local", "near", "features", "gaussian"), 15, 5, 0.5), (("local", "far", "features", "gaussian"), 15, 5, 0.5),
+    (("local", "near", "far", "features"), 15, 5, 0.0), (("local", "near", "far", "features"), 15, 5, 0.5),
+    (("local", "near", "far", "features"), 15, 5, 0.75), (("local", "near", "far", "features"), 9, 3, 0.5),
+    (("local", "near", "far", "features", "gaussian"), 15, 5, 0.0), (("local", "near", "far", "features", "gaussian"), 15, 5, 0.25),
+    (("local", "near", "far", "features", "gaussian"), 15, 5, 0.5), (("local", "near", "far", "features", "gaussian"), 15, 5, 0.75),
+    (("local", "near", "far", "features", "gaussian"), 9, 3, 0.5), (("local", "near", "far", "score", "gaussian"), 15, 5, 0.5),
+    (("local", "near", "far", "features", "gaussian", "neighbours"), 15, 5, 0.5),
+    (("local", "near", "far", "features", "gaussian", "neighbours", "score"), 15, 5, 0.5),
+]  # fmt: skip
+HALVES = 20
+SHOWN = [VERSION_02, (("local", "near", "far", "features"), 15, 5, 0.5), DEFAULT]
+PIXELS = 10_000  # that parts are fitted to
+
+
+def measures(truth, scores):
+    """AUC-ROC, average precision, and detection rates at false-alarm rates of 1e-3 and 1e-2."""
+    truth, scores = truth.ravel() > 0, scores.ravel()
+    false_alarms, detections, _ = roc_curve(truth, scores, drop_intermediate=False)
+    at = [detections[np.searchsorted(false_alarms, rate, side="right") - 1] for rate in (1e-3, 1e-2)]
+    return [roc_auc_score(truth, scores), average_precision_score(truth, scores), *at]
+
+
+def surrounding_parts(cube, seed):
+    """The parts that look around a pixel, as -ln of tail probabilities: name -> (rows, columns)."""
+    values, valid = (torch.from_numpy(array) for array in cube.read(0, cube.rows))
+    order = np.random.default_rng(seed).permutation(cube.rows * cube.columns)[:PIXELS]
+    rows, columns = (torch.from_numpy(index) for index in np.divmod(order, cube.columns))
+    components = HalfWhitening.fit(values[rows, columns])(values)
+    found = {"local": local_neighbour_distance(components, valid, 0, cube.rows)}
+    for name, ring in (("near", NEAR), ("far", FAR)):
+        around = Surroundings.of_pixels(components, valid, rows, columns, ring.reach, mirrored=True)
+        part = ExpectedBackground.fit(ring, expected_components(around, ring)[1])
+        found[name] = part.distance(components, valid, 0, cube.rows)
+    return {name: TailProbability.fit(part[rows, columns])(part.flatten()).view(part.shape).numpy() for name, part in found.items()}
+
+
+def label(candidate):
+    parts, reach, _, share = candidate
+    return " + ".join(parts) + (f"; less {share:g} of the median within {reach}" if share else "; no clutter")
+
+
+def all_parts(cube, seed):
+    return {**SGM.train([cube], seed=seed).parts(cube), **surrounding_parts(cube, seed)}
+
+
+def candidate_map(parts, candidate):
+    names, reach, stride, share = candidate
+    values = sgm.fuse([torch.from_numpy(parts[name]) for name in names]).numpy()
+    if not share:
+        return values
+    with changed({(clutter, "REACH"): reach, (clutter, "STRIDE"): stride}):
+        return values - np.float32(share) * clutter.window_median(values, 0, len(values))
+
+
+def foreign(scenes, generator, bands, mean, size):
+    """A patch (size, size, bands) of another place in one of the scenes, as bright as `mean` but for chance."""
+    other = scenes[list(scenes)[generator.integers(len(scenes))]][0]
+    row, column = generator.integers(other.shape[0] - size), generator.integers(other.shape[1] - size)
+    patch = other[row : row + size, column : column + size].reshape(size * size, -1)
+    patch = np.stack([np.interp(np.linspace(0, 1, bands), np.linspace(0, 1, len(spectrum)), spectrum) for spectrum in patch])
+    return patch.reshape(size, size, bands) * mean / patch.mean() * np.exp(generator.normal(0, 0.5))
+
+
+def implanted(scenes, name, sizes, shares, pixels, clear):
+    """A scene with foreign patches at some share, and where they are."""
+    generator, values = np.random.default_rng(0), scenes[name][0].astype(np.float32)
+    rows, columns, bands = values.shape
+    truth, mean = np.zeros((rows, columns), bool), values.mean()
+    for _ in range(500):
+        size = generator.integers(*sizes)
+        row, column = generator.integers(rows - size), generator.integers(columns - size)
+        around = np.s_[max(0, row - clear) : row + size + clear, max(0, column - clear) : column + size + clear]
+        if truth.sum() >= pixels or truth[around].any():
+            continue
+        place, share = np.s_[row : row + size, column : column + size], generator.uniform(*shares)
+        values[place] = (1 - share) * values[place] + share * foreign(scenes, generator, bands, mean, size)
+        truth[place] = True
+    return values, truth
+
+
+def group_implants(scenes, seeds):
+    """Large targets, and weak ones; the scene's own anomalies do not count."""
+    for title, settings in {
+        "two targets of 100 to 144 pixels, 30 to 100 %": ((10, 13), (0.3, 1), 200, 12),
+        "60 targets of one pixel, 3 to 15 %": ((1, 2), (0.03, 0.15), 60, 3),
+    }.items():
+        gains = {candidate: [] for candidate in CANDIDATES}
+        for name in scenes:
+            values, truth = implanted(scenes, name, *settings)
+            cube, counted = ArrayCube(values), truth | (scenes[name][1] == 0)
+            rx = auc(truth[counted], whole(GlobalRX().detect(cube))[counted])
+            parts = all_parts(cube, 0)
+            for candidate in CANDIDATES:
+                gains[candidate].append(auc(truth[counted], candidate_map(parts, candidate)[counted]) - rx)
+        print(
+            f"{title}: AUC less that of global RX, {len(scenes)} scenes\n\n| candidate | mean | worst | scenes below by more than .003 "
+            "|\n|---|---|---|---|"
+        )
+        for candidate, values in gains.items():
+            print(f"| {label(candidate)} | {np.mean(values):+.4f} | {min(values):+.4f} | {sum(value < -0.003 for value in values)} |")
+        print(flush=True)
+
+
+def group_protocol(scenes, seeds):
+    found = {candidate: np.zeros((len(scenes), seeds, 4)) for candidate in CANDIDATES}
+    rx = np.zeros((len(scenes), 4))
+    for number, (values, truth) in enumerate(scenes.values()):
+        cube = ArrayCube(values)
+        rx[number] = measures(truth, whole(GlobalRX().detect(cube)))
+        for seed in range(seeds):
+            parts = all_parts(cube, seed)
+            for candidate in CANDIDATES:
+                found[candidate][number, seed] = measures(truth, candidate_map(parts, candidate))
+    of_scenes = {candidate: values.mean(1) for candidate, values in found.items()}
+    print(
+        "| candidate | AUC | AP | Pd at 1e-3 | Pd at 1e-2 | worst AUC against RX | AUC, AP less the default's, with the spread over halves "
+        "|"
+    )
+    print("|---|---|---|---|---|---|---|")
+    generator = np.random.default_rng(0)
+    halves = [np.split(generator.permutation(len(scenes)), [len(scenes) // 2]) for _ in range(HALVES)]
+    default = of_scenes[DEFAULT]
+    for candidate, values in {"global RX": rx, **of_scenes}.items():
+        gains = np.array([(values - default)[other].mean(0)[:2] for _, other in halves])
+        gain = ", ".join(f"{mean:+.4f} ± {spread:.4f}" for mean, spread in zip(gains.mean(0), gains.std(0)))
+        cells = " | ".join(f"{value:.4f}" for value in values.mean(0))
+        print(f"| {candidate if candidate == 'global RX' else label(candidate)} | {cells} | {(values - rx)[:, 0].min():+.4f} | {gain} |")
+    chosen, reported = [], []
+    for half, other in halves:
+        best = max(CANDIDATES, key=lambda candidate: of_scenes[candidate][half, 0].mean() + of_scenes[candidate][half, 1].mean() / 10)
+        chosen.append(best)
+        reported.append(of_scenes[best][other].mean(0))
+    means, spreads = np.mean(reported, 0), np.std(reported, 0)
+    print(
+        f"\nChosen on one half by AUC + AP / 10, reported on the other, {HALVES} random halves: AUC {means[0]:.4f} ± {spreads[0]:.4f}, ",
+        end="",
+    )
+    print(f"AP {means[1]:.3f} ± {spreads[1]:.3f}. Chosen how often:\n")
+    for candidate in sorted(set(chosen), key=chosen.count, reverse=True):
+        print(f"- {chosen.count(candidate)}: {label(candidate)}")
+    print("\nAUC / AP of each scene:\n\n| scene | global RX | " + " | ".join(label(candidate) for candidate in SHOWN) + " |")
+    print("|---" * (len(SHOWN) + 2) + "|")
+    for number, name in enumerate(scenes):
+        cells = [f"{values[number, 0]:.4f} / {values[number, 1]:.3f}" for values in [rx, *(of_scenes[candidate] for candidate in SHOWN)]]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    print(flush=True)
+
+
 def group_ablation(scenes, seeds):
     def measure(cube, truth, seed):
         parts = SGM.train([cube], seed=seed).bind(cube).parts()
@@ -225,18 +389,20 @@ def group_scene_changes(scenes, seeds):
 def main():
     groups = {
         "scenes": group_scenes,
+        "protocol": group_protocol,
+        "implants": group_implants,
         "ablation": group_ablation,
         "training": group_training,
         "constants": group_constants,
         "scene-changes": group_scene_changes,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder of .mat scenes with a truth map")
-    parser.add_argument("groups", nargs="*", help=f"of {', '.join(groups)}; all by default")
+    parser.add_argument("data", type=Path, nargs="+", help="folders of .mat scenes with a truth map")
+    parser.add_argument("--groups", nargs="+", choices=groups, help=f"of {', '.join(groups)}; all by default")
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
     scenes = {}
-    for path in sorted(arguments.data.glob("*.mat")):
+    for path in (path for folder in arguments.data for path in sorted(folder.glob("*.mat"))):
         scene = read_matlab(path)
         scenes[path.stem] = np.asarray(scene.cube, dtype=np.float32), np.asarray(scene.truth)
     for name in arguments.groups or groups:

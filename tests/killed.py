@@ -16,20 +16,20 @@ _FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.sc
 
 
 def work(task, folder, run):
-    from scoread_qgis.workflows.detect import detect_anomalies, detect_rx
+    from scoread_qgis.workflows.detect import Detection, detect
     from scoread_qgis.workflows.extract import extract_anomalies
     from scoread_qgis.workflows.sources import MaskSource, RasterSource
-    from scoread_qgis.workflows.train import train_sgm
+    from scoread_qgis.workflows.train import Training, train
 
     scene, mask = RasterSource(f"{folder}/s.tif"), MaskSource.of_file(f"{folder}/k.tif")
     if task == "train":
-        train_sgm([scene], f"{folder}/out/result.pt", run, mask=mask, settings={"steps": 6, "samples": 200})
+        train(Training("sgm", [scene], f"{folder}/out/result.pt", mask=mask, settings={"steps": 6, "samples": 200}), run)
     elif task == "detect":
-        detect_anomalies(scene, f"{folder}/m.pt", f"{folder}/out/result.tif", run, mask=mask)
+        detect(Detection(scene, f"{folder}/out/result.tif", f"{folder}/m.pt", mask=mask), run)
     elif task == "extract":
         extract_anomalies(RasterSource(f"{folder}/a.tif"), f"{folder}/out/result.gpkg", run, f"{folder}/out/mask.tif", "percentile")
     else:
-        detect_rx(scene, f"{folder}/out/next.tif", run)
+        detect(Detection(scene, f"{folder}/out/next.tif", kind="rx"), run)
 
 
 def child(task, folder, kill_at, log=None):

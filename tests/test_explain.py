@@ -9,9 +9,9 @@ from conftest import DATA
 from scipy import ndimage
 
 from scoread_qgis.core.cube import ArrayCube
-from scoread_qgis.detectors import fers
 from scoread_qgis.detectors.default_mode.gaussian import TrimmedGaussian
 from scoread_qgis.detectors.default_mode.sgm import SGM
+from scoread_qgis.detectors.fers import FERS
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
 from scoread_qgis.detectors.shared.explanation import most_similar, path_contributions, region_spectra
 
@@ -85,7 +85,7 @@ def explained(request, scene):
     if request.param == "default":
         detector = SGM.train([cube])
     elif request.param == "fers":
-        detector = fers.train([cube], epochs=1, patch=16)
+        detector = FERS.train([cube], epochs=1, patch=16)
     else:
         detector = PaperSGM.train([cube], epochs=2, conditional="conditional" in request.param)
     seen = region_spectra(cube, regions)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.core.progress import Cancelled, Progress
-from scoread_qgis.detectors.fers import FERS, READOUTS, detector, train
+from scoread_qgis.detectors.fers import FERS, READOUTS, detector
 from scoread_qgis.detectors.fers.backbones import image_backbone, load_weights, random_weights, teacher_encoder
 from scoread_qgis.detectors.fers.scaling import SceneScaling
 from scoread_qgis.detectors.rx import GlobalRX
@@ -29,7 +29,7 @@ def scene(rows=70, columns=45, bands=9, seed=0):
 
 @pytest.fixture(scope="module")
 def model():
-    return train([ArrayCube(scene(seed=s)) for s in (1, 2)], patch=32, epochs=3, batch=4)
+    return FERS.train([ArrayCube(scene(seed=s)) for s in (1, 2)], patch=32, epochs=3, batch=4)
 
 
 def collect(parts):
@@ -48,7 +48,7 @@ def test_default_readout_is_that_of_the_paper_by_band_count(model):
     cube = ArrayCube(scene())
     np.testing.assert_array_equal(collect(model.detect(cube)), collect(model.detect(cube, readout="product")))
     many = ArrayCube(scene(40, 40, 51))
-    wide = train([many], patch=16, epochs=0)
+    wide = FERS.train([many], patch=16, epochs=0)
     np.testing.assert_array_equal(collect(wide.detect(many)), collect(wide.detect(many, readout="sum")))
 
 
@@ -104,7 +104,7 @@ def test_invalid_pixels_have_no_influence(model):
         maps = [collect(model.detect(cube, readout=readout)) for cube in (ArrayCube(values, valid), ArrayCube(other))]
         np.testing.assert_array_equal(*maps)
     holes = [ArrayCube(np.where(valid[..., None], v, value)) for v, value in ((scene(seed=1), np.nan), (scene(seed=1), np.inf))]
-    first, second = (train([cube], patch=32, epochs=1, batch=4) for cube in holes)
+    first, second = (FERS.train([cube], patch=32, epochs=1, batch=4) for cube in holes)
     assert first.loss_curve == second.loss_curve
 
 
@@ -119,9 +119,9 @@ def test_state_round_trip(model, tmp_path):
 def test_the_seed_decides(model):
     cubes = [ArrayCube(scene(seed=s)) for s in (1, 2)]
     before = torch.get_rng_state()
-    assert train(cubes, patch=32, epochs=3, batch=4).loss_curve == model.loss_curve
+    assert FERS.train(cubes, patch=32, epochs=3, batch=4).loss_curve == model.loss_curve
     assert torch.equal(before, torch.get_rng_state())
-    assert train(cubes, patch=32, epochs=1, batch=4, seed=1).loss_curve[0] != model.loss_curve[0]
+    assert FERS.train(cubes, patch=32, epochs=1, batch=4, seed=1).loss_curve[0] != model.loss_curve[0]
     cube = ArrayCube(scene())
     maps = [collect(model.detect(cube, readout="autoencoder", seed=s)) for s in (0, 0, 1)]
     np.testing.assert_array_equal(maps[0], maps[1])
@@ -138,7 +138,7 @@ def test_cancel_hands_over_what_is_trained(limit, epochs_done):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        train([ArrayCube(scene())], patch=32, epochs=2, batch=4, progress=Progress(report), on_checkpoint=kept.append)
+        FERS.train([ArrayCube(scene())], patch=32, epochs=2, batch=4, progress=Progress(report), on_checkpoint=kept.append)
     assert fractions == sorted(fractions)
     if epochs_done is None:
         assert not kept  # nothing is trained yet
@@ -185,11 +185,11 @@ def test_messages(model):
     with pytest.raises(ValueError, match="all values of the scene are 3"):
         list(model.detect(ArrayCube(np.full((9, 9, 9), 3.0))))
     with pytest.raises(ValueError, match="different numbers of bands: 9, 4"):
-        train([cube, ArrayCube(scene(bands=4))])
+        FERS.train([cube, ArrayCube(scene(bands=4))])
     with pytest.raises(ValueError, match="multiple of 16; this is 20"):
-        train([cube], patch=20)
+        FERS.train([cube], patch=20)
     with pytest.raises(ValueError, match="weight files are for the published backbone"):
-        train([cube], backbone_weights=["resnet34.pt"])
+        FERS.train([cube], backbone_weights=["resnet34.pt"])
 
 
 def torchvision_layout(name):
@@ -269,7 +269,7 @@ def test_weight_files_load_into_the_network_they_fit(tmp_path):
 def test_published_size_trains_from_a_weight_file_and_detects(tmp_path):
     state = weight_file(tmp_path / "resnet34.pth", "resnet34")
     cube = ArrayCube(scene(40, 40, 5))
-    model = train([cube], patch=16, epochs=1, batch=2, backbone=1, backbone_weights=[tmp_path / "resnet34.pth"])
+    model = FERS.train([cube], patch=16, epochs=1, batch=2, backbone=1, backbone_weights=[tmp_path / "resnet34.pth"])
     assert torch.equal(model.spatial.backbone.layer3[5].bn2.running_mean, state["layer3.5.bn2.running_mean"])
     assert np.isfinite(collect(model.detect(cube))).all()
     assert torch.equal(FERS.from_state(model.state()).spatial.backbone.conv1.weight, state["conv1.weight"])
@@ -280,7 +280,7 @@ def test_cost_of_detection_is_bounded_by_that_of_rx():
     from torch.utils.flop_counter import FlopCounterMode
 
     cube = ArrayCube(scene(100, 100, 188))
-    model = train([cube], epochs=0)
+    model = FERS.train([cube], epochs=0)
 
     def operations(detector):
         with FlopCounterMode(display=False) as counter:

@@ -12,7 +12,7 @@ from scoread_qgis.core.progress import Progress
 from scoread_qgis.scenes.mask import Mask, read_polygons, vector_store
 from scoread_qgis.scenes.raster import RasterCube, RasterFile, choose_bands, match_bands
 from scoread_qgis.scenes.score_map import ScoreMap
-from scoread_qgis.workflows.detect import detect_rx
+from scoread_qgis.workflows.detect import Detection, detect
 from scoread_qgis.workflows.extract import extract_anomalies
 from scoread_qgis.workflows.run import Run
 from scoread_qgis.workflows.sources import MaskSource, RasterSource
@@ -247,7 +247,7 @@ def test_maps_masks_and_regions_lie_where_the_scene_does(tmp_path, exceptions, h
     if place:  # all but the last three columns
         crs = UTM.ExportToWkt() if how != "RPC" else ""
         mask = MaskSource("fields", crs, polygons=(bytes(outline(place, 0, 0, COLUMNS - 3, ROWS).ExportToWkb()),))
-    detect_rx(source, str(tmp_path / "map.tif"), run, mask=mask)
+    detect(Detection(source, str(tmp_path / "map.tif"), kind="rx", mask=mask), run)
     threshold, count = extract_anomalies(
         RasterSource(str(tmp_path / "map.tif")), str(tmp_path / "r.gpkg"), run, str(tmp_path / "mask.tif"), "percentile", percentile=98.5
     )
@@ -417,15 +417,18 @@ def test_detections_beside_each_other_leave_gdal_as_it_was(tmp_path, exceptions)
     good, bad = scene_at(tmp_path / "good.tif", "geotransform"), tmp_path / "bad.tif"
     bad.write_text("no raster")
 
-    def detect(number):
+    def told(number):
         path = bad if number % 2 else good
         try:
-            detect_rx(RasterSource(str(path)), str(tmp_path / f"map_{number}.tif"), Run(2**28, Progress(), lambda text: None))
+            detect(
+                Detection(RasterSource(str(path)), str(tmp_path / f"map_{number}.tif"), kind="rx"),
+                Run(2**28, Progress(), lambda text: None),
+            )
         except ValueError as error:
             return str(error)
         return ""
 
     with ThreadPoolExecutor(2) as pool:
-        errors = list(pool.map(detect, range(12)))
+        errors = list(pool.map(told, range(12)))
     assert [bool(error) for error in errors] == [bool(number % 2) for number in range(12)]
     assert all("not recognized as a supported file format" in error for error in errors[1::2])

@@ -13,9 +13,9 @@ from processing.core.ProcessingConfig import ProcessingConfig
 from scoread_qgis import settings
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.core.progress import Progress
-from scoread_qgis.detectors import fers
 from scoread_qgis.detectors.default_mode.score_network import ScoreNetwork
 from scoread_qgis.detectors.default_mode.sgm import SGM
+from scoread_qgis.detectors.fers import FERS, READOUTS
 from scoread_qgis.detectors.fers.backbones import image_backbone, random_weights, teacher_encoder
 from scoread_qgis.detectors.fers.spatial import Restoration, SpatialBranch
 from scoread_qgis.detectors.fers.spectral import ReverseDistillation
@@ -49,14 +49,14 @@ def paper(progress):
 
 
 def trained_fers(progress):
-    return fers.train([cube()], patch=16, epochs=3, batch=2, seed=5, progress=progress)
+    return FERS.train([cube()], patch=16, epochs=3, batch=2, seed=5, progress=progress)
 
 
 # name -> training, options of each detection
 KINDS = {
     "default": (sgm, [{}]),
     "paper": (paper, [{"perturbations": 4, "seed": 1}]),
-    "fers": (trained_fers, [{"readout": readout, "seed": 1} for readout in fers.READOUTS]),
+    "fers": (trained_fers, [{"readout": readout, "seed": 1} for readout in READOUTS]),
     "rx": (lambda progress: GlobalRX(), [{}]),
     "local rx": (lambda progress: LocalRX(3, 7), [{}]),
 }

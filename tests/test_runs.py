@@ -16,8 +16,8 @@ from scoread_qgis.commandline.display import Display
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.core.errors import describe_error, out_of_memory
 from scoread_qgis.core.progress import Cancelled, Progress, keeping
-from scoread_qgis.detectors import fers
 from scoread_qgis.detectors.default_mode.sgm import SGM
+from scoread_qgis.detectors.fers import FERS
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
 from scoread_qgis.detectors.shared.training import shares, train_score_network
 from scoread_qgis.scenes.writer import write_scene
@@ -290,13 +290,13 @@ class TestDivergence:
 
     def test_of_fers(self):
         with pytest.raises(ValueError, match="FERS, stage 1 of 2: the training diverged; try a smaller learning rate"):
-            fers.train([random_cube(40, 40)], patch=16, epochs=3, batch=2, learning_rate=1e30)
+            FERS.train([random_cube(40, 40)], patch=16, epochs=3, batch=2, learning_rate=1e30)
 
     @pytest.mark.parametrize(("size", "batch"), [(3, 16), (17, 16), (40, 1)])
     def test_fers_says_what_one_patch_lacks(self, size, batch):
         with pytest.raises(ValueError, match="a training step on one patch of 16 × 16 pixels .* Choose a patch size of 32 or more"):
-            fers.train([random_cube(size, size)], patch=16, epochs=1, batch=batch)
-        fers.train([random_cube(size, size)], patch=32, epochs=1, batch=batch)
+            FERS.train([random_cube(size, size)], patch=16, epochs=1, batch=batch)
+        FERS.train([random_cube(size, size)], patch=32, epochs=1, batch=batch)
 
 
 class TestMemory:

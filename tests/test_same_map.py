@@ -1,4 +1,4 @@
-"""One map, whoever makes it: QGIS, the command line, and a Dask cluster, where a scene is one task or is shared out by rows. Bit by bit, with one
+"""One map, whoever makes it: QGIS, the command line, and a Dask cluster, where a scene is one task or is split into row blocks. Bit by bit, with one
 exception, to the last bit."""
 
 import numpy as np
@@ -12,7 +12,7 @@ from scoread_qgis.scenes.writer import write_scene
 
 pytest.importorskip("distributed", reason="needs dask.distributed: python -m pip install distributed")
 
-MEMORY = int(BLOCKS[1])  # MB, the same for all: a larger scene is read, and on a cluster shared out, in several blocks
+MEMORY = int(BLOCKS[1])  # MB, the same for all: a larger scene is read, and on a cluster split, in several blocks
 MAPS = {
     "default mode": ("detect_anomalies", {}, ["detect", "--model", "sgm.pt"], True),
     "RX global": ("detect_rx", {}, ["rx"], True),
@@ -34,7 +34,7 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A scene that is one task of a cluster, one that is shared out, both with nodata, and models."""
+    """A scene that is one task of a cluster, one that is split, both with nodata, and models."""
     from scoread_qgis.commandline.main import main
 
     folder = tmp_path_factory.mktemp("scenes")
@@ -84,10 +84,10 @@ def test_maps_are_identical(run, cli, cluster, folder, like_a_worker, tmp_path, 
     assert cli(*command, "--output", tmp_path / "cli.tif")[0] == 0
     code, _, err = cli(*command, "--output", tmp_path / "dask.tif", "--scheduler", cluster.address)
     assert code == 0, err
-    assert ("Shared out in" in err) == (by_rows and scene == "long")
+    assert ("row blocks" in err) == (by_rows and scene == "long")
     first = read(tmp_path / "qgis.tif")
     assert np.isfinite(first).mean() > 0.9
     for other in ("cli.tif", "dask.tif"):
-        # Global RX that is shared out adds up its statistics in double precision, but in another order: the last bit of single precision.
+        # Global RX of row blocks adds up its statistics in double precision, but in another order: the last bit of single precision.
         tolerance = 3e-7 if (detector, scene, other) == ("RX global", "long", "dask.tif") else 0
         np.testing.assert_allclose(read(tmp_path / other), first, rtol=tolerance, atol=0, err_msg=other)

@@ -6,8 +6,8 @@ import torch
 from single_precision_device import NAME, single_precision_device
 
 from scoread_qgis.core.cube import ArrayCube
-from scoread_qgis.detectors import fers
 from scoread_qgis.detectors.default_mode.sgm import SGM
+from scoread_qgis.detectors.fers import FERS, READOUTS
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
 from scoread_qgis.detectors.shared.explanation import region_spectra
 from scoread_qgis.detectors.shared.statistics import GaussianStatistics, MahalanobisDistance
@@ -15,9 +15,9 @@ from scoread_qgis.detectors.shared.statistics import GaussianStatistics, Mahalan
 TRAIN = {
     "default": lambda cube, device: SGM.train([cube], steps=20, device=device),
     "paper": lambda cube, device: PaperSGM.train([cube], epochs=1, batch_size=256, hidden=16, conditional=True, device=device),
-    "fers": lambda cube, device: fers.train([cube], patch=16, epochs=2, batch=2, device=device),
+    "fers": lambda cube, device: FERS.train([cube], patch=16, epochs=2, batch=2, device=device),
 }
-DETECTIONS = {"default": [{}], "paper": [{"perturbations": 4}], "fers": [{"readout": readout} for readout in fers.READOUTS]}
+DETECTIONS = {"default": [{}], "paper": [{"perturbations": 4}], "fers": [{"readout": readout} for readout in READOUTS]}
 
 
 class OneRegion:

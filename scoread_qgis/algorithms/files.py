@@ -25,7 +25,7 @@ def files_read(algorithm, parameters, context):
 def files_written(algorithm, parameters, context):
     """Paths of all outputs whose place the user chose."""
     paths = [path for each in algorithm.destinationParameterDefinitions() for path in sources_of(each, parameters, context)]
-    return [path for path in paths if path not in ("TEMPORARY_OUTPUT", "memory:")]
+    return [path.partition("|")[0] for path in paths if path not in ("TEMPORARY_OUTPUT", "memory:")]
 
 
 def sources_of(definition, parameters, context):

@@ -15,26 +15,30 @@ def detect_on_cluster(client, detections, memory, tick=lambda done: None):
     Raises `engine.ClusterLost`. Whatever happens, a map is there whole or not at all.
     """
     engine = Engine(client, tick)
-    for detection, log, error in engine.run((detection, _plan(detection, memory)) for detection in detections):
-        yield Outcome(detection, tuple(log or ()), "" if error is None else describe_error(error))
+    for detection, result, error in engine.run((detection, _plan(detection, memory)) for detection in detections):
+        log, fit = result or ((), None)
+        yield Outcome(detection, tuple(log), "" if error is None else describe_error(error), fit)
 
 
 def _plan(detection, memory):
-    """The steps to the map of one scene; returns the log."""
+    """The steps to the map of one scene; returns its log and how well it fits the model."""
     try:
-        ((layout, log),) = yield [(tasks.detect_scene, (detection, memory))]
+        ((layout, log, fit),) = yield [(tasks.detect_scene, (detection, memory))]
         if layout is None:
-            return log
+            return log, fit
         log = [*log, f"Split into {len(layout.spans)} row blocks."]
         if layout.numbers is None:
             surveys = yield [(tasks.survey_rows, (detection.scene, detection.bands, span, memory)) for span in layout.spans]
             ((layout, more),) = yield [(tasks.choose_bands, (detection, layout, surveys, memory))]
+            log += more
+        if layout.learns:
+            ((layout, more, fit),) = yield [(tasks.make_model_ready, (detection, layout, memory))]
             log += more
         if layout.gathers:
             yield [(tasks.gather, (detection, layout, span, memory)) for span in layout.spans]
             yield [(tasks.merge_gathered, (detection, layout))]
         yield [(tasks.map_rows, (detection, layout, span, memory)) for span in layout.spans]
         yield [(tasks.assemble, (detection, layout, memory))]
-        return log
+        return log, fit
     finally:
         remove_temporaries(detection.output)

@@ -7,9 +7,10 @@ import numpy as np
 
 from ..core.files import remove_temporaries, temporary_name, whole_file
 from ..core.progress import Cancelled, Progress
+from ..detectors.registry import DETECTORS
 from ..scenes.raster import survey_bands
 from ..scenes.writer import MapWriter
-from ..workflows.detect import detect
+from ..workflows.detect import detect, make_ready, read_once
 from ..workflows.outputs import check_outputs
 from ..workflows.run import Run
 from ..workflows.sources import chosen_cube, good_cubes
@@ -19,14 +20,23 @@ _FEWEST_ROWS = 64  # of a block: the rows of context are read, and partly worked
 
 @dataclass(frozen=True)
 class Layout:
-    """How a scene is split into row blocks. spans: (first row, row after the last) of each block. folder: for what tasks leave for each
-    other, beside the output. gathers: whether binding gathers something from the scene. numbers: bands that are used, None where a survey
-    has yet to find them."""
+    """How a scene is split into row blocks. spans: (first row, row after the last) of each block. folder: for files that tasks leave for
+    each other, beside the output. learns: whether its model has to be made ready. gathers: whether binding gathers something from the
+    scene. numbers: bands that are used, None where a survey has yet to find them. model: file of the model that was made for this scene,
+    None where that of the detection is used."""
 
     spans: tuple
     folder: str
+    learns: bool
     gathers: bool
     numbers: tuple = None
+    model: str = None
+
+    def detector(self, detection):
+        """The `Detector` of a `Detection`."""
+        if self.model is None and detection.model is None:
+            return DETECTORS[detection.kind](**detection.settings)
+        return read_once(self.model or detection.model, detection.device).detector
 
 
 def spans_of(raster, memory):
@@ -42,21 +52,25 @@ def spans_of(raster, memory):
 
 
 def detect_scene(detection, memory):
-    """Make the map of a `Detection`, or where the scene is too large return the `Layout` that splits it: (`Layout` or None, log)."""
+    """Make the map of a `Detection`, or where the scene is too large return the `Layout` that splits it.
+
+    Returns (Layout or None, log, fit).
+    """
     run, log = _run(memory)
     remove_temporaries(detection.output)  # of a worker that was killed while it worked on this scene
-    detector = detection.detector()
-    if detection.report is None and detector.in_row_blocks and len(spans := spans_of(detection.scene.open(), memory)) > 1:
+    detector_class = detection.detector_class()
+    if detection.report is None and detector_class.in_row_blocks and len(spans := spans_of(detection.scene.open(), memory)) > 1:
         check_outputs([(detection.output, ".tif")], [detection.scene, detection.model, detection.mask], run.scratch)
         folder = temporary_name(detection.output, owned=False)
         os.makedirs(folder)
         numbers = None
         if detection.model is not None:
-            run.supported(detector.bind, detection.options)
-            numbers = tuple(detection.cube(run).numbers)
-        return Layout(spans, folder, detector.gathered is not None, numbers), log
-    detect(detection, run)
-    return None, log
+            run.supported(detector_class.bind, detection.options)
+            cube, _ = detection.cube(run)
+            numbers = tuple(cube.numbers)
+        return Layout(spans, folder, detector_class.keeps_model, detector_class.gathered is not None, numbers), log, None
+    fit = detect(detection, run).fit
+    return None, log, fit
 
 
 def survey_rows(source, bands, span, memory):
@@ -75,16 +89,28 @@ def choose_bands(detection, layout, surveys, memory):
     return replace(layout, numbers=tuple(cube.numbers)), log
 
 
+def make_model_ready(detection, layout, memory):
+    """Learn the scene, or check whether it fits the model and adapt the model if not. Returns (Layout, log, fit)."""
+    run, log = _run(memory)
+    numbers = {"numbers": list(layout.numbers), "of": detection.scene.open().count}
+    ready = make_ready(detection, _cube(detection, layout, run), numbers, run)
+    if detection.model is not None and ready.model.detector is detection.kept().detector:
+        return layout, log, ready.fit
+    path = os.path.join(layout.folder, "model.pt")
+    ready.model.save(path)
+    return replace(layout, model=path), log, ready.fit
+
+
 def gather(detection, layout, span, memory):
     """Write what binding gathers from some rows to the folder."""
     run, _ = _run(memory)
-    gathered = detection.detector().gather(_cube(detection, layout, run).row_span(*span), run.progress)
+    gathered = layout.detector(detection).gather(_cube(detection, layout, run).row_span(*span), run.progress)
     _save_gathered(gathered, _gathered_file(layout, span[0]))
 
 
 def merge_gathered(detection, layout):
     """Merge what was gathered from all blocks into that of the scene, also in the folder."""
-    kind = detection.detector().gathered
+    kind = detection.detector_class().gathered
     gathered, *others = (_read_gathered(kind, _gathered_file(layout, first)) for first, _ in layout.spans)
     for other in others:
         gathered.merge(other)
@@ -94,7 +120,7 @@ def merge_gathered(detection, layout):
 def map_rows(detection, layout, span, memory):
     """Write the map of some rows to the folder."""
     run, _ = _run(memory)
-    detector = detection.detector()
+    detector = layout.detector(detection)
     cube = _cube(detection, layout, run).row_span(*span)
     options = replace(run, log=lambda line: None).supported(detector.bind, detection.options)
     if layout.gathers:
@@ -109,7 +135,7 @@ def assemble(detection, layout, memory):
     """Assemble the map from its rows, and publish it."""
     run, _ = _run(memory)
     raster = detection.scene.open()
-    with MapWriter(detection.output, raster, detection.detector().score_name) as writer:
+    with MapWriter(detection.output, raster, detection.detector_class().score_name) as writer:
         for first, last in layout.spans:
             run.progress(first / raster.rows, f"writing, row {first + 1} of {raster.rows}")
             rows = np.load(_rows_file(layout, first), mmap_mode="r", allow_pickle=False)

@@ -108,7 +108,15 @@ def _add_train_fers(parser):
 
 def _add_detect(parser):
     _add_inputs(parser, "scenes")
-    parser.add_argument("--model", required=True, metavar="FILE.pt", help="model file made by train or train-fers")
+    parser.add_argument(
+        "--model", metavar="FILE.pt", help="model file made by train or train-fers; without one, each scene is learnt first, in seconds"
+    )
+    parser.add_argument(
+        "--unfit",
+        choices=["adapt", "warn", "refuse"],
+        default="adapt",
+        help="where a scene does not fit the model: adapt it to the scene, warn, or refuse the scene (adapt)",
+    )
     _add_output(parser, "_anomalies")
     _add_bands(parser, "bands to choose from; by default those of the model")
     _add_mask(parser, "where to look")

@@ -76,10 +76,12 @@ def _detect(options, display):
     given = {name: value for name, value in names.items() if value is not None}
     from ..workflows.detect import read_once
 
-    model, elsewhere = os.path.abspath(options.model), options.scheduler is not None
-    with _usage():
-        read_once(model, "cpu" if elsewhere else options.device)  # workers may have devices that this machine lacks
-    return _make_maps(options, display, "_anomalies", {"model": model, "options": given, "device": options.device}, options.report)
+    model, elsewhere = options.model and os.path.abspath(options.model), options.scheduler is not None
+    if model:
+        with _usage():
+            read_once(model, "cpu" if elsewhere else options.device)  # workers may have devices that this machine lacks
+    how = {"model": model, "options": given, "seed": options.seed, "device": options.device, "unfit": options.unfit}
+    return _make_maps(options, display, "_anomalies", how, options.report)
 
 
 def _rx(options, display):
@@ -97,7 +99,7 @@ def _rx(options, display):
 def _make_maps(options, display, suffix, how, report=False):
     """Make the maps of all scenes, each for itself: what fails is told in the summary and stops nothing else. how: of each `Detection`."""
     from ..core.files import remove_temporaries
-    from ..workflows.detect import Detection
+    from ..workflows.detect import LIMIT, Detection
     from ..workflows.outputs import check_outputs
 
     inputs = expand(options.input)
@@ -125,24 +127,27 @@ def _make_maps(options, display, suffix, how, report=False):
         display.line(f"{len(skipped)} of {len(detections)} maps are finished and skipped.")
     remove_temporaries(*(detection.output for detection in wanted))
     work = _on_cluster if options.scheduler or options.local_cluster else _here
-    done, failed, trouble = 0, [], None
+    done, failed, trouble = [], [], None
     try:
         for outcome in work(wanted, options, display) if wanted else ():
             if outcome.error:
                 failed.append(outcome)
             else:
-                done += 1
+                done.append(outcome)
     except ClusterLost as error:
         trouble = error
     finally:
         display.clear()
-        if done + len(failed) < len(wanted):
+        if len(done) + len(failed) < len(wanted):
             remove_temporaries(*(detection.output for detection in wanted))
-    print(f"{done + len(skipped)} of {len(detections)} scenes done ({len(skipped)} of them before), {len(failed)} failed.")
+    for outcome in done:
+        if outcome.fit is not None:
+            print(f"  {outcome.fit:.2f} fit  {outcome.detection.scene.name}{'' if outcome.fit >= LIMIT else '  (does not fit the model)'}")
+    print(f"{len(done) + len(skipped)} of {len(detections)} scenes done ({len(skipped)} of them before), {len(failed)} failed.")
     for outcome in failed:
         print(f"  {outcome.detection.scene.name}: {outcome.error}")
     if trouble:
-        print(f"{len(wanted) - done - len(failed)} scenes are not done: {trouble}. Run the same command with --resume to go on.")
+        print(f"{len(wanted) - len(done) - len(failed)} scenes are not done: {trouble}. Run the same command with --resume to go on.")
     return FAILED if failed or trouble else DONE
 
 
@@ -190,13 +195,13 @@ def _here(detections, options, display):
             display.line(f"  {line}")
 
         try:
-            detect(detection, Run(_memory(options), Progress(report, (number - 1) / total, number / total), tell))
+            ready = detect(detection, Run(_memory(options), Progress(report, (number - 1) / total, number / total), tell))
         except Exception as error:  # one bad scene does not stop the others, whatever is bad about it
             display.line(f"  failed: {describe_error(error)}")
             yield Outcome(detection, tuple(log), describe_error(error))
         else:
             display.line(f"  done in {time.monotonic() - start:.1f} s: {detection.output}")
-            yield Outcome(detection, tuple(log))
+            yield Outcome(detection, tuple(log), fit=ready.fit)
 
 
 def _train(options, display):

@@ -55,6 +55,14 @@ class Detector:
         """The detector of a `state`. Raises ValueError where that is not one."""
         raise NotImplementedError
 
+    def fit(self, cube, progress=None):
+        """`shared.fit.Fit` of the background of a scene in what was learnt; None where that is not known, or belongs to the scene anyway."""
+        return None
+
+    def adapted(self, cube, seed=0, progress=None):
+        """The detector for a scene that it does not fit: what belongs to the scene is estimated anew from it, and what was learnt is kept."""
+        raise NotImplementedError
+
     def gather(self, cube, progress=None):
         """What binding needs of the whole scene, from the cube or a part of it; those of the parts merge to that of the scene."""
         raise NotImplementedError

@@ -13,6 +13,7 @@ from .writer import gdal_failures
 # In connection strings of GDAL and QGIS, what stands before and after the names of files.
 _BETWEEN = re.compile(r"""[:"',?&={}|]|/vsi\w+/|file://""")
 _SOURCES = re.compile(r"<(SourceFilename|SourceDataset|SrcDataSource|IndexDataset)\b[^>]*>([^<]+)<")
+_REMOTE = re.compile(r"/vsi(?!zip|gzip|tar|7z|rar|subfile|sparse|mem)")
 _LONGEST = 10_000  # characters of a connection string
 _LARGEST = 100 * 2**20  # bytes of an XML file that names others
 # Not to be opened but by SQLite: whoever closes such a file takes the locks away that this process has on it.
@@ -112,7 +113,7 @@ def _xml(place):
     """Text of the XML that `place` is, or that the file of this name holds; "" for all else."""
     if place.lstrip().startswith("<"):
         return place
-    if place.lower().endswith(_DATABASES):
+    if place.lower().endswith(_DATABASES) or _REMOTE.search(place):
         return ""
     with gdal_failures():
         status = gdal.VSIStatL(place)

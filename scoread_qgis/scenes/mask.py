@@ -138,11 +138,14 @@ class Mask:
 
     def read(self, first, last, left=0, right=None):
         """Rows first..last-1 of columns left..right-1, by default all, (rows, columns) bool."""
-        columns = (self._columns if right is None else right) - left
-        with self._checked_calls():
-            values = self._dataset.GetRasterBand(1).ReadAsArray(int(left), int(first), int(columns), int(last - first))
+        values = self._values(first, last, left, right)
         # Newer GDAL writes the least float for a 0 that is no nodata into a file whose nodata value is 0.
         return (np.abs(values) >= np.finfo(np.float32).tiny) & np.isfinite(values)
+
+    def _values(self, first, last, left=0, right=None):
+        columns = (self._columns if right is None else right) - left
+        with self._checked_calls():
+            return self._dataset.GetRasterBand(1).ReadAsArray(int(left), int(first), int(columns), int(last - first))
 
 
 class RegionLabels(Mask):
@@ -169,7 +172,7 @@ class RegionLabels(Mask):
 
     def labels(self, first, last):
         """Number of the region of each pixel of rows first..last-1, (rows, columns) int; 0 where there is none."""
-        return self._numbers[self._dataset.GetRasterBand(1).ReadAsArray(0, first, self._columns, last - first).astype(int)]
+        return self._numbers[self._values(first, last).astype(int)]
 
 
 def vector_store():

@@ -135,7 +135,7 @@ def write_regions(path, labels, regions, p_values, progress=None):
         with gdal_failures() as failures:
             _fill(str(part), Path(path).stem, labels.crs, polygons, numbers, progress.part(0.5, 1.0))
         if failures:
-            raise ValueError(f"{path} cannot be written: {failures[0]}. Is the disk full, or was the folder removed?")
+            raise ValueError(f"{path} cannot be written: {failures[0]}. Is the disk full? Or was its folder removed?")
 
 
 def _fill(path, name, crs, polygons, numbers, progress):

@@ -16,8 +16,7 @@ class Truth(Mask):
 
     def known(self, first, last, left=0, right=None):
         """Where rows first..last-1 of columns left..right-1, by default all, are known to be anomalous or not, (rows, columns) bool."""
-        columns = (self._columns if right is None else right) - left
-        return np.isfinite(self._dataset.GetRasterBand(1).ReadAsArray(int(left), int(first), int(columns), int(last - first)))
+        return np.isfinite(self._values(first, last, left, right))
 
     def _checked(self, raster, name):
         self._dataset.FlushCache()

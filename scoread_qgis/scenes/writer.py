@@ -62,7 +62,7 @@ class _GeoTiff:
         with gdal_failures() as failures:
             yield
         if failures:
-            raise ValueError(f"{self.path} cannot be written: {failures[0]}. Is the disk full, or was the folder removed?")
+            raise ValueError(f"{self.path} cannot be written: {failures[0]}. Is the disk full? Or was its folder removed?")
 
     def _close(self):
         """Write all out and look whether it arrived: GDAL tells of a full disk only at the last moment."""

@@ -2,15 +2,18 @@
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from ..core.progress import keeping
 from ..detectors.model_file import Model
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
-from .outputs import check_outputs, write_map
+from .outputs import check_outputs, trained_model, write_map
 from .sources import MaskSource, RasterSource, fitting_cube, good_cubes
+
+UNFIT = ("adapt", "warn", "refuse")  # what to do where the scene does not fit the model
+LIMIT = 0.9  # of `Fit.value`: benchmarks/transfer.py shows what it obtains
 
 
 @dataclass(frozen=True)
@@ -18,75 +21,129 @@ class Detection:
     """The making of one map, as a value that can be sent to another machine.
 
     scene: `RasterSource`. output: .tif. model: model file, or None for the detector `kind` of `registry.DETECTORS` made with `settings`, which
-    needs none. bands: numbers from 1 to choose from; by default those of the model, or all good ones. mask: `MaskSource` or None.
-    options: of the detector's `bind`, name -> value; those that it does not know are ignored. device: auto, cpu, cuda or mps.
-    report: .html file or None.
+    learns the scene first where it needs to learn. bands: numbers from 1 to choose from; by default those of the model, or all good ones.
+    mask: `MaskSource` or None. options: of the detector's `bind`, name -> value; those that it does not know are ignored. seed: of learning and
+    adapting. device: auto, cpu, cuda or mps. report: .html file or None. unfit: of `UNFIT`.
     """
 
     scene: RasterSource
     output: str
     model: str = None
-    kind: str = None
+    kind: str = "sgm"
     settings: dict = field(default_factory=dict)
     bands: tuple = ()
     mask: MaskSource = None
     options: dict = field(default_factory=dict)
+    seed: int = 0
     device: str = "auto"
     report: str = None
+    unfit: str = UNFIT[0]
 
-    def detector(self):
-        """The `Detector`. Raises ValueError for what is not a model, and for settings out of their range."""
-        return DETECTORS[self.kind](**self.settings) if self.model is None else self.kept().detector
+    def detector_class(self):
+        """The class of the detector. Raises ValueError for what is not a model."""
+        return DETECTORS[self.kind] if self.model is None else type(self.kept().detector)
 
     def kept(self):
         """The `Model` of the model file."""
         return read_once(self.model, self.device)
 
     def cube(self, run):
-        """The `Cube` to detect in."""
+        """The `Cube` to detect in, and its band numbers as `good_cubes` returns them."""
         if self.model is not None:
-            return fitting_cube(self.scene, self.kept(), self.bands, self.mask, run)
-        (cube,), _ = good_cubes([self.scene], self.bands, self.mask, run)
-        return cube
+            return fitting_cube(self.scene, self.kept(), self.bands, self.mask, run), None
+        (cube,), numbers = good_cubes([self.scene], self.bands, self.mask, run)
+        return cube, numbers
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a map is made with. model: `Model`. fit: how well the scene fits the model file, 0..1, None where there is none or it is not known.
+    source: in words, where the model is from."""
+
+    model: Model
+    fit: float = None
+    source: str = "none is needed"
+
+
+def make_ready(detection, cube, numbers, run):
+    """`Ready`: the model of the file, adapted to the scene where that does not fit, or one that is learnt from the scene.
+
+    Raises ValueError where the scene does not fit, and that is to be refused.
+    """
+    device = pick_device(detection.device)
+    if detection.model is None:
+        detector_class = DETECTORS[detection.kind]
+        if not detector_class.keeps_model:
+            detector = detector_class(**detection.settings)
+            return Ready(Model(detector, cube.bands, seed=detection.seed, versions=run.versions()))
+        run.log("No model is given: the background of the scene is learnt first.")
+        settings = run.supported(detector_class.train, detection.settings)
+        detector = detector_class.train([cube], **settings, seed=detection.seed, device=device, progress=run.progress)
+        return Ready(trained_model(detector, cube, numbers, settings, detection.seed, run), source="learnt from the scene")
+    model = detection.kept()
+    fit = model.detector.fit(cube, run.progress.part(0, 0.2))
+    if fit is None:
+        return Ready(model, source=detection.model)
+    for line in fit.lines():
+        run.log(line)
+    name = cube.raster.name
+    if fit.value >= LIMIT:
+        run.log(f"{name} fits the model: {fit.value:.2f} of 1.")
+        return Ready(model, fit.value, detection.model)
+    told = f"{name} does not fit the model: {fit.value:.2f} of 1, where {LIMIT} is needed."
+    if detection.unfit == "refuse":
+        raise ValueError(f"{told} Train a model on this scene, or run without a model: the scene is learnt first then.")
+    if detection.unfit == "warn":
+        run.warn(f"{told} The map may say nothing. Let the model be adapted, or run without a model.")
+        return Ready(model, fit.value, detection.model)
+    run.warn(f"{told} It is adapted: what belongs to the scene is estimated anew from the scene itself.")
+    detector = model.detector.adapted(cube, detection.seed, run.progress.part(0.2, 1))
+    return Ready(replace(model, detector=detector), fit.value, f"{detection.model}, adapted to the scene")
 
 
 def detect(detection, run):
-    """Map how poorly each pixel of a scene fits its background, as a GeoTIFF. Raises ValueError with the remedy for what does not fit."""
+    """Map how poorly each pixel of a scene fits its background, as a GeoTIFF. Returns `Ready`.
+
+    Raises ValueError with the remedy for what does not fit.
+    """
     outputs = [(detection.output, ".tif"), (detection.report, ".html")]
     check_outputs(outputs, [detection.scene, detection.model, detection.mask], run.scratch)
     (run, lines), started = run.recorded(), time.time()
-    device = pick_device(detection.device)
     if detection.model is not None:
-        run.log(f"Device: {device}.")
         run.progress(0.0, "reading the model")
-    detector = detection.detector()
-    cube = detection.cube(run.part(0.0, 0.1 if detection.model is not None else 0.3))
-    options = run.supported(detector.bind, detection.options)
-    share = run.progress.part(0.1 if detection.model is not None else 0.3, 0.8 if detection.report else 1.0)
-    scorer = detector.bind(cube, progress=share.part(0, detector.binding_share), **options)
-    write_map(detection.output, cube.raster, detector.score_name, scorer.map(share.part(detector.binding_share, 1)))
+    detector_class = detection.detector_class()
+    if detector_class.keeps_model:
+        run.log(f"Device: {pick_device(detection.device)}.")
+    options = run.supported(detector_class.bind, detection.options)
+    cube, numbers = detection.cube(run.part(0.0, 0.1))
+    ready = make_ready(detection, cube, numbers, run.part(0.1, 0.4))
+    share = run.progress.part(0.4, 0.8 if detection.report else 1.0)
+    scorer = ready.model.detector.bind(cube, progress=share.part(0, detector_class.binding_share), **options)
+    write_map(detection.output, cube.raster, detector_class.score_name, scorer.map(share.part(detector_class.binding_share, 1)))
     if scorer.unscored:
         run.log(f"{scorer.unscored} pixels with data have no score: there are too few valid pixels around them, or all of those are alike.")
     if detection.report:
         from .report import write_report
 
         parameters = {
-            "scene": detection.scene.source, "model": detection.model, "mask": detection.mask and detection.mask.name,
-            "bands asked for": detection.bands, "options": [f"{name} = {value}" for name, value in options.items()], "device": device,
-            "map": detection.output,
+            "scene": detection.scene.source, "model": ready.source, "fit": ready.fit and f"{ready.fit:.2f} of 1",
+            "mask": detection.mask and detection.mask.name, "bands asked for": detection.bands,
+            "options": [f"{name} = {value}" for name, value in options.items()], "device": pick_device(detection.device), "map": detection.output,
         }  # fmt: skip
         title = f"Anomalies of {cube.raster.name}"
         with keeping(detection.output):
-            write_report(detection.report, title, parameters, detection.kept(), cube, started, lines, run.part(0.8, 1.0), detection.output)
+            write_report(detection.report, title, parameters, ready.model, cube, started, lines, run.part(0.8, 1.0), detection.output)
+    return ready
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a `Detection` ended. log: its lines. error: why there is no map, "" where there is one."""
+    """How a `Detection` ended. log: its lines. error: why there is no map, "" where there is one. fit: as in `Ready`."""
 
     detection: Detection
     log: tuple = ()
     error: str = ""
+    fit: float = None
 
 
 def read_once(path, device):

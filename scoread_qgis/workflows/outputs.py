@@ -54,13 +54,12 @@ def write_map(path, raster, description, scores):
             writer.write(row, rows)
 
 
-def save_model(path, detector, cube, band_numbers, settings, seed, run):
-    """Write a trained detector as a model file, with what is known of its bands and its training, and return the `Model`; the log tells the loss."""
+def trained_model(detector, cube, band_numbers, settings, seed, run):
+    """The `Model` of a trained detector, with what is known of its bands and its training; the log tells the loss."""
     from ..detectors.model_file import Model
 
     wavelengths = None if cube.wavelengths is None else [float(w) for w in cube.wavelengths]
-    loss_curve = detector.loss_curve
-    model = Model(detector, cube.bands, wavelengths, band_numbers, settings, seed, run.versions(), loss_curve)
-    model.save(path)
-    run.log(f"Loss: {loss_curve[0]:.4g} at the start, {loss_curve[-1]:.4g} at the end.")
-    return model
+    loss_curve = list(detector.loss_curve)
+    if loss_curve:
+        run.log(f"Loss: {loss_curve[0]:.4g} at the start, {loss_curve[-1]:.4g} at the end.")
+    return Model(detector, cube.bands, wavelengths, band_numbers, settings, seed, run.versions(), loss_curve)

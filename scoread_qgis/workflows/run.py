@@ -18,7 +18,7 @@ class Run:
 
     memory: bytes that reading and detecting may take. progress: `Progress`. log(text): a line for the log of the run.
     host: versions of the software that started it, by name, for model files and reports.
-    scratch: folder for temporary files; None for the system's.
+    scratch: folder for temporary files; None for the system's. warn(text): a line that must not be overlooked; by default one of the log.
     """
 
     memory: int
@@ -26,6 +26,7 @@ class Run:
     log: callable = print
     host: dict = field(default_factory=dict)
     scratch: str = None
+    warn: callable = None
 
     def part(self, start, end):
         """The same run, for a phase of the work that takes the share from `start` to `end` (0..1)."""
@@ -35,11 +36,14 @@ class Run:
         """The same run with a log that is kept too, and the list that it is kept in."""
         lines = []
 
-        def log(text):
-            lines.append(text)
-            self.log(text)
+        def recording(tell):
+            def told(text):
+                lines.append(text)
+                tell(text)
 
-        return replace(self, log=log), lines
+            return told
+
+        return replace(self, log=recording(self.log), warn=recording(self.warn or self.log)), lines
 
     def supported(self, function, options):
         """The `options` that `function` takes; the log tells of the others."""

@@ -8,7 +8,7 @@ from ..core.progress import Cancelled, keeping
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
 from ..detectors.shared.training import shares
-from .outputs import check_outputs, save_model
+from .outputs import check_outputs, trained_model
 from .sources import MaskSource, good_cubes
 
 
@@ -54,7 +54,9 @@ def train(training, run, open_cubes=good_cubes):
     kept_settings = {name: value for name, value in settings.items() if isinstance(value, (int, float, str))}  # no paths of files
 
     def save(detector):
-        return save_model(training.model, detector, cubes[0], numbers, kept_settings, training.seed, run)
+        model = trained_model(detector, cubes[0], numbers, kept_settings, training.seed, run)
+        model.save(training.model)
+        return model
 
     kept = []
 

@@ -7,6 +7,7 @@ from ...core.progress import Progress
 from ..contract import Detector, Scorer
 from ..shared.checks import check_keys, filled_network, finite_list, tensor, whole_number
 from ..shared.explanation import Explanation, path_contributions
+from ..shared.fit import Fit
 from ..shared.sde import VESDE
 from ..shared.training import shares, train_score_network
 from ..shared.weights import draw_weights
@@ -19,6 +20,8 @@ from .score_network import CENTRE, NEIGHBOURHOOD, ScoreNetwork
 TIMES = (0.001, 0.08)  # perturbation kernel of 3 to 30 % of a band's standard deviation
 EMA_DECAY = 0.9
 FEWEST_PIXELS = 20
+SAMPLES = 10_000  # pixels that are trained on at most
+FIT_PIXELS = 4096  # that tell whether a scene fits
 SCENE_APART = 10_000_000  # rows, which more than one scene would not leave exact in float32
 PASS_PIXELS = 2048  # pixels that are worked on at a time in detection
 PASS_PATCHES = 1024  # the same in training, where each is 3 x 3 pixels
@@ -52,7 +55,7 @@ class SGM(Detector):
         self.loss_curve = loss_curve
 
     @classmethod
-    def train(cls, cubes, steps=100, batch_size=64, learning_rate=1e-2, hidden=256, samples=10_000, seed=0, device="cpu", progress=None):
+    def train(cls, cubes, steps=100, batch_size=64, learning_rate=1e-2, hidden=256, samples=SAMPLES, seed=0, device="cpu", progress=None):
         """Train on `cubes`, scenes of the same bands.
 
         steps, batch_size, learning_rate: of the denoising score matching. With 0 steps there is no score; the other three values are fused.
@@ -61,10 +64,47 @@ class SGM(Detector):
         features and the training.
         Raises ValueError where the scenes differ in bands, have too few valid pixels, or are constant.
         """
-        progress = progress or Progress()
         bands = cubes[0].bands
         if any(cube.bands != bands for cube in cubes):
             raise ValueError(f"the scenes must have the same number of bands; they have {[cube.bands for cube in cubes]}")
+
+        def learn(bulk, progress):
+            network = draw_weights(ScoreNetwork(bands, hidden), torch.Generator().manual_seed(seed)).to(device)
+            if not steps:
+                return network.requires_grad_(False), []
+            bulk = bulk.to(device)
+            surroundings = torch.cat([bulk[:, :CENTRE], bulk[:, CENTRE + 1 :]], dim=1)
+            loss_curve = train_score_network(
+                network,
+                bulk[:, CENTRE],
+                VESDE(),
+                steps,
+                batch_size,
+                learning_rate,
+                TIMES,
+                one_cycle=True,
+                ema_decay=EMA_DECAY,
+                antithetic=True,
+                context=lambda indices, x_t: surroundings[indices],
+                seed=seed,
+                progress=progress,
+            )
+            return network.requires_grad_(False), loss_curve
+
+        return cls._estimated(cubes, learn, samples, seed, device, progress or Progress())
+
+    def adapted(self, cube, seed=0, progress=None):
+        """The model for a scene that it does not fit: what belongs to a scene is estimated anew from this one, and the network is kept.
+
+        That is the scaling, the Gaussians, the reference spectra and the tail probabilities, as in training and in no more time.
+        """
+        return self._estimated(
+            [cube], lambda bulk, progress: (self.network, self.loss_curve), SAMPLES, seed, self.centre.device, progress or Progress()
+        )
+
+    @classmethod
+    def _estimated(cls, cubes, learn, samples, seed, device, progress):
+        """The model of some scenes. learn(patches (n, 9, bands) of the bulk of the training pixels, scaled; progress) -> (network, loss curve)."""
         patches, positions, coordinates = _training_pixels(cubes, samples, seed, progress.part(0, 0.2))
         if len(patches) < FEWEST_PIXELS:
             raise ValueError(f"training needs {FEWEST_PIXELS} valid pixels at least; there are {len(patches)}")
@@ -88,28 +128,8 @@ class SGM(Detector):
             "distances to neighbours",
         )
 
-        network = draw_weights(ScoreNetwork(bands, hidden), torch.Generator().manual_seed(seed)).to(device)
-        loss_curve = []
-        if steps:
-            # It learns from the bulk of the spectra only, so that it does not learn the anomalies as well.
-            bulk = patches[background].to(device)
-            surroundings = torch.cat([bulk[:, :CENTRE], bulk[:, CENTRE + 1 :]], dim=1)
-            loss_curve = train_score_network(
-                network,
-                bulk[:, CENTRE],
-                VESDE(),
-                steps,
-                batch_size,
-                learning_rate,
-                TIMES,
-                one_cycle=True,
-                ema_decay=EMA_DECAY,
-                antithetic=True,
-                context=lambda indices, x_t: surroundings[indices],
-                seed=seed,
-                progress=progress.part(0.4, 0.85),
-            )
-        network.requires_grad_(False)
+        # The network learns from the bulk of the spectra only, so that it does not learn the anomalies as well.
+        network, loss_curve = learn(patches[background], progress.part(0.4, 0.85))
         features = _in_passes(
             lambda part: network.features_of_patches(patches[part].to(device)).cpu(),
             len(patches),
@@ -119,13 +139,25 @@ class SGM(Detector):
         progress(0.95, "background statistics of the features")
         distances = {"gaussian": gaussian, "features": TrimmedGaussian.fit(features)[0]}
         values = {"gaussian": gaussian.distance(spectra), "neighbours": near, "features": distances["features"].distance(features)}
-        if steps:
+        if loss_curve:  # without training there is no score
             scores = features @ network.score.cpu()
             distances["score"] = TrimmedGaussian.fit(scores)[0]
             values["score"] = distances["score"].distance(scores)
         tails = {name: TailProbability.fit(value) for name, value in values.items()}
         progress(1.0, "trained")
         return cls(centre, scale, network, distances, neighbours, tails, loss_curve)._to(device)
+
+    def fit(self, cube, progress=None):
+        """`Fit` of the background of a scene in the model, on a sample of its pixels, in one pass."""
+        scorer = self.bind(cube)
+        positions, gathered = cube.sample(FIT_PIXELS, 0, _patches, halo=1, progress=progress, message="looking whether the model fits")
+        if not len(positions):
+            raise ValueError("the scene has no valid pixel")
+        device = self.centre.device
+        patches = torch.from_numpy(gathered[0]).to(device).sub_(self.centre).div_(self.scale)
+        positions = torch.as_tensor(positions, dtype=torch.float32, device=device)
+        with torch.inference_mode():
+            return Fit.of(scorer.tails_of_spectra(patches[:, CENTRE], self.network.features_of_patches(patches), positions))
 
     def bind(self, cube, gathered=None, progress=None):
         """Raises ValueError where the cube has other bands than the model."""
@@ -228,11 +260,11 @@ class SGMScorer(Scorer):
         positions = chosen.nonzero().float()
         positions += torch.tensor([block.row, block.column], device=device)
         features = model.network.features_of_block(spectra, valid, *block.inner)
-        for name, values in self._tails_of_spectra(own, features, positions).items():
+        for name, values in self.tails_of_spectra(own, features, positions).items():
             tails[name][chosen] = values
         return tails
 
-    def _tails_of_spectra(self, spectra, features, positions):
+    def tails_of_spectra(self, spectra, features, positions):
         """Name -> (n,) -ln tail probabilities of scaled spectra (n, bands) with features (n, hidden) at positions (n, 2)."""
         model = self.model
         vectors = {"gaussian": spectra, "features": features, "score": features @ model.network.score}
@@ -252,7 +284,7 @@ class SGMScorer(Scorer):
 
         def score(spectra):
             features = model.network.features_of_patches(spectra[:, None].expand(-1, len(NEIGHBOURHOOD), -1))
-            return fuse(list(self._tails_of_spectra(spectra, features, positions).values()))
+            return fuse(list(self.tails_of_spectra(spectra, features, positions).values()))
 
         observed = (torch.as_tensor(spectra, dtype=torch.float32, device=device) - model.centre) / model.scale
         gaussian, std = model.distances["gaussian"], float(VESDE().std(torch.ones(())))

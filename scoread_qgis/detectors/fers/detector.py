@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
-from ...core.progress import Progress
+from ...core.progress import Cancelled, Progress
 from ..contract import Detector, Scorer, in_parts, passes, scattered
 from ..shared.checks import check_keys, filled_network, finite, whole_number
 from ..shared.explanation import Explanation
@@ -20,6 +20,7 @@ from .backbones import freeze, teacher_encoder
 from .scaling import SceneScaling
 from .spatial import GRIDS, SpatialBranch, bin_members
 from .spectral import SpectralBranch
+from .training import Patches, Training
 
 READOUTS = ("sum", "product", "autoencoder")
 STRIP, FEWEST_ROWS = 16384, 8  # pixels, and rows at least, that pass through the networks at a time
@@ -59,10 +60,40 @@ class FERS(Detector):
         progress=None,
         on_checkpoint=None,
     ):
-        """See `training.train`."""
-        from .training import train
+        """Train on scenes of background, in two stages.
 
-        return train(cubes, patch, epochs, batch, learning_rate, backbone, backbone_weights, seed, device, progress, on_checkpoint)
+        cubes: of the same bands. patch: width of the training patches in pixels, a multiple of 16. epochs: of each stage.
+        backbone: 0 compact, 1 as published.
+        backbone_weights: for the published backbone, paths of state dicts in torchvision's layout, of Wide-ResNet-101-2, ResNet34 or both. A
+            frozen network without such a file has random orthogonal filters with calibrated normalisation.
+        on_checkpoint: called with the detector trained so far when the work is cancelled; Cancelled then continues on its way.
+        The patches are drawn at random places, as many as cover the scenes once, and kept in memory.
+        """
+        progress = progress or Progress()
+        if patch < 16 or patch % 16:
+            raise ValueError(f"the width of the patches has to be a multiple of 16; this is {patch}")
+        if backbone_weights and backbone == 0:
+            raise ValueError("weight files are for the published backbone (1); the compact one has none")
+        bands = cubes[0].bands
+        if any(cube.bands != bands for cube in cubes):
+            raise ValueError(f"the scenes have different numbers of bands: {', '.join(str(cube.bands) for cube in cubes)}")
+        patches = Patches(cubes, patch, seed, progress.part(0, 0.05), device)
+        steps = max(1, round(len(patches) / batch))
+        if patch == 16 and min(batch, len(patches) - (steps - 1) * batch) < 2:
+            raise ValueError(  # the deepest layer makes one pixel of a patch
+                f"a training step on one patch of 16 × 16 pixels has nothing to compare it with; there are {len(patches)} patches in batches of "
+                f"{batch}. Choose a patch size of 32 or more, another batch size, or more or larger scenes"
+            )
+        training = Training(bands, backbone, backbone_weights, patches, batch, device, torch.Generator().manual_seed(seed))
+        try:
+            training.spectral_stage(epochs, learning_rate, progress.part(0.05, 0.5))
+            training.spatial_stage(epochs, learning_rate, progress.part(0.5, 1))
+        except Cancelled:
+            if on_checkpoint is not None:
+                on_checkpoint(cls(*training.branches()))
+            raise
+        progress(1.0, "FERS, trained")
+        return cls(*training.branches())
 
     @property
     def loss_curve(self):

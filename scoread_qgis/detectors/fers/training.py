@@ -1,4 +1,4 @@
-"""Training of FERS: both stages, one after the other, on patches of background scenes."""
+"""What the training of FERS trains: networks and patches of background scenes, in two stages."""
 
 import math
 
@@ -6,66 +6,15 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from ...core.progress import Cancelled, Progress
 from ..shared.mirroring import mirrored
 from ..shared.weights import draw_weights
 from .backbones import calibrate, load_weights, random_weights
-from .detector import FERS
 from .losses import spatial_loss, spectral_loss
 from .scaling import SceneScaling
 from .spatial import Restoration, SpatialBranch
 from .spectral import PADDING, ReverseDistillation
 
 MOST_PATCHES = 128  # kept in memory: 400 MB at 64 x 64 pixels and 188 bands
-
-
-def train(
-    cubes,
-    patch=64,
-    epochs=60,
-    batch=16,
-    learning_rate=5e-3,
-    backbone=0,
-    backbone_weights=(),
-    seed=0,
-    device="cpu",
-    progress=None,
-    on_checkpoint=None,
-):
-    """Train FERS on scenes of background and return the detector.
-
-    cubes: sequence of Cube with the same bands. patch: width of the training patches in pixels, a multiple of 16. epochs: of each stage.
-    backbone: 0 compact, 1 as published.
-    backbone_weights: for the published backbone, paths of state dicts in torchvision's layout, of Wide-ResNet-101-2, ResNet34 or both. A
-        frozen network without such a file has random orthogonal filters with calibrated normalisation.
-    on_checkpoint: called with the detector trained so far when the work is cancelled; Cancelled then continues on its way.
-    The patches are drawn at random places, as many as cover the scenes once, and kept in memory.
-    """
-    progress = progress or Progress()
-    if patch < 16 or patch % 16:
-        raise ValueError(f"the width of the patches has to be a multiple of 16; this is {patch}")
-    if backbone_weights and backbone == 0:
-        raise ValueError("weight files are for the published backbone (1); the compact one has none")
-    bands = cubes[0].bands
-    if any(cube.bands != bands for cube in cubes):
-        raise ValueError(f"the scenes have different numbers of bands: {', '.join(str(cube.bands) for cube in cubes)}")
-    patches = Patches(cubes, patch, seed, progress.part(0, 0.05), device)
-    steps = max(1, round(len(patches) / batch))
-    if patch == 16 and min(batch, len(patches) - (steps - 1) * batch) < 2:
-        raise ValueError(  # the deepest layer makes one pixel of a patch
-            f"a training step on one patch of 16 × 16 pixels has nothing to compare it with; there are {len(patches)} patches in batches of {batch}. "
-            "Choose a patch size of 32 or more, another batch size, or more or larger scenes"
-        )
-    training = Training(bands, backbone, backbone_weights, patches, batch, device, torch.Generator().manual_seed(seed))
-    try:
-        training.spectral_stage(epochs, learning_rate, progress.part(0.05, 0.5))
-        training.spatial_stage(epochs, learning_rate, progress.part(0.5, 1))
-    except Cancelled:
-        if on_checkpoint is not None:
-            on_checkpoint(training.detector())
-        raise
-    progress(1.0, "FERS, trained")
-    return training.detector()
 
 
 class Patches:
@@ -150,8 +99,9 @@ class Training:
         with torch.no_grad():
             calibrate(self.spatial.backbone, self.spatial.rgb(images))
 
-    def detector(self):
-        return FERS(self.spectral.branch, self.spatial, self.backbone, self.losses)
+    def branches(self):
+        """What `FERS` is made of, as trained so far."""
+        return self.spectral.branch, self.spatial, self.backbone, self.losses
 
     def spectral_stage(self, epochs, learning_rate, progress):
         """Stage 1: reverse distillation."""

@@ -12,6 +12,7 @@ from ...core.progress import Progress
 from ..contract import Detector, Scorer
 from ..shared.checks import MOST, check_keys, filled_network, finite, finite_list, whole_number
 from ..shared.explanation import Explanation, path_contributions
+from ..shared.fit import Fit
 from ..shared.sde import VESDE
 from ..shared.training import shares, train_score_network
 from ..shared.weights import draw_weights
@@ -21,6 +22,10 @@ from .sampling import predictor_corrector
 from .unet import ScoreUNet
 
 TIME, PERTURBATIONS = 0.05, 100  # of the readout, as published
+SAMPLES = 30_000  # pixels that are trained on at most
+FIT_PIXELS = 4096  # that tell whether a scene fits
+QUANTILE_VALUES = 2**20  # that their range is found from
+MARGIN, SLIVER = 0.05, 0.02  # of the range of the training values: what may lie beyond it, and what is less than a scene
 WIDEST_WINDOW = 999  # pixels, in a model file
 
 
@@ -58,7 +63,7 @@ class PaperSGM(Detector):
         conditional=False,
         outer_window=5,
         inner_window=3,
-        samples=30_000,
+        samples=SAMPLES,
         seed=0,
         device="cpu",
         progress=None,
@@ -104,6 +109,27 @@ class PaperSGM(Detector):
             progress=progress.part(0.03, 1),
         )
         return cls(network, sigma, minimum, maximum, outer_window, inner_window, loss_curve)
+
+    def fit(self, cube, progress=None):
+        """`Fit` of the values of a scene in the range 0..1 that the network knows: how many lie outside, or all where they fill a sliver of it."""
+        values = self.scaled(self._sampled_spectra(cube, FIT_PIXELS, 0, progress), "cpu")
+        low, high = torch.quantile(values.flatten()[:QUANTILE_VALUES], torch.tensor([0.01, 0.99]))
+        outside = float(((values < -MARGIN) | (values > 1 + MARGIN)).float().mean())
+        return Fit({}, {}, {"values": 1.0 if high - low < SLIVER else outside})
+
+    def adapted(self, cube, seed=0, progress=None):
+        """The model for a scene that it does not fit: spectra are scaled by the smallest and the largest value of this scene."""
+        minimum, maximum = _value_range(torch.from_numpy(self._sampled_spectra(cube, SAMPLES, seed, progress)))
+        return type(self)(self.network, self.sde.sigma, minimum, maximum, self.outer_window, self.inner_window, self.loss_curve)
+
+    @staticmethod
+    def _sampled_spectra(cube, count, seed, progress):
+        positions, gathered = cube.sample(
+            count, seed, lambda block, rows, columns: (block.values[rows, columns],), progress=progress, message="sampling pixels"
+        )
+        if not len(positions):
+            raise ValueError("the scene has no valid pixel")
+        return gathered[0]
 
     def bind(self, cube, t=TIME, perturbations=PERTURBATIONS, seed=0, gathered=None, progress=None):
         """A scorer whose anomaly value is the length of the sum of `perturbations` scores of length 1, so it lies in 0..perturbations.

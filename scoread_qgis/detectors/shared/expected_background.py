@@ -1,0 +1,176 @@
+"""The spectrum that the surroundings of a pixel or a region let expect there, with its uncertainty, in closed form.
+
+What lies between two places that are alike is probably like them: along a road, a shore or within a field, pixels on opposite sides of a place agree,
+across them they do not. The expected background is the weighted mean of pairs of pixels on opposite sides of the place. A pair weighs the more, the better
+its two spectra agree and the nearer they are. An anomaly in the ring has no partner, so that its pair hardly counts.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from .windows import Surroundings
+
+SOFTENING = 0.1  # share of the mean disagreement of the pairs that is added to that of each, so that chance does not decide
+FLOOR = 0.5  # share of the scene's mean spread that is added to that of each pixel
+ROWS = 32  # that are worked on at a time, so that they stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Where the pairs around a pixel lie: farther than `inside` and within `reach` rows and columns of it, every `stride`-th row and column."""
+
+    inside: int
+    reach: int
+    stride: int = 1
+
+    @property
+    def offsets(self):
+        """One (down, right) of each pair; the other is its opposite."""
+        steps = range(-(self.reach // self.stride) * self.stride, self.reach + 1, self.stride)
+        return [(down, right) for down in steps for right in steps if (down, right) > (0, 0) and max(abs(down), abs(right)) > self.inside]
+
+
+NEAR = Ring(2, 6)  # for targets of up to about 5 x 5 pixels
+FAR = Ring(7, 12, 2)  # and of up to about 15 x 15
+
+
+def expected_components(around, ring):
+    """Expected components (components, ...) and their variances, for pixels among their `Surroundings`; NaN where no pair of
+    valid pixels is seen, as at the four corners of a scene.
+
+    At the edge of a scene the mirror image stands for what is beyond, but for those of its pixels that would lie within the ring's inside.
+    """
+    offsets = ring.offsets
+    disagreement, weights = [], []
+    for down, right in offsets:
+        disagreement.append((around.at(down, right) - around.at(-down, -right)).square_().sum(0))
+        weights.append(around.pair_there(down, right, ring.inside) / (down**2 + right**2))
+    disagreement, weights = torch.stack(disagreement), torch.stack(weights)
+    soft = SOFTENING * (weights * disagreement).sum(0) / weights.sum(0)
+    weights = weights / (disagreement + soft).clamp(min=1e-12).square()
+    weights /= 2 * weights.sum(0)
+    expected, squares = torch.zeros_like(around.at(0, 0)), torch.zeros_like(around.at(0, 0))
+    for weight, (down, right) in zip(weights, offsets):
+        for values in (around.at(down, right), around.at(-down, -right)):
+            expected.addcmul_(weight, values)
+            squares.addcmul_(weight, values.square())
+    return expected, (squares - expected.square()).clamp_(min=0)
+
+
+class ExpectedBackground:
+    """The anomaly value of a pixel by what it has beyond its expected background.
+
+    Squared differences of the components, divided by the variance of what was expected plus half of its mean over the scene, summed: small
+    where the surroundings vary, large where they are sure.
+
+    ring: `Ring`. floor: (components,) float32 tensor, half of the mean variance.
+    """
+
+    def __init__(self, ring, floor):
+        self.ring, self.floor = ring, floor
+
+    @classmethod
+    def fit(cls, ring, variances):
+        """variances: (components, n), those that `expected_components` gives for training pixels with this ring."""
+        known = variances[:, variances.isfinite().all(0)]
+        mean = known.double().mean(1) if known.shape[1] else variances.new_ones(len(variances), dtype=torch.float64)
+        return cls(ring, (FLOOR * mean).clamp(min=1e-12).float())
+
+    def distance(self, components, valid, first, last):
+        """Anomaly values (last - first, columns) of rows first..last-1; 0 where nothing can be expected, since nothing is known against the pixel.
+
+        components: (rows, columns, components) tensor of a `HalfWhitening`; valid: (rows, columns) bool tensor. Both with as many rows of context above
+        and below as the ring reaches, fewer only where the scene ends: then values do not depend on how it is cut. Values of pixels that are not valid mean
+        nothing.
+        """
+        parts = []
+        for row in range(first, last, ROWS):
+            end, top = min(row + ROWS, last), max(0, row - self.ring.reach)
+            near = slice(top, end + self.ring.reach)
+            around = Surroundings.of_rows(components[near], valid[near], row - top, end - top, self.ring.reach, mirrored=True)
+            parts.append(self.beyond(components[row:end].permute(2, 0, 1), around))
+        return torch.cat(parts) if parts else components.new_zeros(0, valid.shape[1])
+
+    def beyond(self, own, around):
+        """The same (...) of pixels with components (components, ...), among their `Surroundings`."""
+        return self.value(own, *expected_components(around, self.ring))
+
+    def value(self, own, expected, variances):
+        """The same (...), of components, expected components and their variances, each (components, ...)."""
+        floor = self.floor.view(-1, *[1] * (own.dim() - 1))
+        return torch.nan_to_num((own - expected).square_().div_(variances + floor).sum(0))
+
+    def to(self, device):
+        return ExpectedBackground(self.ring, self.floor.to(device))
+
+    def state(self):
+        return {"ring": [self.ring.inside, self.ring.reach, self.ring.stride], "floor": self.floor.cpu()}
+
+    @classmethod
+    def from_state(cls, state):
+        return cls(Ring(*state["ring"]), state["floor"])
+
+
+MARGIN = 2  # pixels around a region that may still hold some of it
+WIDTH = 5  # of the ring around the margin
+MOST = 250  # pixels of the ring that are compared with each other, evenly chosen among more
+MOST_PLACES = 25  # pixels of a region for which an expectation is made, evenly chosen among more
+OFF_CENTRE = 0.25  # pixels that the middle of a pair may be off before it counts less
+BAND = 1.55  # half width of the band of 90 %, in standard deviations: docs/research.md
+
+
+@dataclass
+class Expected:
+    """Expected spectrum (bands,) with the limits `low` and `high` (bands,) of the band that covers the true one in 90 % of the cases; float64.
+
+    pixels: of how many pixels it was made.
+    """
+
+    spectrum: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    pixels: int
+
+
+def expected_spectrum(spectra, components, valid, region, others=None, ring=None):
+    """`Expected` of the mean spectrum of a region, from the pixels around it; None where there are fewer than two valid ones.
+
+    spectra: (rows, columns, bands) of the region and its surroundings, with 7 rows and columns around the region, fewer where the scene ends. components:
+    (rows, columns, components), the same of a `HalfWhitening`. valid: (rows, columns) bool. region: (rows, columns) bool, the pixels of the region.
+    others: (rows, columns) bool, known anomalies, which are left out unless too little is left.
+
+    The ring is 3 to 7 pixels away from the region. The expected spectrum is the mean of those of the region's pixels. Their pairs are any two pixels of the
+    ring; they weigh as those around a single pixel do, and the less, the farther their middle lies from it. So there are pairs at the edge of the scene
+    and beside holes too.
+    """
+    away = ndimage.distance_transform_edt(~region)
+    seen = valid & (away > MARGIN) & (away <= MARGIN + WIDTH)
+    kept = seen & ~others if others is not None else seen
+    if np.count_nonzero(kept) < np.count_nonzero(seen) / 4:
+        kept = seen
+    rows, columns = np.nonzero(kept)
+    if len(rows) < 2:
+        return None
+    if len(rows) > MOST:
+        rows, columns = (places[np.linspace(0, len(rows) - 1, MOST).astype(int)] for places in (rows, columns))
+    ours = np.asarray(components[rows, columns], dtype=np.float64)
+    disagreement = np.square(ours[:, None] - ours).sum(2)
+    nearness = 1 / np.outer(away[rows, columns], away[rows, columns]) ** 2
+    np.fill_diagonal(nearness, 0)
+    middles = [(places[:, None] + places) / 2 for places in (rows, columns)]
+    targets = np.argwhere(region)
+    share = 0
+    for target in targets[np.linspace(0, len(targets) - 1, min(MOST_PLACES, len(targets))).astype(int)]:
+        apart = sum(np.square(middle - at) for middle, at in zip(middles, target))
+        weights = nearness / (1 + apart / OFF_CENTRE**2) ** 2
+        soft = SOFTENING * (weights * disagreement).sum() / weights.sum()
+        weights /= np.maximum(disagreement + soft, 1e-12) ** 2
+        share = share + weights.sum(1) / weights.sum()
+    share = share / share.sum()
+    seen_there = np.asarray(spectra[rows, columns], dtype=np.float64)
+    spectrum = share @ seen_there
+    spread = BAND * np.sqrt(share @ np.square(seen_there - spectrum))
+    return Expected(spectrum, spectrum - spread, spectrum + spread, len(rows))
