@@ -1,10 +1,17 @@
 """The report of an evaluation: measures with intervals, ROC curves, separability, the maps beside the ground truth."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
 import numpy as np
 
-from ..decisions.evaluation import MEASURES, SHARES, interval
+from ..decisions.evaluation import MEASURES, SHARES, Evaluation, interval
 from .figures import ANOMALY, BACKGROUND, COLOURS, draw, show_map
 from .page import Page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LINES = ("-", "--", ":", "-.")
 _BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False, "fontsize": 9}  # where a legend goes
@@ -28,10 +35,27 @@ _MEANINGS = (
 )
 
 
-def write_report(path, names, truth, evaluations, survey, seed, versions):
+class Survey(Protocol):
+    """What is known of all pixels.
+
+    anomalies, background: pixels of each class. objects: how many the anomalies form; None where not counted. drawn: anomalies and
+    background pixels that were evaluated. thumbnails: (maps + 1, rows, columns), the maps and the ground truth; NaN where not evaluated.
+    shrunk: rows and columns of the maps that one pixel of a thumbnail covers.
+    """
+
+    anomalies: int
+    background: int
+    objects: int | None
+    drawn: tuple[int, ...]
+    thumbnails: np.ndarray
+    shrunk: int
+
+
+def write_report(
+    path: str, names: list[str], truth: str, evaluations: list[Evaluation], survey: Survey, seed: int, versions: dict[str, str]
+) -> None:
     """Write the report (HTML) of the maps `names` against the ground truth `truth` (names for people).
 
-    evaluations: [`Evaluation`]. survey: what is known of all pixels: anomalies, background, objects, drawn, thumbnails, shrunk.
     versions: of the software, name -> version.
     """
     page = Page("Evaluation of anomaly maps", f"{', '.join(names)} against the ground truth {truth}")
@@ -115,26 +139,26 @@ def write_report(path, names, truth, evaluations, survey, seed, versions):
     page.write(path)
 
 
-def _cell(evaluation, measure):
+def _cell(evaluation: Evaluation, measure: str) -> str:
     return _bounded(evaluation.values[measure], evaluation.intervals.get(measure))
 
 
-def _difference(evaluation, reference, measure):
+def _difference(evaluation: Evaluation, reference: Evaluation, measure: str) -> str:
     replicates = evaluation.replicates[measure] - reference.replicates[measure]
     return _bounded(evaluation.values[measure] - reference.values[measure], interval(replicates), "+")
 
 
-def _bounded(value, bounds, sign=""):
+def _bounded(value: float, bounds: tuple[float, float] | None, sign: str = "") -> str:
     digits = f"{sign}.4f" if abs(value) < 10 else f"{sign}.1f"
     return f"{value:{digits}}" + (f" [{bounds[0]:{digits}},\u00a0{bounds[1]:{digits}}]" if bounds else "")
 
 
-def _label(name):
+def _label(name: str) -> str:
     """A name for a figure: shortened, with the dollar signs of matplotlib's mathematics escaped."""
     return (name if len(name) <= 28 else f"{name[:16]}…{name[-11:]}").replace("$", r"\$")
 
 
-def _plot_roc(figure, names, evaluations, background):
+def _plot_roc(figure: Figure, names: list[str], evaluations: list[Evaluation], background: int) -> None:
     axes = figure.add_subplot()
     left = min(10 ** np.floor(-np.log10(background)), 0.1)
     for index, (name, each) in enumerate(zip(names, evaluations)):
@@ -155,7 +179,7 @@ def _plot_roc(figure, names, evaluations, background):
     axes.legend(**_BESIDE)
 
 
-def _plot_separability(figure, names, evaluations):
+def _plot_separability(figure: Figure, names: list[str], evaluations: list[Evaluation]) -> None:
     axes = figure.add_subplot()
     for offset, kind, colour in ((-0.2, "background", BACKGROUND), (0.2, "anomalies", ANOMALY)):
         boxes = [dict(zip(("whislo", "q1", "med", "q3", "whishi"), getattr(each, kind))) for each in evaluations]
@@ -176,7 +200,7 @@ def _plot_separability(figure, names, evaluations):
     axes.legend([handles[labels.index(kind)] for kind in ("background", "anomalies")], ["background", "anomalies"], **_BESIDE)
 
 
-def _plot_maps(figure, names, truth, thumbnails, across):
+def _plot_maps(figure: Figure, names: list[str], truth: str, thumbnails: np.ndarray, across: int) -> None:
     for index, (name, values) in enumerate(zip([*names, truth], thumbnails)):
         axes = figure.add_subplot(-(-len(thumbnails) // across), across, index + 1)
         show_map(axes, values, stretched=index < len(names))

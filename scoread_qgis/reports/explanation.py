@@ -1,11 +1,19 @@
 """The report of Explain anomalies: where each region lies, its spectrum against the expected background, and what the bands contribute."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .figures import ANOMALY, BACKGROUND, COLOURS, draw, spectral_axis
 from .page import Page
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TOP_BANDS = 10
 
@@ -35,13 +43,21 @@ class RegionReasons:
     similar_place: np.ndarray
     similar_angle: float
 
-    def top_bands(self, count):
+    def top_bands(self, count: int) -> list[int]:
         """Indices of up to `count` bands with the largest positive contributions, in descending order."""
         order = np.argsort(-self.contributions)[:count]
         return [int(band) for band in order if self.contributions[band] > 0]
 
 
-def explanation_page(scene, model, reasons, left_out, names, wavelengths, picture):
+def explanation_page(
+    scene: str,
+    model: str,
+    reasons: list[RegionReasons],
+    left_out: int,
+    names: list[str],
+    wavelengths: np.ndarray | None,
+    picture: tuple[np.ndarray, int, int],
+) -> Page:
     """A `Page` on some regions.
 
     scene, model: names. reasons: `RegionReasons` by rank. left_out: how many regions are not explained. names: of the bands. wavelengths:
@@ -80,7 +96,7 @@ def explanation_page(scene, model, reasons, left_out, names, wavelengths, pictur
             ["most similar spectrum elsewhere", similar],
         ])  # fmt: skip
         page.figure(
-            draw(lambda figure, r=region: _spectra(figure, r, wavelengths), 8, 5),
+            draw(partial(_spectra, region=region, wavelengths=wavelengths), 8, 5),
             "Observed mean spectrum, the background spectrum that the model expected, and the most similar spectrum elsewhere; their "
             "difference; what each band contributes.",
         )
@@ -92,11 +108,11 @@ def explanation_page(scene, model, reasons, left_out, names, wavelengths, pictur
     return page
 
 
-def _coordinate(value):
+def _coordinate(value: float) -> str:
     return f"{value:.6f}" if abs(value) < 1000 else f"{value:.1f}"
 
 
-def _map(figure, reasons, picture, rows, columns):
+def _map(figure: Figure, reasons: list[RegionReasons], picture: np.ndarray, rows: int, columns: int) -> None:
     axes = figure.add_subplot()
     axes.imshow(picture, extent=(-0.5, columns - 0.5, rows - 0.5, -0.5), interpolation="nearest")
     for region in reasons:
@@ -111,11 +127,11 @@ def _map(figure, reasons, picture, rows, columns):
     axes.set_ylabel("row")
 
 
-def _spectra(figure, region, wavelengths):
+def _spectra(figure: Figure, region: RegionReasons, wavelengths: np.ndarray | None) -> None:
     above, middle, below = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.3, 1.6)})
     x, along = spectral_axis(wavelengths, len(region.observed))
 
-    def line(axes, values, **style):
+    def line(axes: Axes, values: np.ndarray, **style: object) -> None:
         axes.plot(along(x), along(values), **style)
 
     line(above, region.observed, color=ANOMALY, lw=1.6, label="observed")

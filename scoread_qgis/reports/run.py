@@ -1,11 +1,20 @@
 """The report of a training or a detection: everything needed to judge the run and to repeat it."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from .figures import ANOMALY, BACKGROUND, COLOURS, draw, show_map, spectral_axis
 from .page import Page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..decisions.tail import Tail
 
 QUANTILES = (0.05, 0.5, 0.95)
 RATES = (1e-2, 1e-3, 1e-4)
@@ -18,15 +27,27 @@ class Spectra:
 
     scene: np.ndarray
     sampled: np.ndarray
-    wavelengths: np.ndarray
+    wavelengths: np.ndarray | None
     source: str
 
 
-def run_page(title, parameters, bands, model, spectra):
+class ModelFacts(TypedDict):
+    """What is known of a model. versions: of the software that trained it, name -> version. loss_curve: mean losses of equal intervals."""
+
+    kind: str
+    settings: dict[str, object]
+    seed: int
+    versions: dict[str, str]
+    loss_curve: Sequence[float]
+
+
+def run_page(
+    title: str, parameters: dict[str, object], bands: Sequence[Sequence[object]], model: ModelFacts, spectra: Spectra | str
+) -> Page:
     """The `Page` of a run.
 
-    parameters: name -> value of everything that was set. bands: rows of (what, which). model: dict that describes the model: kind,
-    settings, seed, versions, loss_curve. spectra: `Spectra`, or a text that says why there are none.
+    parameters: name -> value of everything that was set. bands: rows of (what, which). model: `ModelFacts`. spectra: `Spectra`, or a text
+    that says why there are none.
     """
     page = Page(title)
     page.heading("Run")
@@ -34,7 +55,7 @@ def run_page(title, parameters, bands, model, spectra):
     page.heading("Bands")
     page.table(bands)
     page.heading("Model")
-    rows = [
+    rows: list[Sequence[object]] = [
         ["kind", model["kind"]],
         ["random seed of the training", model["seed"]],
         *([name, value] for name, value in model["settings"].items()),
@@ -51,7 +72,7 @@ def run_page(title, parameters, bands, model, spectra):
     return page
 
 
-def add_map(page, picture, scores, tail):
+def add_map(page: Page, picture: np.ndarray, scores: np.ndarray, tail: Tail | str) -> None:
     """Add an anomaly map to a `Page`.
 
     picture: (rows, columns), thinned, NaN where not scored. scores: (n,) a sample of the scores. tail: fitted `decisions.tail.Tail`, or a
@@ -81,13 +102,13 @@ def add_map(page, picture, scores, tail):
     )
 
 
-def add_log(page, lines):
+def add_log(page: Page, lines: Iterable[str]) -> None:
     """Add the log of the run to a `Page`."""
     page.heading("Log")
     page.lines(lines)
 
 
-def _loss(figure, curve):
+def _loss(figure: Figure, curve: Sequence[float]) -> None:
     axes = figure.add_subplot()
     axes.plot(
         np.linspace(0, 100, len(curve)) if len(curve) > 1 else [100], curve, color=COLOURS[0], marker="o" if len(curve) == 1 else None
@@ -97,7 +118,7 @@ def _loss(figure, curve):
     axes.set(xlabel="training, %", ylabel="loss")
 
 
-def _spectra(page, spectra):
+def _spectra(page: Page, spectra: Spectra) -> None:
     scene, sampled = spectra.scene, spectra.sampled
     spread = scene.std(axis=0)
     known = spread > 0
@@ -113,7 +134,7 @@ def _spectra(page, spectra):
     page.figure(draw(lambda figure: _bundles(figure, spectra), 8, 3.2), "Median, and the range of 90 % of the spectra, band by band.")
 
 
-def _bundles(figure, spectra):
+def _bundles(figure: Figure, spectra: Spectra) -> None:
     axes = figure.add_subplot()
     x, along = spectral_axis(spectra.wavelengths, spectra.scene.shape[1])
     for values, colour, label in ((spectra.scene, BACKGROUND, "scene"), (spectra.sampled, ANOMALY, "sampled from the model")):
@@ -124,7 +145,7 @@ def _bundles(figure, spectra):
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=2, frameon=False, fontsize=8)
 
 
-def _histogram(figure, scores, tail, thresholds):
+def _histogram(figure: Figure, scores: np.ndarray, tail: Tail, thresholds: list[float]) -> None:
     axes = figure.add_subplot()
     low, high = np.quantile(scores, [0, 1])
     counts, edges, _ = axes.hist(scores, bins=np.linspace(low, high, 121), color="#999999", label="scores")
