@@ -226,9 +226,8 @@ def main():
                 client = "in the former" if r["client_net"] is None else f"{r['client_net'] / pixels:.3f}"
                 print(
                     f"| {'namespaces' if apart else 'one'} | {workers} | {r['task']} | {r['tasks']} | {r['seconds']:.1f} | "
-                    f"{pixels / r['seconds']:.0f} "
-                    f"| {1000 * r['scheduler'] / r['tasks']:.1f} | {1000 * r['trivial']:.1f} | {r['workers_net'] / pixels:.3f} | {client} "
-                    f"| {r['read'] / pixels:.1f} | {r['written'] / pixels:.2f} |",
+                    f"{pixels / r['seconds']:.0f} | {1000 * r['scheduler'] / r['tasks']:.1f} | {1000 * r['trivial']:.1f} | "
+                    f"{r['workers_net'] / pixels:.3f} | {client} | {r['read'] / pixels:.1f} | {r['written'] / pixels:.2f} |",
                     flush=True,
                 )  # fmt: skip
 

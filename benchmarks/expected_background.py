@@ -145,8 +145,7 @@ def main():
     widths, shares = zip(*others)
     print(
         f"\nHalf width for 90 %, in standard deviations, chosen on half of the scenes: {np.mean(widths):.2f} ± {np.std(widths):.2f} over "
-        "20 random halves; "
-        f"covers {np.mean(shares):.3f} ± {np.std(shares):.3f} on the other half."
+        f"20 random halves; covers {np.mean(shares):.3f} ± {np.std(shares):.3f} on the other half."
     )
 
 

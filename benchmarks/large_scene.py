@@ -130,8 +130,8 @@ def main():
         r = json.loads(done.stdout)
         print(
             f"| {rows} × {options.columns} × {options.bands} | {path.stat().st_size / 1e9:.2f} | {r['train']:.1f} | "
-            f"{r['detect'] + r['finish']:.1f} "
-            f"| {r['pixels'] / (r['detect'] + r['finish']):.0f} | {(r['detect'] + r['finish']) / r['pixels'] * 1e6:.1f} "
+            f"{r['detect'] + r['finish']:.1f} | {r['pixels'] / (r['detect'] + r['finish']):.0f} | "
+            f"{(r['detect'] + r['finish']) / r['pixels'] * 1e6:.1f} "
             f"| {r['read'] / r['detect']:.0%} | "
             f"{r['read'] / r['detect'] + r['arithmetic'] * (r['detect'] - r['read'] - r['write']) / r['detect']:.0%} | "
             f"{(r['write'] + r['finish']) / r['detect']:.0%} | {r['peak']:.0f} |",

@@ -73,8 +73,7 @@ def _check_workers(client):
         if found != plugin_version():
             raise NoCluster(
                 f"The worker {address} does not have version {plugin_version()} of scoread_qgis ({found}). Start workers with PYTHONPATH "
-                "set to "
-                "the folder that holds it."
+                "set to the folder that holds it."
             )
 
 
@@ -92,8 +91,7 @@ def check_shared(client, folder):
     if blind:
         raise NoCluster(
             f"The workers {', '.join(blind)} do not see {os.path.abspath(folder)}. Scenes and results have to lie in storage that all "
-            "machines "
-            "share, under the same path."
+            "machines share, under the same path."
         )
 
 

@@ -158,7 +158,7 @@ def sample_rows(source, numbers, mask, span, count, seed, gather, halo, memory):
 def _run(memory):
     """The run of a task, and the list that collects its log."""
     log = []
-    return Run(memory, Progress(_Watch()), log.append), log
+    return Run(memory, Progress(_Watch()), log.append, warn=log.append), log
 
 
 class _Watch:

@@ -116,8 +116,7 @@ class Cube:
         if not (row >= 0 and column >= 0 and 0 < rows <= self.rows - row and 0 < columns <= self.columns - column):
             raise ValueError(
                 f"the window of {rows} × {columns} pixels at row {row + 1}, column {column + 1} does not lie in the scene of {self.rows} "
-                "rows "
-                f"and {self.columns} columns"
+                f"rows and {self.columns} columns"
             )
         above, below = min(halo, row), min(halo, self.rows - row - rows)
         left, right = min(halo, column), min(halo, self.columns - column - columns)

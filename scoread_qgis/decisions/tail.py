@@ -128,8 +128,7 @@ def _exceedances(scores: np.ndarray, share: float) -> np.ndarray:
     if np.unique(exceedances).size < _FEWEST // 2:
         raise ValueError(
             f"The highest {share:.0%} of the scores have only {np.unique(exceedances).size} different values, too few for a fit of the "
-            "tail. "
-            "Use a percentile or a value instead."
+            "tail. Use a percentile or a value instead."
         )
     return exceedances
 

@@ -109,8 +109,7 @@ def write_report(
     page.figure(
         draw(lambda figure: _plot_separability(figure, names, evaluations), 8.0, 3.6),
         "Scores scaled to 0..1 over each map. Boxes hold the middle 80 % of the pixels (10 % to 90 %), the line in them is the median, and "
-        "whiskers "
-        "reach to the lowest and highest score. The less the boxes of a map overlap, the better it separates.",
+        "whiskers reach to the lowest and highest score. The less the boxes of a map overlap, the better it separates.",
     )
     page.heading("Maps")
     across = min(len(names) + 1, 4)

@@ -78,8 +78,7 @@ def explanation_page(
     )
     page.paragraph(
         f"The anomaly value is that of a region's mean spectrum: {reasons[0].what}. It is the anomaly value of the expected background "
-        "spectrum plus "
-        "the contributions of all bands."
+        "spectrum plus the contributions of all bands."
     )
     page.figure(draw(lambda figure: _map(figure, reasons, *picture), 8, 5), "The scene with the regions, by rank.")
     for region in reasons:

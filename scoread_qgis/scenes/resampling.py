@@ -28,8 +28,7 @@ class ResampledCube(Cube):
         if outside.size:
             raise ValueError(
                 f"The model covers {wanted.min():.0f} to {wanted.max():.0f} nm, but {cube.raster.name} only {own.min():.0f} to "
-                f"{own.max():.0f} nm. "
-                "Train a model on bands that both have."
+                f"{own.max():.0f} nm. Train a model on bands that both have."
             )
         self._cube, self.raster = cube, cube.raster
         self.rows, self.columns, self.bands = cube.rows, cube.columns, wanted.size
