@@ -10,10 +10,10 @@ from .algorithms.detect_anomalies import DetectAnomalies
 from .algorithms.detect_rx import DetectRX
 from .algorithms.evaluate_anomalies import EvaluateAnomalies
 from .algorithms.explain_anomalies import ExplainAnomalies
+from .algorithms.extract_anomalies import ExtractAnomalies
 from .algorithms.help import dialog_help, help_url
 from .algorithms.import_matlab import ImportMatlab
 from .algorithms.sample_scene import SampleScene
-from .algorithms.threshold_anomalies import ThresholdAnomalies
 from .algorithms.train_fers import TrainFERS
 from .algorithms.train_sgm import TrainSGM
 from .settings import add_settings, remove_settings
@@ -24,7 +24,7 @@ ALGORITHMS = (
     DetectAnomalies,
     DetectRX,
     TrainFERS,
-    ThresholdAnomalies,
+    ExtractAnomalies,
     ExplainAnomalies,
     EvaluateAnomalies,
     ImportMatlab,

@@ -8,9 +8,10 @@ from processing.core.ProcessingConfig import ProcessingConfig, Setting
 
 from .translation import tr
 from .workflows.memory import free_memory
+from .workflows.parameters import DEVICE
 
 MEMORY_SETTING, DEVICE_SETTING, THREADS_SETTING, CACHE_SETTING = "SCOREAD_MEMORY", "SCOREAD_DEVICE", "SCOREAD_THREADS", "SCOREAD_CACHE"
-DEVICES = ["auto", "cpu", "cuda", "mps"]
+DEVICES = list(DEVICE.choices)
 
 _threads_lock = threading.Lock()
 _runs_with_threads, _threads_before = 0, 0

@@ -17,7 +17,7 @@ _FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.sc
 
 def work(task, folder, run):
     from scoread_qgis.workflows.detect import Detection, detect
-    from scoread_qgis.workflows.extract import extract_anomalies
+    from scoread_qgis.workflows.extract import Extraction, extract
     from scoread_qgis.workflows.sources import MaskSource, RasterSource
     from scoread_qgis.workflows.train import Training, train
 
@@ -27,7 +27,7 @@ def work(task, folder, run):
     elif task == "detect":
         detect(Detection(scene, f"{folder}/out/result.tif", f"{folder}/m.pt", mask=mask), run)
     elif task == "extract":
-        extract_anomalies(RasterSource(f"{folder}/a.tif"), f"{folder}/out/result.gpkg", run, f"{folder}/out/mask.tif", "percentile")
+        extract(Extraction(RasterSource(f"{folder}/a.tif"), f"{folder}/out/result.gpkg", f"{folder}/out/mask.tif", "percentile"), run)
     else:
         detect(Detection(scene, f"{folder}/out/next.tif", kind="rx"), run)
 

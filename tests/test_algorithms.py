@@ -33,7 +33,7 @@ class TestMetadata:
             "LEARNING_RATE", "SIGMA", "HIDDEN", "OUTER_WINDOW", "INNER_WINDOW", "CONDITIONAL", "MODEL", "REPORT",
         ]  # fmt: skip
         assert names["detect_anomalies"] == [
-            "INPUT", "MODEL", "BANDS", "MASK", "SELECTED", "SEED", "DEVICE", "T", "PERTURBATIONS", "READOUT", "OUTPUT", "REPORT",
+            "INPUT", "MODEL", "BANDS", "MASK", "SELECTED", "UNFIT", "SEED", "DEVICE", "T", "PERTURBATIONS", "READOUT", "OUTPUT", "REPORT",
         ]  # fmt: skip
         assert names["detect_rx"] == ["INPUT", "BANDS", "MASK", "SELECTED", "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT"]
         assert names["evaluate_anomalies"] == ["INPUTS", "TRUTH", "SELECTED", "SEED", "REPORT", "TABLE"]

@@ -154,7 +154,7 @@ from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.detectors.model_file import Model
 from scoread_qgis.scenes.simulated import simulate_scene
 from scoread_qgis.scenes.writer import write_scene
-from scoread_qgis.workflows.explain import explain_anomalies
+from scoread_qgis.workflows.explain import RegionExplanation, explain_regions
 from scoread_qgis.workflows.run import Run
 from scoread_qgis.workflows.sources import RasterSource, RegionSource
 from scoread_qgis.workflows.train import Training, train
@@ -174,7 +174,7 @@ if __name__ == "__main__":
         np.testing.assert_allclose(found, expected, rtol=1e-4)
     point = bytes.fromhex("0101000000") + np.array([21.0, -41.0]).tobytes()
     regions = RegionSource("places", "", (point,), (1,), (1,))
-    assert explain_anomalies(source, model, regions, Run(2**28), table=str(folder / "why.csv")) == 1
+    assert explain_regions(RegionExplanation(source, model, regions, table=str(folder / "why.csv")), Run(2**28)) == 1
     assert main(["info", model]) == 0
     print("The toy works.")
 """

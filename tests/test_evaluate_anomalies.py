@@ -15,7 +15,7 @@ from osgeo import gdal, ogr, osr
 from scoread_qgis.core.progress import Cancelled, Progress
 from scoread_qgis.scenes.writer import write_scene
 from scoread_qgis.workflows import evaluate as workflow
-from scoread_qgis.workflows.evaluate import evaluate_anomalies
+from scoread_qgis.workflows.evaluate import Assessment, assess
 from scoread_qgis.workflows.run import Run
 from scoread_qgis.workflows.sources import MaskSource, RasterSource
 
@@ -68,7 +68,7 @@ def sources(folder, *names):
 def evaluated(files, truth=None, maps=("good",), **arguments):
     run, log = quiet()
     truth = truth or MaskSource("truth", source=str(files[0] / "truth.tif"))
-    return evaluate_anomalies(sources(files[0], *maps), truth, run, **arguments), "\n".join(log)
+    return assess(Assessment(sources(files[0], *maps), truth, **arguments), run), "\n".join(log)
 
 
 def table_rows(path):
@@ -156,7 +156,7 @@ class TestTruth:
         write_scene(tmp_path / "fine.tif", fine, (GRID[0], 5, 0, GRID[3], 0, -5), wkt(32633))
         (evaluation,), log = evaluated(files, MaskSource("fine", source=str(tmp_path / "fine.tif")))
         assert evaluation.values["auc"] == pytest.approx(scored_auc(truth, arrays["good"]))
-        assert "Truth fine: it has 80 rows × 72 columns instead of 40 × 36; aligned to good by nearest neighbour." in log
+        assert "Ground truth fine: it has 80 rows × 72 columns instead of 40 × 36; aligned to good by nearest neighbour." in log
 
     def test_in_another_crs_it_is_aligned(self, files, tmp_path):
         folder, arrays, truth = files
@@ -174,8 +174,8 @@ class TestTruth:
         write_scene(tmp_path / "unsure.tif", unsure, *place, nodata=9)
         write_scene(tmp_path / "map.tif", arrays["good"], *place)
         run, log = quiet()
-        (evaluation,) = evaluate_anomalies(
-            [RasterSource(str(tmp_path / "map.tif"), "map")], MaskSource("unsure", source=str(tmp_path / "unsure.tif")), run
+        (evaluation,) = assess(
+            Assessment([RasterSource(str(tmp_path / "map.tif"), "map")], MaskSource("unsure", source=str(tmp_path / "unsure.tif"))), run
         )
         known = np.where(unsure == 9, np.nan, arrays["good"])
         assert evaluation.values["auc"] == pytest.approx(scored_auc(truth, known))
@@ -198,7 +198,7 @@ class TestTruth:
             (np.zeros((40, 36)), None, "marks no anomaly among the 1440 pixels.*anomalies are not 0"),
             (np.ones((40, 36)), None, "marks all of the 1440 pixels.*no background"),
             (np.eye(40, 36), 0, "marks all of the 36 pixels.*if 0 is its nodata value, unset that"),
-            (np.full((40, 36), 9), 9, "no pixel that good score and that the truth bad covers"),
+            (np.full((40, 36), 9), 9, "no pixel that good score and that the ground truth bad covers"),
         ],
     )
     def test_without_anomalies_or_background_there_is_nothing_to_judge(self, files, tmp_path, values, nodata, message):
@@ -208,7 +208,7 @@ class TestTruth:
 
     def test_polygons_elsewhere_are_an_error(self, files):
         polygon = ogr.CreateGeometryFromWkt("POLYGON((0 0,1 0,1 1,0 1,0 0))").ExportToWkb()
-        with pytest.raises(ValueError, match="The truth far marks no anomaly among .* Check that it lies on the maps"):
+        with pytest.raises(ValueError, match="The ground truth far marks no anomaly among .* Check that it lies on the maps"):
             evaluated(files, MaskSource("far", wkt(32633), polygons=(bytes(polygon),)))
 
     def test_unreadable(self, files, tmp_path):
@@ -232,7 +232,7 @@ class TestMaps:
         run, _ = quiet()
         maps = [*sources(folder, "good"), RasterSource(str(tmp_path / "other.tif"), "other")]
         with pytest.raises(ValueError, match=f"other does not lie on the grid of good: {message}. Bring it to that grid"):
-            evaluate_anomalies(maps, MaskSource("truth", source=str(folder / "truth.tif")), run)
+            assess(Assessment(maps, MaskSource("truth", source=str(folder / "truth.tif"))), run)
 
     @pytest.mark.parametrize(
         ("value", "message"), [(np.nan, "flat has no scores: all pixels are nodata"), (2, "flat has the score 2 at every")]
@@ -243,13 +243,13 @@ class TestMaps:
         run, _ = quiet()
         maps = [*sources(folder, "good"), RasterSource(str(tmp_path / "flat.tif"), "flat")]
         with pytest.raises(ValueError, match=message):
-            evaluate_anomalies(maps, MaskSource("truth", source=str(folder / "truth.tif")), run)
+            assess(Assessment(maps, MaskSource("truth", source=str(folder / "truth.tif"))), run)
 
     def test_of_the_same_name_are_told_apart(self, files, tmp_path):
         folder, _, _ = files
         run, _ = quiet()
         maps = [RasterSource(str(folder / f"{name}.tif"), "map") for name in ("good", "poor")]
-        evaluate_anomalies(maps, MaskSource("truth", source=str(folder / "truth.tif")), run, table=str(tmp_path / "t.csv"))
+        assess(Assessment(maps, MaskSource("truth", source=str(folder / "truth.tif")), table=str(tmp_path / "t.csv")), run)
         assert [row["map"] for row in table_rows(tmp_path / "t.csv")] == ["map", "map (2)"]
 
 
@@ -294,7 +294,7 @@ class TestLargeMaps:
         run, _ = quiet(memory=4 * 2**20)
         truth_source = MaskSource("truth", source=str(tmp_path / "truth.tif"))
         tracemalloc.start()
-        (evaluation,) = evaluate_anomalies([RasterSource(str(tmp_path / "map.tif"), "map")], truth_source, run)
+        (evaluation,) = assess(Assessment([RasterSource(str(tmp_path / "map.tif"), "map")], truth_source), run)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert evaluation.values["auc"] == 1
@@ -307,7 +307,7 @@ class TestLargeMaps:
         write_scene(tmp_path / "truth.tif", (values == 9).astype(np.uint8))
         run, log = quiet()
         maps, truth = [RasterSource(str(tmp_path / "map.tif"), "map")], MaskSource("truth", source=str(tmp_path / "truth.tif"))
-        (evaluation,) = evaluate_anomalies(maps, truth, run, str(tmp_path / "r.html"))
+        (evaluation,) = assess(Assessment(maps, truth, str(tmp_path / "r.html")), run)
         cube = workflow._Evaluated([workflow.ScoreMap(maps[0].source)], truth.on(workflow.ScoreMap(maps[0].source), workflow.Truth))
         thumbnails = workflow._Survey.of(cube, Progress()).thumbnails
         expected = np.pad(values, ((0, 1), (0, 2)))  # 51 × 702, in squares of 3
@@ -330,7 +330,7 @@ class TestReport:
         folder, _, _ = files
         run, _ = quiet()
         maps = [RasterSource(str(folder / "good.tif"), "<b>$\\frac</b> " + "long " * 20)]
-        evaluate_anomalies(maps, MaskSource("t&t $x", source=str(folder / "truth.tif")), run, str(tmp_path / "r.html"))
+        assess(Assessment(maps, MaskSource("t&t $x", source=str(folder / "truth.tif")), str(tmp_path / "r.html")), run)
         text = (tmp_path / "r.html").read_text(encoding="utf-8")
         assert "&lt;b&gt;$\\frac" in text
         assert "t&amp;t $x" in text
@@ -355,11 +355,11 @@ class Missing:
             raise ImportError(name)
 sys.meta_path.insert(0, Missing())
 package = types.ModuleType("scoread_qgis"); package.__path__ = [{str(BUILT)!r}]; sys.modules["scoread_qgis"] = package
-from scoread_qgis.workflows.evaluate import evaluate_anomalies
+from scoread_qgis.workflows.evaluate import Assessment, assess
 from scoread_qgis.workflows.run import Run
 from scoread_qgis.workflows.sources import MaskSource, RasterSource
-evaluate_anomalies([RasterSource({str(folder / "good.tif")!r}, "good")], MaskSource("truth", source={str(folder / "truth.tif")!r}),
-    Run(2**28), {str(tmp_path / "r.html")!r})
+maps, truth = [RasterSource({str(folder / "good.tif")!r}, "good")], MaskSource("truth", source={str(folder / "truth.tif")!r})
+assess(Assessment(maps, truth, {str(tmp_path / "r.html")!r}), Run(2**28))
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -375,9 +375,8 @@ evaluate_anomalies([RasterSource({str(folder / "good.tif")!r}, "good")], MaskSou
 
 def test_every_phase_can_be_cancelled(files):
     fractions = []
-    evaluate_anomalies(
-        sources(files[0], "good"), MaskSource("truth", source=str(files[0] / "truth.tif")), Run(2**28, Progress(lambda f, m: fractions.append(f)), print)
-    )  # fmt: skip
+    assessment = Assessment(sources(files[0], "good"), MaskSource("truth", source=str(files[0] / "truth.tif")))
+    assess(assessment, Run(2**28, Progress(lambda f, m: fractions.append(f)), print))
     assert fractions == sorted(fractions)
     for limit in (0.1, 0.4, 0.6, 0.8):
 
@@ -386,6 +385,4 @@ def test_every_phase_can_be_cancelled(files):
                 raise Cancelled
 
         with pytest.raises(Cancelled):
-            evaluate_anomalies(
-                sources(files[0], "good"), MaskSource("truth", source=str(files[0] / "truth.tif")), Run(2**28, Progress(report), print)
-            )
+            assess(assessment, Run(2**28, Progress(report), print))

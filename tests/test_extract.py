@@ -264,9 +264,10 @@ def test_a_large_map_is_never_in_memory_whole(tmp_path):
         from scoread_qgis.workflows.sources import RasterSource
         extract.SAMPLE = 100_000
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(extract.extract_anomalies(
-            RasterSource({str(tmp_path / "large.tif")!r}), {str(tmp_path / "r.gpkg")!r}, Run(16 * 2**20), {str(tmp_path / "m.tif")!r}, rate=1e-7
-        )[1])
+        extraction = extract.Extraction(
+            RasterSource({str(tmp_path / "large.tif")!r}), {str(tmp_path / "r.gpkg")!r}, {str(tmp_path / "m.tif")!r}, rate=1e-7
+        )
+        print(extract.extract(extraction, Run(16 * 2**20))[1])
         print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
@@ -283,13 +284,13 @@ def test_a_full_disk_is_told_and_leaves_nothing(make_map, tmp_path, limit):
     code = f"""
         import resource, signal, sys
         sys.path[:0] = {sys.path!r}
-        from scoread_qgis.workflows.extract import extract_anomalies
+        from scoread_qgis.workflows.extract import Extraction, extract
         from scoread_qgis.workflows.run import Run
         from scoread_qgis.workflows.sources import RasterSource
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
         try:
-            extract_anomalies(RasterSource({source!r}), {str(tmp_path / "r.gpkg")!r}, Run(2**20), method="percentile", percentile=90)
+            extract(Extraction(RasterSource({source!r}), {str(tmp_path / "r.gpkg")!r}, method="percentile", percentile=90), Run(2**20))
         except ValueError as error:
             print(error)
             sys.exit(3)

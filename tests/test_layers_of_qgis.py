@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import LogFeedback, read
 from osgeo import gdal, ogr, osr
+from test_matrix_of_scenes import scene_at
 
 from scoread_qgis.scenes.area import square_metres
 from scoread_qgis.scenes.mask import Mask, RegionLabels, read_polygons
@@ -270,6 +271,23 @@ def test_the_style_is_that_of_the_pixels(tmp_path, qgis_app):
     for stop, share in zip(stops, (0.5, 0.9, 0.97, 0.99, 0.997, 0.999)):
         assert (scores < stop).mean() == pytest.approx(share, abs=0.005)
     assert np.float32(stops[-1]) == scores.max()
+
+
+@pytest.mark.parametrize("how", ["control points", "RPC"])
+def test_scenes_without_a_regular_grid_lie_where_qgis_draws_them(run, tmp_path, qgis_new_project, how):
+    from qgis.core import QgsProject, QgsRasterLayer, QgsVectorLayer
+
+    layer = QgsRasterLayer(scene_at(tmp_path / "scene.tif", how), "scene", "gdal")
+    QgsProject.instance().addMapLayer(layer)
+    scores = QgsRasterLayer(run("detect_rx", INPUT=layer, OUTPUT=str(tmp_path / "map.tif")).OUTPUT, "map", "gdal")
+    assert scores.crs() == layer.crs() and scores.extent() == layer.extent() and layer.crs().isValid()
+    QgsProject.instance().addMapLayer(scores)
+    results = run("threshold_anomalies", INPUT=scores, METHOD=1, PERCENTILE=98.5, REGIONS=str(tmp_path / "r.gpkg"))
+    regions = QgsVectorLayer(results.REGIONS, "regions", "ogr")
+    assert regions.crs() == layer.crs()
+    first = next(regions.getFeatures())
+    value, found = scores.dataProvider().sample(first.geometry().centroid().asPoint(), 1)
+    assert found and first["mean"] / 2 < value <= first["peak"]
 
 
 class TestAreas:

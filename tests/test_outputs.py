@@ -441,7 +441,7 @@ class TestFaults:
             """,
             tmp_path if (tmp_path / "tmp").mkdir() is None else None,
         )
-        assert "cannot be kept in the temporary folder" in said
+        assert "which takes a file in" in said
         assert "Is the disk full?" in said
         assert names(tmp_path / "tmp") == []
 

@@ -60,7 +60,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>All numbers with their intervals, ROC curves, separability and the maps beside the truth, in one HTML file that opens without network.</source>
+        <source>All numbers with their intervals, ROC curves, separability and the maps beside the ground truth, in one HTML file that opens without network.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -236,7 +236,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>False-alarm rate: from a fit of the tail of the background. Percentile: a share of all pixels. Otsu: two classes, apart as far as can be, for maps in which anomalies are many. Value: a score.</source>
+        <source>False-alarm rate: from a fit of the upper tail of the background's scores. Percentile: a share of all pixels. Otsu: splits the scores into the two classes that differ most, for maps with many anomalies. Value: a score.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -281,6 +281,10 @@
     </message>
     <message>
         <source>Global: all valid pixels of the scene. Local: those between an inner and an outer window around each pixel, much slower.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Ground truth</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -348,7 +352,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Judges one or several anomaly maps by a truth: ROC curve and AUC, average precision, detection rates at false-alarm rates, and the 3-D ROC family of the field, with 95 % bootstrap intervals. All maps are judged over the same pixels. The truth is used for this and nothing else.</source>
+        <source>Judges one or several anomaly maps by ground truth: ROC curve and AUC, average precision, detection rates at false-alarm rates, and the 3-D ROC family of the field, with 95 % bootstrap intervals. All maps are judged over the same pixels. The ground truth is used for this and nothing else.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -392,7 +396,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Maps how little each pixel of a scene fits what a model has learnt: the model of Train SGM, or of Train FERS. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more anomalous.</source>
+        <source>Maps how poorly each pixel of a scene fits what a model has learnt: the model of Train SGM, or of Train FERS. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more anomalous.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -452,10 +456,6 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Number that random choices start from. The same seed gives the same scene.</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
         <source>Numbers of the bands to use, such as 1-100, 115-188. Unset: all good bands that the scenes share, which the log names.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -476,11 +476,11 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Paper mode, conditional: odd width in pixels of the window that context comes from. Published: 3, 5 or 7. Unset: what the mode takes.</source>
+        <source>Paper mode, conditional: odd width in pixels of the window that the context comes from. Published: 3, 5 or 7. Unset: what the mode takes.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Paper mode, conditional: odd width in pixels of the window that context does not come from. Published: 1, 3 or 5. Unset: what the mode takes.</source>
+        <source>Paper mode, conditional: odd width in pixels of the window that the context does not come from. Published: 1, 3 or 5. Unset: what the mode takes.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -564,7 +564,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>SGM of the paper mode: how many noised copies of a spectrum are asked for their score. Unset: 100, as published.</source>
+        <source>SGM of the paper mode: how many perturbed copies of a spectrum the score is computed for. Unset: 100, as published.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -740,10 +740,6 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Truth</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
         <source>Truth map</source>
         <translation type="unfinished"></translation>
     </message>
@@ -752,7 +748,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Turns an anomaly map into a list of places: polygons round the pixels above a threshold, ranked by their highest score. By default the threshold is the score that the background exceeds at the rate given, from a fit of the upper tail of its scores, which leaves out anomalies that stand out from it.</source>
+        <source>Turns an anomaly map into a list of places: polygons around the pixels above a threshold, ranked by their highest score. By default the threshold is the score that the background exceeds at the rate given, from a fit of the upper tail of its scores, which leaves out anomalies that stand out from it.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -788,11 +784,11 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Where to compute. auto takes the device of the settings, or a GPU where PyTorch finds one, else the processor; cuda is a GPU of NVIDIA, mps one of Apple.</source>
+        <source>Where to compute. auto takes a GPU where PyTorch finds one, else the processor, unless the settings of the plugin in QGIS name another; cuda is a GPU of NVIDIA, mps one of Apple.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Whether pixels that share a corner only belong to one region.</source>
+        <source>Whether pixels that touch only at a corner belong to one region.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

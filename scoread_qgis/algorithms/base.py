@@ -16,6 +16,7 @@ from qgis.core import (
     QgsRasterLayer,
 )
 from qgis.PyQt.QtGui import QIcon
+from qgis.utils import iface
 
 from ..core.errors import describe_error, out_of_memory
 from ..core.loading import load_torch
@@ -127,7 +128,7 @@ class Algorithm(QgsProcessingAlgorithm):
         return ""
 
     def processAlgorithm(self, parameters, context, feedback):
-        self._done = False
+        self._done, self._warnings = False, []
         # The background thread has a context of its own, whose layers replace those of the main thread's in QGIS 3.22: `read` told the latter.
         for path, details in self._layers.items():
             if not context.willLoadLayerOnCompletion(path):
@@ -150,13 +151,19 @@ class Algorithm(QgsProcessingAlgorithm):
 
     def _work(self, feedback, tell):
         progress, log = Progress(_Report(feedback, tell)), partial(tell, feedback.pushInfo)
-        run = Run(memory_limit(), progress, log, {"qgis": Qgis.version()}, cache_folder())
+        run = Run(memory_limit(), progress, log, {"qgis": Qgis.version()}, cache_folder(), partial(tell, self._warn, feedback))
         if "torch" in self.NEEDS:
             load_torch(self.TRAINS)
         with torch_threads() if "torch" in self.NEEDS else contextlib.nullcontext():
             return self.work(run)
 
+    def _warn(self, feedback, text):
+        feedback.pushWarning(text)
+        self._warnings.append(text)
+
     def postProcessAlgorithm(self, context, feedback):
+        for text in self._warnings if iface is not None else ():
+            iface.messageBar().pushWarning(self.displayName(), text)
         if self._done:
             self.finish(context)
             if context.project() is not None:
@@ -222,19 +229,3 @@ def _duration(seconds):
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def optional_values(algorithm, parameters, context, integers=(), reals=(), flags=(), texts=()):
-    """The parameters that are set, as a dictionary from lower-case name to value."""
-    readers = (
-        (integers, algorithm.parameterAsInt),
-        (reals, algorithm.parameterAsDouble),
-        (flags, algorithm.parameterAsBoolean),
-        (texts, algorithm.parameterAsEnumString),
-    )
-    return {
-        name.lower(): read(parameters, name, context)
-        for names, read in readers
-        for name in names
-        if parameters.get(name, algorithm.parameterDefinition(name).defaultValue()) is not None
-    }

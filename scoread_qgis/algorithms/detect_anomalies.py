@@ -1,38 +1,33 @@
-"""Detect anomalies: the anomaly map of a scene, by a model that Train SGM or Train FERS made."""
+"""Detect anomalies: the anomaly map of a scene, by what is learnt from the scene itself or by a model file."""
 
 from qgis.core import (
-    QgsProcessingParameterEnum,
+    QgsProcessingOutputNumber,
     QgsProcessingParameterFile,
-    QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
 )
 
 from ..styles import save_anomaly_style
-from .base import Algorithm, optional_values
+from ..workflows.parameters import DETECTION, DEVICE, SEED, UNFIT
+from .base import Algorithm
 from .inputs import (
     BANDS,
-    DEVICE_HELP,
     INPUT,
     REPORT,
     REPORT_HELP,
-    SEED,
-    SEED_HELP,
     SELECTED_HELP,
     bands_parameter,
     device_name,
-    device_parameter,
     mask_parameter,
     mask_source,
     raster_source,
     report_parameter,
-    seed_parameter,
     selected_parameter,
 )
 from .maps import style_map
+from .parameters import add_settings, read_settings
 
-MODEL, T, PERTURBATIONS, READOUT, OUTPUT = "MODEL", "T", "PERTURBATIONS", "READOUT", "OUTPUT"
-READOUTS = ["sum", "product", "autoencoder"]
+MODEL, OUTPUT, FIT = "MODEL", "OUTPUT", "FIT"
 
 
 class DetectAnomalies(Algorithm):
@@ -41,48 +36,42 @@ class DetectAnomalies(Algorithm):
     GROUP = "Anomaly detection"
     TAGS = ("score", "fers", "scoread", "map")
     HELP = (
-        "Maps how little each pixel of a scene fits what a model has learnt: the model of Train SGM, or of Train FERS. Needs no labels and no "
-        "threshold. The map has the grid and CRS of the scene; larger is more anomalous."
+        "Maps how poorly each pixel of a scene fits its background. Without a model the background is learnt first, from the scene itself, in seconds. "
+        "With a model of Train SGM or Train FERS it is the background of the scenes that the model was trained on; whether this scene fits it is "
+        "measured first. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more anomalous."
     )
 
     def declare(self):
-        integer, real = QgsProcessingParameterNumber.Type.Integer, QgsProcessingParameterNumber.Type.Double
-        self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with the bands that the model was trained on.")
-        self.add(QgsProcessingParameterFile(MODEL, "Model", extension="pt"), "Model file made by Train SGM or Train FERS.")
-        self.add(bands_parameter(INPUT), "Bands to choose from. Unset: those of the model, by wavelength where known, else by number.")
+        self.add(
+            QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"),
+            "Raster with many spectral bands; with a model, those that it was trained on.",
+        )
+        self.add(
+            QgsProcessingParameterFile(MODEL, "Model", extension="pt", optional=True),
+            "Model file made by Train SGM or Train FERS. Unset: the scene is learnt first, in the default mode, and no file is kept.",
+        )
+        self.add(
+            bands_parameter(INPUT),
+            "Bands to choose from. Unset: those of the model, by wavelength where known, else by number; or all good ones.",
+        )
         self.add(mask_parameter(), "Polygons or raster (not 0) that say where to look. Unset: everywhere.")
         self.add(selected_parameter(), SELECTED_HELP)
-        self.add(seed_parameter(), SEED_HELP)
-        self.add(device_parameter(), DEVICE_HELP)
-        self.add(
-            QgsProcessingParameterNumber(T, "Time t", real, optional=True, minValue=1e-5, maxValue=1),
-            "SGM of the paper mode: time of the perturbation kernel, hence how much noise is added to a spectrum. Unset: 0.05, as published.",
-            advanced=True,
-        )
-        self.add(
-            QgsProcessingParameterNumber(PERTURBATIONS, "Perturbations", integer, optional=True, minValue=2, maxValue=100_000),
-            "SGM of the paper mode: how many noised copies of a spectrum are asked for their score. Unset: 100, as published.",
-            advanced=True,
-        )
-        self.add(
-            QgsProcessingParameterEnum(READOUT, "Readout", READOUTS, optional=True, usesStaticStrings=True),
-            "FERS only: RX of the sum of the features, the product of two RX maps, or the error of a small autoencoder. Unset: as published, "
-            "by the number of bands.",
-            advanced=True,
-        )
+        add_settings(self, UNFIT, SEED, DEVICE, *DETECTION)
         self.add(
             QgsProcessingParameterRasterDestination(OUTPUT, "Anomaly map"),
             "Anomaly score, Float32, on the grid and CRS of the scene; nodata where a band has no data. Larger is more anomalous.",
         )
         self.add(report_parameter(), REPORT_HELP)
+        self.addOutput(QgsProcessingOutputNumber(FIT, "How well the scene fits the model, 0 to 1"))
 
     def read(self, parameters, context):
         self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
-        self.model = self.parameterAsFile(parameters, MODEL, context)
+        self.model = self.parameterAsFile(parameters, MODEL, context) or None
+        self.unfit = read_settings(self, (UNFIT,), parameters, context)["unfit"]
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.mask = mask_source(self, parameters, context)
         self.device = device_name(self, parameters, context)
-        self.options = optional_values(self, parameters, context, integers=(SEED, PERTURBATIONS), reals=(T,), texts=(READOUT,))
+        self.options = read_settings(self, (SEED, *DETECTION), parameters, context)
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
         self.report = self.parameterAsFileOutput(parameters, REPORT, context)
 
@@ -96,11 +85,14 @@ class DetectAnomalies(Algorithm):
             bands=self.bands,
             mask=self.mask,
             options=self.options,
+            seed=self.options["seed"],
             device=self.device,
             report=self.report,
+            unfit=self.unfit,
         )
-        detect(detection, run)
-        return {OUTPUT: self.output, **({REPORT: self.report} if self.report else {})}
+        ready = detect(detection, run)
+        results = {OUTPUT: self.output, **({REPORT: self.report} if self.report else {})}
+        return results if ready.fit is None else {**results, FIT: ready.fit}
 
     def save_styles(self):
         self.style = save_anomaly_style(self.output, self.output in self.replaced)

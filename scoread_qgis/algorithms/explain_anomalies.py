@@ -6,15 +6,16 @@ from qgis.core import (
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
     QgsProcessingParameterFileDestination,
-    QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
 )
 
+from ..workflows.parameters import DEVICE, TOP
 from .base import Algorithm
 from .files import sources_of
-from .inputs import BANDS, DEVICE_HELP, INPUT, bands_parameter, device_name, device_parameter, raster_source, region_source
+from .inputs import BANDS, INPUT, bands_parameter, device_name, raster_source, region_source
+from .parameters import add_settings, read_settings
 
-MODEL, REGIONS, TOP, REPORT, TABLE, SPECTRA, COUNT = "MODEL", "REGIONS", "TOP", "REPORT", "TABLE", "SPECTRA", "COUNT"
+MODEL, REGIONS, REPORT, TABLE, SPECTRA, COUNT = "MODEL", "REGIONS", "REPORT", "TABLE", "SPECTRA", "COUNT"
 
 
 class ExplainAnomalies(Algorithm):
@@ -40,11 +41,7 @@ class ExplainAnomalies(Algorithm):
             "Polygons or points to explain. Fields id and rank, as Extract anomalies writes them, name and order the regions.",
         )
         self.add(bands_parameter(INPUT), "Bands to choose from. Unset: those of the model, by wavelength where known, else by number.")
-        self.add(
-            QgsProcessingParameterNumber(TOP, "Regions to explain at most", defaultValue=20, minValue=1, maxValue=500),
-            "How many regions are explained, those of the highest rank.",
-        )
-        self.add(device_parameter(), DEVICE_HELP)
+        add_settings(self, TOP, DEVICE)
         self.add(
             QgsProcessingParameterFileDestination(REPORT, "Report", "HTML files (*.html)", optional=True),
             "A page with a map of the regions, and the spectra and numbers of each. Opens in any browser, without network.",
@@ -65,14 +62,16 @@ class ExplainAnomalies(Algorithm):
         (file,) = sources_of(self.parameterDefinition(REGIONS), parameters, context) or (None,)
         self.regions = region_source(self.parameterAsSource(parameters, REGIONS, context), "The regions", file)
         self.bands = self.parameterAsInts(parameters, BANDS, context)
-        self.top = self.parameterAsInt(parameters, TOP, context)
+        self.settings = read_settings(self, (TOP,), parameters, context)
         self.device = device_name(self, parameters, context)
         self.files = {name: self.parameterAsFileOutput(parameters, name, context) for name in (REPORT, TABLE, SPECTRA)}
 
     def work(self, run):
-        from ..workflows.explain import explain_anomalies
+        from ..workflows.explain import RegionExplanation, explain_regions
 
         files = {name: path for name, path in self.files.items() if path}
         wanted = {name.lower(): path for name, path in files.items()}
-        count = explain_anomalies(self.scene, self.model, self.regions, run, top=self.top, bands=self.bands, device=self.device, **wanted)
-        return {COUNT: count, **files}
+        explanation = RegionExplanation(
+            self.scene, self.model, self.regions, bands=self.bands, device=self.device, **self.settings, **wanted
+        )
+        return {COUNT: explain_regions(explanation, run), **files}

@@ -7,18 +7,18 @@ from qgis.core import (
     QgsProcessingFeatureSourceDefinition,
     QgsProcessingParameterBand,
     QgsProcessingParameterBoolean,
-    QgsProcessingParameterEnum,
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterMapLayer,
-    QgsProcessingParameterNumber,
     QgsRasterLayer,
     QgsRasterRange,
     QgsVectorLayer,
 )
 
-from ..settings import DEVICES, default_device
+from ..settings import default_device
+from ..workflows.parameters import DEVICE
+from .parameters import read_settings
 
-INPUT, BANDS, MASK, SELECTED, SEED, DEVICE, REPORT = "INPUT", "BANDS", "MASK", "SELECTED", "SEED", "DEVICE", "REPORT"
+INPUT, BANDS, MASK, SELECTED, REPORT = "INPUT", "BANDS", "MASK", "SELECTED", "REPORT"
 
 
 def bands_parameter(parent):
@@ -37,26 +37,9 @@ def selected_parameter():
 SELECTED_HELP = "Take only the polygons of the layer above that are selected in QGIS. Unset: all."
 
 
-def seed_parameter():
-    return QgsProcessingParameterNumber(SEED, "Random seed", defaultValue=0, minValue=0, maxValue=2**31 - 1)
-
-
-SEED_HELP = "Number that random choices start from. The same seed gives the same result."
-
-
-def device_parameter():
-    return QgsProcessingParameterEnum(DEVICE, "Device", DEVICES, defaultValue="auto", usesStaticStrings=True)
-
-
-DEVICE_HELP = (
-    "Where to compute. auto takes the device of the settings, or a GPU where PyTorch finds one, else the processor; cuda is a GPU of NVIDIA, "
-    "mps one of Apple."
-)
-
-
 def device_name(algorithm, parameters, context):
     """The device that the user chose for this run, or else in the settings."""
-    name = algorithm.parameterAsEnumString(parameters, DEVICE, context)
+    name = read_settings(algorithm, (DEVICE,), parameters, context)["device"]
     return default_device() if name == "auto" else name
 
 

@@ -1,11 +1,12 @@
 """Create sample scene: a simulated hyperspectral scene with known anomalies, to try the plugin and to compare detectors."""
 
-from qgis.core import QgsProcessingParameterNumber, QgsProcessingParameterRasterDestination
+from qgis.core import QgsProcessingParameterRasterDestination
 
+from ..workflows.parameters import SEED, SIMULATION
 from .base import Algorithm
-from .inputs import SEED, seed_parameter
+from .parameters import add_settings, read_settings
 
-ROWS, COLUMNS, BAND_COUNT, OUTPUT, TRUTH = "ROWS", "COLUMNS", "BAND_COUNT", "OUTPUT", "TRUTH"
+OUTPUT, TRUTH = "OUTPUT", "TRUTH"
 
 
 class SampleScene(Algorithm):
@@ -21,13 +22,7 @@ class SampleScene(Algorithm):
     NEEDS = ("scipy",)
 
     def declare(self):
-        def size(name, label, value, least):
-            return QgsProcessingParameterNumber(name, label, defaultValue=value, minValue=least, maxValue=4096)
-
-        self.add(size(ROWS, "Rows", 120, 32), "Height of the scene in pixels.")
-        self.add(size(COLUMNS, "Columns", 120, 32), "Width of the scene in pixels.")
-        self.add(size(BAND_COUNT, "Number of bands", 160, 8), "Spectral bands between 400 and 2500 nm.")
-        self.add(seed_parameter(), "Number that random choices start from. The same seed gives the same scene.")
+        add_settings(self, *SIMULATION, SEED)
         self.add(
             QgsProcessingParameterRasterDestination(OUTPUT, "Scene"),
             "The scene as a GeoTIFF, Int16 with a scale, with wavelength, width and bad-band flag of each band.",
@@ -38,8 +33,7 @@ class SampleScene(Algorithm):
         )
 
     def read(self, parameters, context):
-        self.shape = [self.parameterAsInt(parameters, name, context) for name in (ROWS, COLUMNS, BAND_COUNT)]
-        self.seed = self.parameterAsInt(parameters, SEED, context)
+        self.settings = read_settings(self, (*SIMULATION, SEED), parameters, context)
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
         self.truth = self.parameterAsOutputLayer(parameters, TRUTH, context)
 
@@ -52,7 +46,7 @@ class SampleScene(Algorithm):
 
         check_outputs([(self.output, ".tif"), (self.truth, ".tif")], [], run.scratch)
         run.progress(0.0, "simulating the scene")
-        scene = simulate_scene(*self.shape, seed=self.seed)
+        scene = simulate_scene(**self.settings)
         reference = osr.SpatialReference()
         reference.ImportFromEPSG(scene.epsg)
         grid = {

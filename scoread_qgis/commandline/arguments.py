@@ -1,14 +1,24 @@
-"""The options of the command line. They are the parameters of the algorithms in QGIS, with the same names, defaults and limits."""
+"""The options of the command line. The settings among them are those of the algorithms in QGIS, from `workflows.parameters`."""
 
 import argparse
 import math
 
 from ..scenes.bands import band_numbers
+from ..workflows.parameters import (
+    DETECTION,
+    DEVICE,
+    FERS_TRAINING,
+    KEEP_ON_CANCEL,
+    LOCAL_RX,
+    RX_BACKGROUND,
+    SEED,
+    SGM_MODE,
+    SGM_TRAINING,
+    UNFIT,
+)
 
 DESCRIPTION = "Finds what does not belong in a hyperspectral scene, without QGIS. Needs torch, numpy, scipy and GDAL's Python bindings."
 EXIT_CODES = "Exit code: 0 all done, 1 something failed (the summary says what and why), 2 wrong usage, 130 cancelled."
-# Command -> algorithm of the plugin that does the same.
-ALGORITHMS = {"train": "train_sgm", "train-fers": "train_fers", "detect": "detect_anomalies", "rx": "detect_rx"}
 
 
 class Number:
@@ -31,11 +41,46 @@ class Number:
         return value
 
 
+class Choice:
+    """What a word of a choice stands for, as argparse wants the type of an argument, which it applies to the default too."""
+
+    def __init__(self, setting):
+        self.words = [label.lower().replace(" ", "-") for label in setting.choices]
+        self.default = None if setting.optional else self.words[setting.default_index]
+        self._setting = setting
+
+    def __call__(self, text):
+        if text not in self.words:
+            raise argparse.ArgumentTypeError(f"invalid choice: {text} (choose from {', '.join(self.words)})")
+        return self._setting.value(self.words.index(text))
+
+
 def _bands(text):
     try:
         return tuple(band_numbers(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def read_settings(options, settings):
+    """The values of settings among the parsed options, by name; without those that are optional and not given."""
+    return {each.name: value for each in settings if (value := getattr(options, each.name)) is not None}
+
+
+def _add_settings(parser, *settings):
+    """Add each `Parameter` of settings as an option."""
+    for setting in settings:
+        option = {"dest": setting.name, "default": setting.default, "help": setting.help.replace("%", "%%")}
+        if setting.kind is bool:
+            option["action"] = "store_true"
+        elif setting.choices:
+            choice = Choice(setting)
+            option.update(type=choice, default=choice.default, metavar=f"{{{','.join(choice.words)}}}")
+        else:
+            option.update(type=Number(setting.kind, setting.least, setting.most), metavar="N")
+        if not (setting.optional or setting.kind is bool):
+            option["help"] += f" Default: {option['default']}."
+        parser.add_argument(f"--{setting.name.replace('_', '-')}", **option)
 
 
 def build_parser():
@@ -60,24 +105,7 @@ def _add_train(parser):
     parser.add_argument("--model", required=True, metavar="FILE.pt", help="file for the model")
     _add_bands(parser, "bands to use, such as 1-100,115-188; by default all good ones")
     _add_mask(parser, "which pixels to train on")
-    parser.add_argument(
-        "--mode", choices=["default", "paper"], default="default", help="paper: ScoreAD as published, minutes instead of seconds"
-    )
-    _add_seed(parser)
-    _add_device(parser)
-    for name, kind, least, most, text in (
-        ("samples", int, 100, 1_000_000, "how many pixels are trained on at most"),
-        ("steps", int, 1, 1_000_000, "default mode: training steps"),
-        ("epochs", int, 1, 100_000, "paper mode: how often training goes through the pixels"),
-        ("batch-size", int, 1, 100_000, "spectra in a training step"),
-        ("learning-rate", float, 1e-9, 1, "size of the training steps"),
-        ("sigma", float, 1.0001, 1000, "paper mode: base of the noise scale"),
-        ("hidden", int, 8, 4096, "width of the hidden layers"),
-        ("outer-window", int, 3, 101, "paper mode, conditional: odd width of the window that context comes from"),
-        ("inner-window", int, 1, 99, "paper mode, conditional: odd width of the window that context does not come from"),
-    ):
-        parser.add_argument(f"--{name}", type=Number(kind, least, most), metavar="N", help=f"{text}; by default what the mode takes")
-    parser.add_argument("--conditional", action="store_true", help="paper mode: context from the most similar spectrum around")
+    _add_settings(parser, SGM_MODE, SEED, DEVICE, *SGM_TRAINING)
     parser.add_argument("--report", metavar="FILE.html", help="write a page with all that it takes to judge and to repeat the run")
     _add_machines(parser)
 
@@ -86,23 +114,9 @@ def _add_train_fers(parser):
     _add_inputs(parser, "scenes of ordinary background")
     parser.add_argument("--model", required=True, metavar="FILE.pt", help="file for the model")
     _add_bands(parser, "bands to use, such as 1-100,115-188; by default all good ones that the scenes share")
-    _add_seed(parser)
-    _add_device(parser)
-    parser.add_argument(
-        "--patch", type=Number(int, 16, 512), default=64, metavar="N", help="width of the training patches, a multiple of 16 (64)"
-    )
-    parser.add_argument(
-        "--epochs", type=Number(int, 1, 100_000), default=60, metavar="N", help="how often each stage goes through the patches (60)"
-    )
-    parser.add_argument("--batch", type=Number(int, 1, 1024), default=16, metavar="N", help="patches in a training step (16)")
-    parser.add_argument(
-        "--learning-rate", type=Number(float, 1e-9, 1), default=5e-3, metavar="N", help="size of the training steps (0.005)"
-    )
-    parser.add_argument(
-        "--backbone", choices=["compact", "as-published"], default="compact", help="as-published: large networks, for a GPU"
-    )
+    _add_settings(parser, SEED, DEVICE, *FERS_TRAINING)
     parser.add_argument("--backbone-weights", nargs="+", default=[], metavar="FILE", help="state dictionaries for the published backbone")
-    parser.add_argument("--keep-on-cancel", action="store_true", help="write what has been learnt when interrupted")
+    _add_settings(parser, KEEP_ON_CANCEL)
     _add_memory(parser)
 
 
@@ -111,26 +125,10 @@ def _add_detect(parser):
     parser.add_argument(
         "--model", metavar="FILE.pt", help="model file made by train or train-fers; without one, each scene is learnt first, in seconds"
     )
-    parser.add_argument(
-        "--unfit",
-        choices=["adapt", "warn", "refuse"],
-        default="adapt",
-        help="where a scene does not fit the model: adapt it to the scene, warn, or refuse the scene (adapt)",
-    )
     _add_output(parser, "_anomalies")
     _add_bands(parser, "bands to choose from; by default those of the model")
     _add_mask(parser, "where to look")
-    _add_seed(parser)
-    _add_device(parser)
-    parser.add_argument(
-        "--t", type=Number(float, 1e-5, 1), metavar="T", help="paper mode: time of the perturbation kernel; by default 0.05"
-    )
-    parser.add_argument(
-        "--perturbations", type=Number(int, 2, 100_000), metavar="N", help="paper mode: noised copies of a spectrum; by default 100"
-    )
-    parser.add_argument(
-        "--readout", choices=["sum", "product", "autoencoder"], help="FERS only; by default as published, by the number of bands"
-    )
+    _add_settings(parser, UNFIT, SEED, DEVICE, *DETECTION)
     parser.add_argument("--report", action="store_true", help="write a report beside each map, .html; a scene is then always one task")
     _add_machines(parser)
 
@@ -140,18 +138,7 @@ def _add_rx(parser):
     _add_output(parser, "_rx")
     _add_bands(parser, "bands to use; by default all good ones")
     _add_mask(parser, "where to look; these pixels are the background too")
-    parser.add_argument(
-        "--mode", choices=["global", "local"], default="global", help="background: the whole scene, or what is around each pixel"
-    )
-    parser.add_argument(
-        "--inner-window", type=Number(int, 1, 999), default=5, metavar="N", help="local: odd width of the window that is not background (5)"
-    )
-    parser.add_argument(
-        "--outer-window", type=Number(int, 3, 1001), default=15, metavar="N", help="local: odd width of the window that is background (15)"
-    )
-    parser.add_argument(
-        "--shrinkage", type=Number(float, 0, 1), metavar="S", help="local: share of the mean variance; by default after Ledoit and Wolf"
-    )
+    _add_settings(parser, RX_BACKGROUND, *LOCAL_RX)
     _add_machines(parser)
 
 
@@ -181,14 +168,6 @@ def _add_bands(parser, text):
 
 def _add_mask(parser, text):
     parser.add_argument("--mask", metavar="FILE", help=f"polygons (any vector file) or raster (not 0) that say {text}")
-
-
-def _add_seed(parser):
-    parser.add_argument("--seed", type=Number(int, 0, 2**31 - 1), default=0, metavar="N", help="number that random choices start from (0)")
-
-
-def _add_device(parser):
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where to compute (auto)")
 
 
 def _add_memory(parser):

@@ -11,7 +11,8 @@ from ..cluster.connection import NoCluster, check_shared, connect, task_memory
 from ..cluster.engine import ClusterLost
 from ..core.errors import describe_error
 from ..core.progress import Cancelled
-from .arguments import build_parser
+from ..workflows.parameters import DETECTION, FERS_TRAINING, LOCAL_RX, SEED, SGM_TRAINING
+from .arguments import build_parser, read_settings
 from .display import Display
 from .files import UsageError, expand, is_finished, outputs_of, scene
 
@@ -72,8 +73,7 @@ def _terminable():
 
 
 def _detect(options, display):
-    names = {"seed": options.seed, "t": options.t, "perturbations": options.perturbations, "readout": options.readout}
-    given = {name: value for name, value in names.items() if value is not None}
+    given = read_settings(options, (SEED, *DETECTION))
     from ..workflows.detect import read_once
 
     model, elsewhere = options.model and os.path.abspath(options.model), options.scheduler is not None
@@ -87,13 +87,10 @@ def _detect(options, display):
 def _rx(options, display):
     from ..detectors.registry import DETECTORS
 
-    kind, settings = "rx", {}
-    if options.mode == "local":
-        kind = "rx-local"
-        settings = {"inner": options.inner_window, "outer": options.outer_window, "shrinkage": options.shrinkage}
+    settings = read_settings(options, LOCAL_RX) if options.mode == "rx-local" else {}
     with _usage():
-        DETECTORS[kind](**settings)
-    return _make_maps(options, display, "_rx", {"kind": kind, "settings": settings})
+        DETECTORS[options.mode](**settings)
+    return _make_maps(options, display, "_rx", {"kind": options.mode, "settings": settings})
 
 
 def _make_maps(options, display, suffix, how, report=False):
@@ -140,12 +137,12 @@ def _make_maps(options, display, suffix, how, report=False):
         display.clear()
         if len(done) + len(failed) < len(wanted):
             remove_temporaries(*(detection.output for detection in wanted))
-    for outcome in done:
-        if outcome.fit is not None:
-            print(f"  {outcome.fit:.2f} fit  {outcome.detection.scene.name}{'' if outcome.fit >= LIMIT else '  (does not fit the model)'}")
     print(f"{len(done) + len(skipped)} of {len(detections)} scenes done ({len(skipped)} of them before), {len(failed)} failed.")
     for outcome in failed:
         print(f"  {outcome.detection.scene.name}: {outcome.error}")
+    for outcome in done:
+        if outcome.fit is not None:
+            print(f"  {outcome.fit:.2f} fit  {outcome.detection.scene.name}{'' if outcome.fit >= LIMIT else '  (does not fit the model)'}")
     if trouble:
         print(f"{len(wanted) - len(done) - len(failed)} scenes are not done: {trouble}. Run the same command with --resume to go on.")
     return FAILED if failed or trouble else DONE
@@ -207,15 +204,11 @@ def _here(detections, options, display):
 def _train(options, display):
     from ..workflows.train import Training, train
 
-    names = ("samples", "steps", "epochs", "batch_size", "learning_rate", "sigma", "hidden", "outer_window", "inner_window")
-    settings = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if options.conditional:
-        settings["conditional"] = True
     scenes = [scene(path) for path in expand([*options.input, *options.more_inputs])]
     mask = _mask(options)
     training = Training(
-        "sgm-paper" if options.mode == "paper" else "sgm", scenes, os.path.abspath(options.model), options.bands, mask, settings,
-        options.seed, options.device, options.report,
+        options.mode, scenes, os.path.abspath(options.model), options.bands, mask, read_settings(options, SGM_TRAINING), options.seed,
+        options.device, options.report,
     )  # fmt: skip
     if not (options.scheduler or options.local_cluster):
         return _report_training(lambda run: train(training, run), options, display)
@@ -230,9 +223,7 @@ def _train_fers(options, display):
     from ..workflows.train import Training, train
 
     scenes = [scene(path) for path in expand(options.input)]
-    settings = {name: getattr(options, name) for name in ("patch", "epochs", "batch", "learning_rate")}
-    settings["backbone"] = ["compact", "as-published"].index(options.backbone)
-    settings["backbone_weights"] = options.backbone_weights
+    settings = {**read_settings(options, FERS_TRAINING), "backbone_weights": options.backbone_weights}
     training = Training(
         "fers", scenes, os.path.abspath(options.model), options.bands, settings=settings, seed=options.seed, device=options.device,
         keep_on_cancel=options.keep_on_cancel,

@@ -45,18 +45,18 @@ class SimulatedScene:
 
 
 def simulate_scene(
-    rows: int = 120, columns: int = 120, bands: int = 160, seed: int = 0, progress: Progress | None = None
+    rows: int = 120, columns: int = 120, band_count: int = 160, seed: int = 0, progress: Progress | None = None
 ) -> SimulatedScene:
     """Simulate a scene of 400-2500 nm; the same arguments give the same scene.
 
     Raises ValueError where there is no room for a landscape (32 rows and columns) or for spectra (8 bands).
     """
-    if min(rows, columns) < 32 or bands < 8:
-        raise ValueError(f"a simulated scene needs at least 32 rows, 32 columns and 8 bands, not {rows}, {columns} and {bands}")
+    if min(rows, columns) < 32 or band_count < 8:
+        raise ValueError(f"a simulated scene needs at least 32 rows, 32 columns and 8 bands, not {rows}, {columns} and {band_count}")
     progress = progress or Progress()
     generator = np.random.default_rng(seed)
-    wavelengths = np.linspace(400.0, 2500.0, bands)
-    fwhm = np.full(bands, 1.1 * (wavelengths[1] - wavelengths[0]))
+    wavelengths = np.linspace(400.0, 2500.0, band_count)
+    fwhm = np.full(band_count, 1.1 * (wavelengths[1] - wavelengths[0]))
     photons = at_bands(_sunlight(_GRID) * _transmission(_GRID), wavelengths, fwhm)
     sky = at_bands(np.clip(0.22 * (_GRID / 550) ** -1.5, 0.03, 0.35), wavelengths, fwhm)  # skylight, which still lights a shadow
     scale = SimulatedScene.scale
@@ -77,13 +77,15 @@ def simulate_scene(
     for index in range(len(ANOMALIES)):
         shares[..., index - len(ANOMALIES)] = _point_spread(coverage * (objects == index) * brightness)
 
-    cube = np.empty((rows, columns, bands), dtype=np.int16)
-    gain = 1 + 0.002 * generator.standard_normal((columns, bands), dtype=np.float32)  # every column and band has its own detector element
+    cube = np.empty((rows, columns, band_count), dtype=np.int16)
+    gain = 1 + 0.002 * generator.standard_normal(
+        (columns, band_count), dtype=np.float32
+    )  # every column and band has its own detector element
     for row in range(rows):
         progress(0.7 + 0.3 * row / rows, f"taking the image, row {row + 1} of {rows}")
         lit = sun[row, :, None]
         reflectance = shares[row] @ spectra * (1 + strengths[row] @ curves) * (lit + (1 - lit) * sky)
-        noisy = reflectance * gain + _noise_level(reflectance, photons) * generator.standard_normal((columns, bands), dtype=np.float32)
+        noisy = reflectance * gain + _noise_level(reflectance, photons) * generator.standard_normal((columns, band_count), dtype=np.float32)
         cube[row] = np.clip(np.rint(noisy / scale), -32767, 32767)
     good = at_bands(_transmission(_GRID), wavelengths, fwhm) > 0.2
     return SimulatedScene(cube, wavelengths, fwhm, good, (coverage >= 0.1).astype(np.uint8))

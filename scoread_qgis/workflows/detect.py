@@ -10,9 +10,9 @@ from ..detectors.model_file import Model
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
 from .outputs import check_outputs, trained_model, write_map
+from .parameters import UNFIT
 from .sources import MaskSource, RasterSource, fitting_cube, good_cubes
 
-UNFIT = ("adapt", "warn", "refuse")  # what to do where the scene does not fit the model
 LIMIT = 0.9  # of `Fit.value`: benchmarks/transfer.py shows what it obtains
 
 
@@ -23,7 +23,7 @@ class Detection:
     scene: `RasterSource`. output: .tif. model: model file, or None for the detector `kind` of `registry.DETECTORS` made with `settings`, which
     learns the scene first where it needs to learn. bands: numbers from 1 to choose from; by default those of the model, or all good ones.
     mask: `MaskSource` or None. options: of the detector's `bind`, name -> value; those that it does not know are ignored. seed: of learning and
-    adapting. device: auto, cpu, cuda or mps. report: .html file or None. unfit: of `UNFIT`.
+    adapting. device: auto, cpu, cuda or mps. report: .html file or None. unfit: one of `UNFIT.values`.
     """
 
     scene: RasterSource
@@ -37,7 +37,7 @@ class Detection:
     seed: int = 0
     device: str = "auto"
     report: str = None
-    unfit: str = UNFIT[0]
+    unfit: str = UNFIT.default
 
     def detector_class(self):
         """The class of the detector. Raises ValueError for what is not a model."""

@@ -1,4 +1,4 @@
-"""Evaluation: from anomaly maps and a truth to numbers and a report."""
+"""Evaluation: from anomaly maps and ground truth to numbers and a report."""
 
 from dataclasses import dataclass, field
 
@@ -10,6 +10,7 @@ from ..decisions.evaluation import MEASURES, evaluate, objects, tiles
 from ..scenes.score_map import ScoreMap
 from ..scenes.truth import Truth
 from .outputs import check_outputs, write_table
+from .sources import MaskSource
 
 # Pixels of each class that are evaluated at most; of more, a sample of that many.
 LIMIT = 2_000_000
@@ -17,14 +18,29 @@ _BYTES = 160  # that the evaluation takes for each of them, measured
 _THUMBNAIL = 300  # pixels along the longer side
 
 
-def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
-    """Judge anomaly maps by a truth; returns [`Evaluation`], in the order of the maps.
+@dataclass(frozen=True)
+class Assessment:
+    """The judging of anomaly maps by ground truth.
 
     maps: `RasterSource`s on one grid. truth: `MaskSource`, polygons around anomalies or a raster with anything but 0 on them, brought to the grid
     by nearest neighbour; where a raster has no data, nothing is evaluated. report: file (.html) or None. table: file (.csv) or None, one row a map.
-    All maps are evaluated over the same pixels: those that all of them score and the truth knows. seed: of the sample, where there are more than
-    `LIMIT` pixels of a class or the memory holds fewer, and of the bootstrap. Raises ValueError with the remedy for what does not fit.
+    seed: of the sample, where there are more than `LIMIT` pixels of a class or the memory holds fewer, and of the bootstrap.
     """
+
+    maps: list
+    truth: MaskSource
+    report: str = None
+    table: str = None
+    seed: int = 0
+
+
+def assess(assessment, run):
+    """Judge anomaly maps; returns [`Evaluation`], in the order of the maps.
+
+    All maps are evaluated over the same pixels: those that all of them score and the ground truth knows.
+    Raises ValueError with the remedy for what does not fit.
+    """
+    maps, truth, report, table = assessment.maps, assessment.truth, assessment.report, assessment.table
     check_outputs([(report, ".html"), (table, ".csv")], [*maps, truth], run.scratch)
     run.progress(0.0, "opening the maps")
     opened = [each.open_map(run.memory // len(maps)) for each in maps]
@@ -42,7 +58,7 @@ def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
     for index, (kind, label) in enumerate(((True, "anomalies"), (False, "background"))):
         cube.kind = kind
         positions, (values,) = cube.sample(
-            limit, seed, lambda block, rows, columns: (block.values[rows, columns],), progress=run.progress.part(0.3 + 0.2 * index, 0.5 + 0.2 * index),
+            limit, assessment.seed, lambda block, rows, columns: (block.values[rows, columns],), progress=run.progress.part(0.3 + 0.2 * index, 0.5 + 0.2 * index),
             message=f"reading the {label}",
         )  # fmt: skip
         drawn.append((positions, values))
@@ -62,7 +78,7 @@ def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
     for index, each in enumerate(opened):
         share = run.progress.part(0.7 + 0.28 * index / len(maps), 0.7 + 0.28 * (index + 1) / len(maps))
         scale = (float(survey.lowest[index]), float(survey.highest[index]))
-        evaluations.append(evaluate(of_class, values[:, index], weights, groups, scale, seed, share))
+        evaluations.append(evaluate(of_class, values[:, index], weights, groups, scale, assessment.seed, share))
         run.log(f"{each.name}: AUC {_with_interval(evaluations[-1], 'auc')}, AP {_with_interval(evaluations[-1], 'average_precision')}.")
     names = _distinct([each.name for each in opened])
     run.progress(1.0, "writing")  # the last moment for a cancel: nothing is written yet
@@ -71,12 +87,12 @@ def evaluate_anomalies(maps, truth, run, report=None, table=None, seed=0):
     if report:
         from ..reports.evaluation import write_report
 
-        write_report(report, names, truth.name, evaluations, survey, seed, run.versions())
+        write_report(report, names, truth.name, evaluations, survey, assessment.seed, run.versions())
     return evaluations
 
 
 class _Evaluated(Cube):
-    """The maps and their truth as one cube: a band for each map, and last the truth, 0 or 1. Valid are the pixels that can be evaluated.
+    """The maps and their ground truth as one cube: a band for each map, and last the ground truth, 0 or 1. Valid are the pixels that can be evaluated.
 
     kind: True for anomalies alone, False for background alone, None for both.
     """
@@ -162,7 +178,7 @@ def _crs_name(wkt):
 
 
 def _aligned_truth(source, grid, run):
-    """The truth on the grid of the maps; the log tells what was done to it, ValueError that it cannot be done."""
+    """The ground truth on the grid of the maps; the log tells what was done to it, ValueError that it cannot be done."""
     if source.note:
         run.log(source.note)
     if source.source is not None:
@@ -171,10 +187,10 @@ def _aligned_truth(source, grid, run):
             if not (grid.geotransform and raster.geotransform) and (grid.rows, grid.columns) != (raster.rows, raster.columns):
                 nowhere = raster.name if grid.geotransform else grid.name
                 raise ValueError(
-                    f"The truth {source.name} does not fit {grid.name}: {difference}, and nothing tells where {nowhere} lies. Georeference it, or "
-                    "choose a truth of the same size."
+                    f"The ground truth {source.name} does not fit {grid.name}: {difference}, and nothing tells where {nowhere} lies. Georeference it, or "
+                    "choose one of the same size."
                 )
-            run.log(f"Truth {source.name}: {difference}; aligned to {grid.name} by nearest neighbour.")
+            run.log(f"Ground truth {source.name}: {difference}; aligned to {grid.name} by nearest neighbour.")
     return source.on(grid, Truth, run.scratch)
 
 
@@ -186,17 +202,17 @@ def _check(survey, cube, truth, run):
             if not any(block.valid.any() for block in each.blocks(progress=run.progress.part(0.3, 0.4))):
                 raise ValueError(f"{each.name} has no scores: all pixels are nodata. Choose an anomaly map.")
         raise ValueError(
-            f"There is no pixel that {' and '.join(each.name for each in cube.maps)} score and that the truth {truth.name} covers. Check that they "
+            f"There is no pixel that {' and '.join(each.name for each in cube.maps)} score and that the ground truth {truth.name} covers. Check that they "
             "lie in the same place and that their CRSs are right."
         )
     if not survey.anomalies:
         raise ValueError(
-            f"The truth {truth.name} marks no anomaly among the {pixels} pixels that can be evaluated. Check that it lies on the maps, that its CRS "
+            f"The ground truth {truth.name} marks no anomaly among the {pixels} pixels that can be evaluated. Check that it lies on the maps, that its CRS "
             "is right and, for a raster, that anomalies are not 0."
         )
     if not survey.background:
         raise ValueError(
-            f"The truth {truth.name} marks all of the {pixels} pixels that can be evaluated as anomalies, so that there is no background to tell "
+            f"The ground truth {truth.name} marks all of the {pixels} pixels that can be evaluated as anomalies, so that there is no background to tell "
             "them from. In a raster, background is 0; if 0 is its nodata value, unset that (Raster > Conversion > Translate)."
         )
     for each, low, high in zip(cube.maps, survey.lowest, survey.highest):
@@ -211,9 +227,9 @@ def _tell(survey, run):
         if drawn < all_pixels:
             run.log(f"Of the {kind}, {drawn} pixels drawn at random stand for all {all_pixels}.")
     if survey.objects == 1:
-        run.log("The truth has one object: there are no intervals, since nothing tells how the maps would do on another.")
+        run.log("The ground truth has one object: there are no intervals, since nothing tells how the maps would do on another.")
     elif survey.objects is not None and survey.objects < 10:
-        run.log(f"The truth has {survey.objects} objects: intervals are rough below ten.")
+        run.log(f"The ground truth has {survey.objects} objects: intervals are rough below ten.")
 
 
 def _with_interval(evaluation, measure):

@@ -1,5 +1,7 @@
 """Explanation: from a model and the places that it found to the reasons."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..detectors.model_file import Model
@@ -9,27 +11,48 @@ from ..reports.explanation import RegionReasons, explanation_page
 from ..scenes.mask import RegionLabels
 from ..scenes.thumbnail import false_colour
 from .outputs import check_outputs, write_table
-from .sources import fitting_cube
+from .parameters import TOP
+from .sources import RasterSource, RegionSource, fitting_cube
 
 TOP_BANDS = 5
 
 
-def explain_anomalies(scene, model, regions, run, report=None, table=None, spectra=None, top=20, bands=(), device="auto"):
-    """Explain why a model finds some places anomalous. Returns how many regions were explained.
+@dataclass(frozen=True)
+class RegionExplanation:
+    """The explaining of regions by the model that found them.
 
     scene: `RasterSource`. model: model file. regions: `RegionSource`. report: .html file, table: .csv file with a line for each region, spectra: .csv
-    file with a line for each region and band; any of them None. top: how many regions, those of the highest rank. bands, device: as for `detect_anomalies`.
+    file with a line for each region and band; any of them None. top: how many regions, those of the highest rank. bands, device: as of
+    `detect.Detection`.
+    """
+
+    scene: RasterSource
+    model: str
+    regions: RegionSource
+    report: str = None
+    table: str = None
+    spectra: str = None
+    top: int = TOP.default
+    bands: tuple = ()
+    device: str = "auto"
+
+
+def explain_regions(explanation, run):
+    """Explain why a model finds some places anomalous. Returns how many regions were explained.
+
     Regions without a rank are ranked by the anomaly value of their mean spectrum. Raises ValueError with the remedy for what does not fit.
     """
+    scene, model, regions, top = explanation.scene, explanation.model, explanation.regions, explanation.top
+    report, table, spectra = explanation.report, explanation.table, explanation.spectra
     check_outputs([(report, ".html"), (table, ".csv"), (spectra, ".csv")], [scene, model, regions], run.scratch)
     if not regions.shapes:
         run.log(f"{regions.name} holds no regions: there is nothing to explain.")
     elif len(regions.shapes) > top:
         run.log(f"{regions.name} holds {len(regions.shapes)} regions; the first {top} are explained.")
-    device, chosen = pick_device(device), regions.first(top)
+    device, chosen = pick_device(explanation.device), regions.first(top)
     run.progress(0.0, "reading the model")
     kept = Model.load(model, device)
-    cube = fitting_cube(scene, kept, bands, None, run.part(0.0, 0.1))
+    cube = fitting_cube(scene, kept, explanation.bands, None, run.part(0.0, 0.1))
     reasons = _reasons(cube, kept.detector, chosen, run.part(0.1, 0.95)) if chosen.shapes else []
     names = [f"band {n}" for n in cube.numbers] if cube.wavelengths is None else [f"{w:.0f} nm" for w in cube.wavelengths]
     run.progress(1.0, f"{len(reasons)} regions explained")  # the last moment for a cancel: nothing is written yet

@@ -1,6 +1,7 @@
 """Extraction: from an anomaly map to the regions that are anomalous."""
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,38 +11,58 @@ from ..decisions.threshold import otsu_threshold, percentile_threshold
 from ..scenes.region_file import LabelFile, write_regions
 from ..scenes.writer import MaskWriter
 from .outputs import check_outputs
+from .parameters import CONNECTIVITY, METHOD, MIN_AREA, PERCENTILE, RATE, VALUE
+from .sources import RasterSource
 
 SAMPLE = 2_000_000  # pixels that the threshold is found from: all of most scenes
 
 
-def extract_anomalies(
-    source, regions, run, mask=None, method="tail", rate=1e-3, percentile=99.0, value=None, min_pixels=1, connectivity=8, seed=0
-):
-    """Write the regions of an anomaly map that score above a threshold as polygons to the GeoPackage `regions`.
+@dataclass(frozen=True)
+class Extraction:
+    """The making of one list of regions.
 
-    source: `RasterSource` of the map. mask: path of a .tif for the pixels in them, or None. method: tail, where the background of the map exceeds
-    the threshold at the false-alarm rate `rate`; percentile; otsu; or value. min_pixels: smaller regions are dropped. connectivity: 4 or 8.
-    Returns the threshold and the number of regions. Raises ValueError with the remedy for what does not fit.
+    map: `RasterSource` of an anomaly map. regions: .gpkg for the polygons. mask: .tif for the pixels in them, or None.
+    method: "tail", where the background of the map exceeds the threshold at the false-alarm rate `rate`; "percentile"; "otsu"; or "value".
+    min_area: smaller regions, in pixels, are dropped. connectivity: 4 or 8. seed: of the sample that the threshold of a large map is found from.
     """
-    if method == "value" and value is None:
+
+    map: RasterSource
+    regions: str
+    mask: str = None
+    method: str = METHOD.default
+    rate: float = RATE.default
+    percentile: float = PERCENTILE.default
+    value: float = VALUE.default
+    min_area: int = MIN_AREA.default
+    connectivity: int = CONNECTIVITY.default
+    seed: int = 0
+
+
+def extract(extraction, run):
+    """Write the regions of an anomaly map that score above a threshold. Returns the threshold and the number of regions.
+
+    Raises ValueError with the remedy for what does not fit.
+    """
+    method, min_area, mask = extraction.method, extraction.min_area, extraction.mask
+    if method == "value" and extraction.value is None:
         raise ValueError("The method is a value, and no value is given. Give the score above which pixels are anomalous.")
-    check_outputs([(regions, ".gpkg"), (mask, ".tif")], [source], run.scratch)
-    score_map = source.open_map(run.memory)
-    scores = _sample(score_map, seed, run.part(0.0, 0.2))
+    check_outputs([(extraction.regions, ".gpkg"), (mask, ".tif")], [extraction.map], run.scratch)
+    score_map = extraction.map.open_map(run.memory)
+    scores = _sample(score_map, extraction.seed, run.part(0.0, 0.2))
     tail = _tail(scores, method == "tail", run.part(0.2, 0.25))
     if method == "tail":
-        threshold = tail.threshold(rate)
+        threshold = tail.threshold(extraction.rate)
     elif method == "percentile":
-        threshold = percentile_threshold(scores, percentile)
+        threshold = percentile_threshold(scores, extraction.percentile)
     else:
-        threshold = otsu_threshold(scores) if method == "otsu" else value
+        threshold = otsu_threshold(scores) if method == "otsu" else extraction.value
     threshold = float(np.float32(threshold))  # as the scores are, so that the number that is told is the one that was applied
     del scores
-    found = Regions.find(score_map, threshold, connectivity, min_pixels, run.progress.part(0.25, 0.5))
+    found = Regions.find(score_map, threshold, extraction.connectivity, min_area, run.progress.part(0.25, 0.5))
     if len(found):
         run.log(f"Threshold: {threshold:.6g}. Regions: {len(found)}, with {found.pixels.sum()} pixels.")
     else:
-        run.log(f"Threshold: {threshold:.6g}. No region of {min_pixels} or more pixels lies above it: the result is empty.")
+        run.log(f"Threshold: {threshold:.6g}. No region of {min_area} or more pixels lies above it: the result is empty.")
     labels = LabelFile(score_map, run.scratch)
     with ExitStack() as stack:
         writer = stack.enter_context(MaskWriter(mask, score_map)) if mask else None
@@ -50,7 +71,7 @@ def extract_anomalies(
             if writer:
                 writer.write(row, rows > 0, valid)
         p_values = tail.p_value(found.peaks) if tail else np.full(len(found), np.nan)
-        write_regions(regions, labels, found, p_values, run.progress.part(0.75, 1.0))
+        write_regions(extraction.regions, labels, found, p_values, run.progress.part(0.75, 1.0))
     return threshold, len(found)
 
 

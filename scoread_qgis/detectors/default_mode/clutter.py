@@ -18,15 +18,15 @@ def less_clutter(values, rows, columns):
     return values[rows, columns] - np.float32(SHARE) * window_median(values, rows.start, rows.stop)[:, columns]
 
 
-def window_median(values, first, last):
-    """Medians (last - first, columns) of the windows around the pixels of rows first..last-1 of values (rows, columns)."""
+def window_median(values, first, last, reach=REACH, stride=STRIDE):
+    """Medians (last - first, columns) of the windows around the pixels of rows first..last-1 of values (rows, columns): every `stride`-th within `reach`."""
     rows, columns = values.shape
-    padded = np.full((last - first + 2 * REACH, columns + 2 * REACH), np.nan, dtype=np.float32)
-    top, bottom = max(0, first - REACH), min(rows, last + REACH)
-    padded[top - first + REACH : bottom - first + REACH, REACH : REACH + columns] = values[top:bottom]
+    padded = np.full((last - first + 2 * reach, columns + 2 * reach), np.nan, dtype=np.float32)
+    top, bottom = max(0, first - reach), min(rows, last + reach)
+    padded[top - first + reach : bottom - first + reach, reach : reach + columns] = values[top:bottom]
     padded = torch.from_numpy(padded)
     medians = np.empty((last - first, columns), dtype=np.float32)
     for row in range(last - first):
-        window = padded[row : row + 2 * REACH + 1 : STRIDE].unfold(1, 2 * REACH + 1, 1)[..., ::STRIDE]
+        window = padded[row : row + 2 * reach + 1 : stride].unfold(1, 2 * reach + 1, 1)[..., ::stride]
         medians[row] = window.permute(1, 0, 2).flatten(1).nanmedian(1).values.numpy()
     return medians

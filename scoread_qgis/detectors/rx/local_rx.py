@@ -16,7 +16,7 @@ WINDOW_CHUNK = 2**20  # numbers in the windows that are worked on at a time
 class LocalRX(Detector):
     """RX against the pixels between an inner and an outer window around each pixel.
 
-    inner, outer: odd widths of the windows in pixels. At the edges of the scene both are moved inwards and keep their size, as those of
+    inner_window, outer_window: their odd widths in pixels. At the edges of the scene both are moved inwards and keep their size, as those of
         `spectral.rx` in Spectral Python are.
     shrinkage: share of a multiple of the identity, with the same mean variance, in the covariance, 0..1. None chooses it in each window by
         the formula of O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", Journal of
@@ -27,12 +27,14 @@ class LocalRX(Detector):
     score_name = "RX anomaly score"
     keeps_model = False
 
-    def __init__(self, inner=5, outer=15, shrinkage=None):
-        if inner < 1 or inner % 2 == 0 or outer % 2 == 0 or outer <= inner:
-            raise ValueError(f"inner and outer window have to be odd, and the outer one larger; these are {inner} and {outer}")
+    def __init__(self, inner_window=5, outer_window=15, shrinkage=None):
+        if inner_window < 1 or inner_window % 2 == 0 or outer_window % 2 == 0 or outer_window <= inner_window:
+            raise ValueError(
+                f"inner and outer window have to be odd, and the outer one larger; these are {inner_window} and {outer_window}"
+            )
         if shrinkage is not None and not 0 <= shrinkage <= 1:
             raise ValueError(f"the shrinkage has to lie between 0 and 1; this is {shrinkage}")
-        self.inner, self.outer, self.shrinkage = inner, outer, shrinkage
+        self.inner, self.outer, self.shrinkage = inner_window, outer_window, shrinkage
 
     def bind(self, cube, gathered=None, progress=None):
         """Raises ValueError where the outer window does not fit into the scene, or holds too few pixels to do without shrinkage."""
@@ -54,7 +56,7 @@ class LocalRX(Detector):
         return outer, (outer >= inner) & (outer < inner + self.inner)
 
     def state(self):
-        return {"inner": self.inner, "outer": self.outer, "shrinkage": self.shrinkage}
+        return {"inner_window": self.inner, "outer_window": self.outer, "shrinkage": self.shrinkage}
 
     @classmethod
     def from_state(cls, state, device="cpu"):

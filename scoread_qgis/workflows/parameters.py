@@ -1,0 +1,282 @@
+"""The settings of every task: what they are called, their limits, defaults and help.
+
+The parameters of the algorithms in QGIS and the options of the command line are both made from these tables. Layers and files are not here, since
+each of the two has kinds of its own for them. This module imports nothing that takes time to load.
+"""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A setting that a user may change.
+
+    name: that of the keyword argument or field that takes it; permanent, as scripts and designer models keep it (in QGIS in upper case, on the
+        command line with hyphens). title: label in a dialog.
+    kind: int, float or bool, of one that is no choice.
+    default: None where the setting may be left unset; what happens then, the help says.
+    least, most: limits of a number, None where there is none.
+    choices: labels to choose from; their order is permanent. values: what each of them stands for; without values the labels stand for themselves,
+        and are not translated.
+    advanced: whether a dialog hides it at first.
+    """
+
+    name: str
+    title: str
+    help: str
+    kind: type = int
+    default: object = None
+    least: float = None
+    most: float = None
+    choices: tuple = ()
+    values: tuple = ()
+    advanced: bool = False
+
+    @property
+    def optional(self):
+        return self.default is None
+
+    def value(self, index):
+        """What the choice of that number stands for."""
+        return (self.values or self.choices)[index]
+
+    @property
+    def default_index(self):
+        """Number of the choice that is the default; None where none is."""
+        return None if self.optional else (self.values or self.choices).index(self.default)
+
+
+SEED = Parameter(
+    "seed",
+    "Random seed",
+    "Number that random choices start from. The same seed gives the same result.",
+    default=0,
+    least=0,
+    most=2**31 - 1,
+)
+DEVICE = Parameter(
+    "device",
+    "Device",
+    "Where to compute. auto takes a GPU where PyTorch finds one, else the processor, unless the settings of the plugin in QGIS name another; cuda is a "
+    "GPU of NVIDIA, mps one of Apple.",
+    default="auto",
+    choices=("auto", "cpu", "cuda", "mps"),
+)
+
+# Training of SGM. The mode chooses the kind of detector in detectors.registry.DETECTORS, the other settings are those of its `train`.
+SGM_MODE = Parameter(
+    "mode",
+    "Mode",
+    "Default: seconds, and one setting for all scenes. Paper: ScoreAD as published (arXiv 2601.12379), minutes.",
+    default="sgm",
+    choices=("Default", "Paper"),
+    values=("sgm", "sgm-paper"),
+)
+SGM_TRAINING = (
+    Parameter("samples", "Training pixels", "How many pixels, drawn from all over the scenes, are trained on at most.", least=100, most=1_000_000),
+    Parameter("steps", "Steps", "Default mode: how many training steps.", least=1, most=1_000_000),
+    Parameter("epochs", "Epochs", "Paper mode: how often training goes through the pixels. Published: 100.", least=1, most=100_000),
+    Parameter("batch_size", "Batch size", "Spectra in a training step. Published: 16.", least=1, most=100_000),
+    Parameter("learning_rate", "Learning rate", "Size of the training steps. Published: 0.00003.", float, least=1e-9, most=1),
+    Parameter("sigma", "Sigma", "Paper mode: base of the noise scale of the diffusion. Published: 5.", float, least=1.0001, most=1000),
+    Parameter("hidden", "Hidden width", "Width of the network's hidden layers. Published: 256.", least=8, most=4096),
+    Parameter(
+        "outer_window", "Outer window",
+        "Paper mode, conditional: odd width in pixels of the window that the context comes from. Published: 3, 5 or 7.", least=3, most=101,
+    ),
+    Parameter(
+        "inner_window", "Inner window",
+        "Paper mode, conditional: odd width in pixels of the window that the context does not come from. Published: 1, 3 or 5.", least=1, most=99,
+    ),
+)  # fmt: skip
+SGM_TRAINING = tuple(replace(each, help=f"{each.help} Unset: what the mode takes.", advanced=True) for each in SGM_TRAINING) + (
+    Parameter(
+        "conditional",
+        "Conditional",
+        "Paper mode: give the network the most similar spectrum around the pixel as context.",
+        bool,
+        default=False,
+        advanced=True,
+    ),
+)
+
+# Training of FERS: settings of its `train`.
+FERS_TRAINING = (
+    Parameter(
+        "patch",
+        "Patch size",
+        "Width in pixels, a multiple of 16, of the patches that training cuts from the scenes. Published: 64.",
+        default=64,
+        least=16,
+        most=512,
+        advanced=True,
+    ),
+    Parameter(
+        "epochs",
+        "Epochs",
+        "How often each of the two stages goes through the patches. Published: 60.",
+        default=60,
+        least=1,
+        most=100_000,
+        advanced=True,
+    ),
+    Parameter("batch", "Batch size", "Patches in a training step. Published: 16.", default=16, least=1, most=1024, advanced=True),
+    Parameter(
+        "learning_rate",
+        "Learning rate",
+        "Size of the training steps. Published: 0.005.",
+        float,
+        default=5e-3,
+        least=1e-9,
+        most=1,
+        advanced=True,
+    ),
+    Parameter(
+        "backbone",
+        "Backbone",
+        "Compact: small networks for a processor. As published: Wide-ResNet-101-2 and ResNet34, for a GPU.",
+        default=0,
+        choices=("Compact", "As published"),
+        values=(0, 1),
+        advanced=True,
+    ),
+)
+KEEP_ON_CANCEL = Parameter(
+    "keep_on_cancel",
+    "Keep the model on cancel",
+    "Write what has been learnt so far when the run is cancelled. Unset: a cancelled run leaves no file.",
+    bool,
+    default=False,
+    advanced=True,
+)
+
+# Detection with a model: a field of workflows.detect.Detection, and options of the detector's `bind`, as the seed is.
+UNFIT = Parameter(
+    "unfit",
+    "If the scene does not fit the model",
+    "Adapt: estimate anew from the scene what belongs to it, and keep the rest of the model. Warn: use the model as it is. Refuse: make no map.",
+    default="adapt",
+    choices=("Adapt", "Warn", "Refuse"),
+    values=("adapt", "warn", "refuse"),
+)
+DETECTION = (
+    Parameter(
+        "t",
+        "Time t",
+        "SGM of the paper mode: time of the perturbation kernel, hence how much noise is added to a spectrum. Unset: 0.05, as published.",
+        float,
+        least=1e-5,
+        most=1,
+        advanced=True,
+    ),
+    Parameter(
+        "perturbations",
+        "Perturbations",
+        "SGM of the paper mode: how many perturbed copies of a spectrum the score is computed for. Unset: 100, as published.",
+        least=2,
+        most=100_000,
+        advanced=True,
+    ),
+    Parameter(
+        "readout",
+        "Readout",
+        "FERS only: RX of the sum of the features, the product of two RX maps, or the error of a small autoencoder. Unset: as published, by the "
+        "number of bands.",
+        choices=("sum", "product", "autoencoder"),
+        advanced=True,
+    ),
+)
+
+# RX: the background chooses the kind of detector in detectors.registry.DETECTORS; the other settings are those of local RX.
+RX_BACKGROUND = Parameter(
+    "mode",
+    "Background",
+    "Global: all valid pixels of the scene. Local: those between an inner and an outer window around each pixel, much slower.",
+    default="rx",
+    choices=("Global", "Local"),
+    values=("rx", "rx-local"),
+)
+LOCAL_RX = (
+    Parameter(
+        "inner_window",
+        "Inner window",
+        "Local only. Odd width in pixels of the window whose pixels do not count as background: larger than the anomalies.",
+        default=5,
+        least=1,
+        most=999,
+        advanced=True,
+    ),
+    Parameter(
+        "outer_window",
+        "Outer window",
+        "Local only. Odd width in pixels of the window whose pixels are the background.",
+        default=15,
+        least=3,
+        most=1001,
+        advanced=True,
+    ),
+    Parameter(
+        "shrinkage",
+        "Shrinkage",
+        "Local only. Share of the mean variance in the covariance, 0 to 1. Unset: chosen in each window after Ledoit and Wolf, so that windows may "
+        "hold fewer pixels than bands.",
+        float,
+        least=0,
+        most=1,
+        advanced=True,
+    ),
+)
+
+# Extraction of regions from a map: fields of workflows.extract.Extraction.
+METHOD = Parameter(
+    "method",
+    "Threshold by",
+    "False-alarm rate: from a fit of the upper tail of the background's scores. Percentile: a share of all pixels. Otsu: splits the scores into the "
+    "two classes that differ most, for maps with many anomalies. Value: a score.",
+    default="tail",
+    choices=("False-alarm rate", "Percentile", "Otsu", "Value"),
+    values=("tail", "percentile", "otsu", "value"),
+)
+RATE = Parameter(
+    "rate",
+    "False-alarm rate",
+    "Share of the pixels of the background that may lie above the threshold. 0.001 is ten pixels of a scene of 100 × 100.",
+    float,
+    default=0.001,
+    least=1e-12,
+    most=0.5,
+)
+PERCENTILE = Parameter(
+    "percentile",
+    "Percentile",
+    "Method Percentile only: how many per cent of the pixels lie below the threshold, more than 0 and less than 100.",
+    float,
+    default=99,
+    least=0,
+    most=100,
+    advanced=True,
+)
+VALUE = Parameter("value", "Value", "Method Value only: the score above which a pixel is anomalous.", float, advanced=True)
+MIN_AREA = Parameter("min_area", "Smallest region", "In pixels. Smaller regions are left out of all results.", default=1, least=1)
+CONNECTIVITY = Parameter(
+    "connectivity",
+    "Connectivity",
+    "Whether pixels that touch only at a corner belong to one region.",
+    default=8,
+    choices=("8, by corners too", "4, by sides"),
+    values=(8, 4),
+    advanced=True,
+)
+EXTRACTION = (METHOD, RATE, PERCENTILE, VALUE, MIN_AREA, CONNECTIVITY)
+
+# Explanation of regions: a field of workflows.explain.RegionExplanation.
+TOP = Parameter(
+    "top", "Regions to explain at most", "How many regions are explained, those of the highest rank.", default=20, least=1, most=500
+)
+
+# A simulated scene: arguments of scenes.simulated.simulate_scene, as the seed is.
+SIMULATION = (
+    Parameter("rows", "Rows", "Height of the scene in pixels.", default=120, least=32, most=4096),
+    Parameter("columns", "Columns", "Width of the scene in pixels.", default=120, least=32, most=4096),
+    Parameter("band_count", "Number of bands", "Spectral bands between 400 and 2500 nm.", default=160, least=8, most=4096),
+)
