@@ -69,11 +69,12 @@ def child(task, folder, kill_at, log=None):
 
 def content(path):
     """What is in a result, for comparison; raises where it is not whole."""
-    import torch
     from osgeo import gdal
 
+    from scoread_qgis.detectors.model_file import Model
+
     if path.suffix == ".pt":
-        return torch.load(path, weights_only=True)["loss_curve"]
+        return Model.load(path).loss_curve
     dataset = gdal.OpenEx(str(path))
     if path.suffix == ".gpkg":
         return [feature.ExportToJson() for feature in dataset.GetLayer()]

@@ -40,7 +40,7 @@ class TestCube:
         first, last, left, right = area
         values, valid = small.read(0, 23)
         row = first
-        for block in small.part(*area).blocks(halo):
+        for block in small.within(*area).blocks(halo):
             assert (block.row, block.column, block.columns) == (row, left, right - left)
             assert (block.left, block.right) == (min(halo, left), min(halo, 19 - right))
             rows = slice(row - block.above, row + block.rows + block.below)
@@ -56,7 +56,7 @@ class TestCube:
         def gather(block, rows, columns):
             return block.values[rows, columns], block.values[rows, np.maximum(columns - 1, 0)]
 
-        parts = [small.part(*area) for area in ((0, 9, 0, 19), (9, 23, 0, 7), (9, 20, 7, 19), (20, 23, 7, 19))]
+        parts = [small.within(*area) for area in ((0, 9, 0, 19), (9, 23, 0, 7), (9, 20, 7, 19), (20, 23, 7, 19))]
         expected = small.sample(count, 3, gather, halo=1)
         found = merge_samples([part.keyed_sample(count, 3, gather, halo=1) for part in parts], count)
         np.testing.assert_array_equal(found[0], expected[0])
@@ -102,14 +102,14 @@ class TestDetectors:
     def test_training_on_a_part_reads_no_more_than_its_halo(self, cube):
         for kind, settings, halo in (("sgm", TRAINED["sgm"], 1), ("sgm-paper", {**TRAINED["sgm-paper"], "conditional": True}, 2)):
             cube.seen[:] = False
-            DETECTORS[kind].train([cube.part(11, 30, 22, 33)], **settings)
+            DETECTORS[kind].train([cube.within(11, 30, 22, 33)], **settings)
             rows, columns = np.nonzero(cube.seen)
             assert rows.min() >= 11 - halo and rows.max() < 30 + halo
             assert columns.min() >= 22 - halo and columns.max() < 33 + halo
 
     def test_conditional_training_on_all_of_the_scene_as_a_part(self, cube):
         settings = {"epochs": 1, "hidden": 8, "samples": 100, "batch_size": 50, "conditional": True}
-        losses = [PaperSGM.train([each], **settings).loss_curve for each in (cube, cube.part(0, ROWS))]
+        losses = [PaperSGM.train([each], **settings).loss_curve for each in (cube, cube.within(0, ROWS))]
         assert losses[0] == losses[1]
 
 
@@ -350,5 +350,5 @@ class TestHosts:
 
 def test_statistics_of_a_part_are_those_of_its_pixels():
     values = np.random.default_rng(0).random((20, 30, 4)).astype(np.float32)
-    statistics = GlobalRX().gather(ArrayCube(values).part(3, 11, 5, 20))
+    statistics = GlobalRX().gather(ArrayCube(values).within(3, 11, 5, 20))
     np.testing.assert_allclose(statistics.covariance, np.cov(values[3:11, 5:20].reshape(-1, 4).T), rtol=1e-6)

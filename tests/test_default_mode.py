@@ -165,7 +165,7 @@ def test_the_neighbourhood_of_a_training_pixel_is_left_out_in_each_of_many_scene
         values[..., 0] = number
         values[..., 1:] = np.moveaxis(np.indices((rows, columns)), 0, 2)
         cubes.append(ArrayCube(values.copy()))
-    patches, positions, _ = _training_pixels(cubes, 70, 4, Progress())
+    patches, positions, _ = _training_pixels(cubes, 70 * scenes, 4, Progress())
     assert len(patches) == 70 * scenes
     of_scene, row, column = (patches[:, 4, number].numpy() for number in range(3))
 

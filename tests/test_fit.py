@@ -179,3 +179,58 @@ def test_an_adapted_model_is_as_good_as_the_scenes_own():
     assert adapted > own - 0.003
     assert adapted > scored_auc(truth, whole(GlobalRX().bind(cube))) - 0.005
     assert transfer < own - 0.1
+
+
+class TestInQgis:
+    """Detect anomalies, as QGIS runs it."""
+
+    def test_without_a_model_the_scene_is_learnt(self, run, files, tmp_path):
+        results = run(
+            "detect_anomalies", INPUT=str(files / "scene.tif"), OUTPUT=str(tmp_path / "map.tif"), REPORT=str(tmp_path / "why.html")
+        )
+        assert "learnt first" in results.log and not hasattr(results, "FIT")
+        model = run("train_sgm", INPUT=str(files / "scene.tif"), MODEL=str(tmp_path / "m.pt")).MODEL
+        run("detect_anomalies", INPUT=str(files / "scene.tif"), MODEL=model, OUTPUT=str(tmp_path / "two.tif"))
+        np.testing.assert_array_equal(read(tmp_path / "map.tif"), read(tmp_path / "two.tif"))
+        assert "learnt from the scene" in (tmp_path / "why.html").read_text(encoding="utf-8")
+
+    def test_a_warning_reaches_the_message_bar(self, run, files, tmp_path):
+        from qgis.utils import iface
+
+        shown = []
+        iface.messageBar().pushWarning = lambda title, text: shown.append((title, text))
+        results = run("detect_anomalies", INPUT=str(files / "other.tif"), MODEL=str(files / "model.pt"), OUTPUT=str(tmp_path / "map.tif"))
+        assert results.FIT < LIMIT
+        assert shown and shown[0][0] == "Detect anomalies" and "does not fit the model" in shown[0][1]
+        shown.clear()
+        assert (
+            run("detect_anomalies", INPUT=str(files / "scene.tif"), MODEL=str(files / "model.pt"), OUTPUT=str(tmp_path / "a.tif")).FIT
+            > LIMIT
+        )
+        assert not shown
+
+    def test_a_scene_that_does_not_fit_can_be_refused(self, run, files, tmp_path):
+        from qgis.core import QgsProcessingException
+
+        with pytest.raises(QgsProcessingException, match="does not fit the model"):
+            run(
+                "detect_anomalies", INPUT=str(files / "other.tif"), MODEL=str(files / "model.pt"), UNFIT=2, OUTPUT=str(tmp_path / "map.tif")
+            )
+        assert not (tmp_path / "map.tif").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--model", "model.pt"]])
+def test_a_cluster_learns_and_adapts_as_one_machine_does(tmp_path, arguments):
+    """Also where a scene is split into row blocks: one task looks at the whole of it."""
+    from scoread_qgis.commandline.main import main
+
+    for number, (rows, gain) in enumerate(((60, 1), (210, 3)), start=1):
+        scene = simulate_scene(rows, 56, 96, seed=number)
+        write_scene(tmp_path / f"{number}.tif", (scene.cube * gain).astype(np.int16), (0, 2, 0, 0, 0, -2), wavelengths=scene.wavelengths)
+    arguments = [str(tmp_path / word) if word.endswith(".pt") else word for word in arguments]
+    if arguments:
+        train(Training("sgm", [RasterSource(str(tmp_path / "1.tif"))], arguments[-1], settings={"steps": 5}), Run(2**28))
+    for output, where in (("here", []), ("there", ["--local-cluster", "1"])):
+        command = ["detect", str(tmp_path / "2.tif"), *arguments, "--output", str(tmp_path / f"{output}.tif"), "--memory", "1", *where]
+        assert main(command) == 0
+    np.testing.assert_allclose(read(tmp_path / "there.tif"), read(tmp_path / "here.tif"), rtol=1e-5, atol=1e-5)

@@ -27,12 +27,13 @@ from scoread_qgis.workflows.parameters import (
     SGM_TRAINING,
     SIMULATION,
     TOP,
+    UNFIT,
 )
 
 TABLES = {
     "train_sgm": (SGM_MODE, SEED, DEVICE, *SGM_TRAINING),
     "train_fers": (SEED, DEVICE, *FERS_TRAINING, KEEP_ON_CANCEL),
-    "detect_anomalies": (SEED, DEVICE, *DETECTION),
+    "detect_anomalies": (UNFIT, SEED, DEVICE, *DETECTION),
     "detect_rx": (RX_BACKGROUND, *LOCAL_RX),
     "threshold_anomalies": EXTRACTION,
     "explain_anomalies": (TOP, DEVICE),
@@ -195,6 +196,7 @@ class TestBoth:
         assert one.settings == other.settings
         handed_on = {"mode": one.kind, "device": one.device, **getattr(one, "options", {}), **one.settings}
         handed_on = {"seed": getattr(one, "seed", None), "keep_on_cancel": getattr(one, "keep_on_cancel", None), **handed_on}
+        handed_on["unfit"] = getattr(one, "unfit", None)
         for setting in table:
             if given and setting.name not in ("outer_window", "inner_window"):
                 assert handed_on[setting.name] == other_than_default(setting)

@@ -39,7 +39,8 @@ def cube():
 def results(kind, detector, cube):
     """Everything that a detector says of a cube: its maps, and the explanation of a region."""
     maps = [np.concatenate([rows for _, rows in detector.detect(cube, **options)]) for options in DETECTIONS[kind]]
-    explanation = detector.explain(cube, OneRegion(), region_spectra(cube, OneRegion()))
+    seen = region_spectra(cube, OneRegion())
+    explanation = detector.bind(cube).explain(seen.mean, seen.centres)
     return [*maps, explanation.background, explanation.scores, explanation.contributions]
 
 

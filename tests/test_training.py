@@ -173,7 +173,9 @@ def test_every_epoch_uses_each_spectrum_once_and_context_gets_the_noised_batch()
         assert x_t.shape == (len(indices), 4)
         batches.append(indices)
 
-    train_score_network(LinearScore(4), spectra, SDE, steps=8, batch_size=16, learning_rate=0.05, times=(0.1, 0.2), context=record)
+    train_score_network(
+        seeded(LinearScore(4), 0), spectra, SDE, steps=8, batch_size=16, learning_rate=0.05, times=(0.1, 0.2), context=record
+    )
     assert [len(batch) for batch in batches] == [16, 16, 16, 2] * 2
     epochs = [torch.cat(batches[:4]), torch.cat(batches[4:])]
     assert all(torch.equal(epoch.sort().values, torch.arange(50)) for epoch in epochs)
@@ -185,7 +187,7 @@ def test_loss_curve_is_short_and_progress_reaches_the_end(steps, points):
     spectra, _, _ = gaussian_background(4, pixels=50)
     reports = []
     curve = train_score_network(
-        LinearScore(4),
+        seeded(LinearScore(4), 0),
         spectra,
         SDE,
         steps=steps,

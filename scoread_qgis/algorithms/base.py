@@ -16,12 +16,13 @@ from qgis.core import (
     QgsRasterLayer,
 )
 from qgis.PyQt.QtGui import QIcon
+from qgis.utils import iface
 
 from ..core.errors import describe_error, out_of_memory
 from ..core.loading import load_torch
 from ..core.own_thread import on_own_thread
 from ..core.progress import Cancelled, Progress
-from ..installation.packages import missing_packages
+from ..installation.packages import missing_packages_message
 from ..scenes.input_files import check_apart
 from ..settings import cache_folder, memory_limit, torch_threads
 from ..translation import tr
@@ -127,7 +128,7 @@ class Algorithm(QgsProcessingAlgorithm):
         return ""
 
     def processAlgorithm(self, parameters, context, feedback):
-        self._done = False
+        self._done, self._warnings = False, []
         # The background thread has a context of its own, whose layers replace those of the main thread's in QGIS 3.22: `read` told the latter.
         for path, details in self._layers.items():
             if not context.willLoadLayerOnCompletion(path):
@@ -150,13 +151,19 @@ class Algorithm(QgsProcessingAlgorithm):
 
     def _work(self, feedback, tell):
         progress, log = Progress(_Report(feedback, tell)), partial(tell, feedback.pushInfo)
-        run = Run(memory_limit(), progress, log, {"qgis": Qgis.version()}, cache_folder())
+        run = Run(memory_limit(), progress, log, {"qgis": Qgis.version()}, cache_folder(), partial(tell, self._warn, feedback))
         if "torch" in self.NEEDS:
             load_torch(self.TRAINS)
         with torch_threads() if "torch" in self.NEEDS else contextlib.nullcontext():
             return self.work(run)
 
+    def _warn(self, feedback, text):
+        feedback.pushWarning(text)
+        self._warnings.append(text)
+
     def postProcessAlgorithm(self, context, feedback):
+        for text in self._warnings if iface is not None else ():
+            iface.messageBar().pushWarning(self.displayName(), text)
         if self._done:
             self.finish(context)
             if context.project() is not None:
@@ -194,7 +201,7 @@ class Algorithm(QgsProcessingAlgorithm):
         return dialog_help(self, tr(self.HELP))
 
     def canExecute(self):
-        message = missing_packages(self.NEEDS)
+        message = missing_packages_message(self.NEEDS)
         return not message, message
 
 

@@ -1,9 +1,14 @@
-"""Detect anomalies: the anomaly map of a scene, by a model that Train SGM or Train FERS made."""
+"""Detect anomalies: the anomaly map of a scene, by what is learnt from the scene itself or by a model file."""
 
-from qgis.core import QgsProcessingParameterFile, QgsProcessingParameterRasterDestination, QgsProcessingParameterRasterLayer
+from qgis.core import (
+    QgsProcessingOutputNumber,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterRasterDestination,
+    QgsProcessingParameterRasterLayer,
+)
 
 from ..styles import save_anomaly_style
-from ..workflows.parameters import DETECTION, DEVICE, LEARN_AREA, SEED
+from ..workflows.parameters import DETECTION, DEVICE, LEARN_AREA, SEED, UNFIT
 from .base import Algorithm
 from .inputs import (
     BANDS,
@@ -25,7 +30,7 @@ from .inputs import (
 from .maps import style_map
 from .parameters import add_settings, read_settings
 
-MODEL, OUTPUT = "MODEL", "OUTPUT"
+MODEL, OUTPUT, FIT = "MODEL", "OUTPUT", "FIT"
 
 
 class DetectAnomalies(Algorithm):
@@ -34,27 +39,39 @@ class DetectAnomalies(Algorithm):
     GROUP = "Anomaly detection"
     TAGS = ("score", "fers", "scoread", "map")
     HELP = (
-        "Maps how poorly each pixel of a scene fits what a model has learnt: the model of Train SGM, or of Train FERS. Needs no labels and no "
-        "threshold. The map has the grid and CRS of the scene; larger is more anomalous."
+        "Maps how poorly each pixel of a scene fits its background. Without a model the background is learnt first, from the scene itself, in seconds. "
+        "With a model of Train SGM or Train FERS it is the background of the scenes that the model was trained on; whether this scene fits it is "
+        "measured first. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more anomalous."
     )
 
     def declare(self):
-        self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with the bands that the model was trained on.")
-        self.add(QgsProcessingParameterFile(MODEL, "Model", extension="pt"), "Model file made by Train SGM or Train FERS.")
-        self.add(bands_parameter(INPUT), "Bands to choose from. Unset: those of the model, by wavelength where known, else by number.")
+        self.add(
+            QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"),
+            "Raster with many spectral bands; with a model, those that it was trained on.",
+        )
+        self.add(
+            QgsProcessingParameterFile(MODEL, "Model", extension="pt", optional=True),
+            "Model file made by Train SGM or Train FERS. Unset: the scene is learnt first, in the default mode, and no file is kept.",
+        )
+        self.add(
+            bands_parameter(INPUT),
+            "Bands to choose from. Unset: those of the model, by wavelength where known, else by number; or all good ones.",
+        )
         self.add(mask_parameter(), "Polygons or raster (not 0) that say where to look. Unset: everywhere.")
         self.add(selected_parameter(), SELECTED_HELP)
         self.add(extent_parameter(), EXTENT_HELP)
-        add_settings(self, LEARN_AREA, SEED, DEVICE, *DETECTION)
+        add_settings(self, LEARN_AREA, UNFIT, SEED, DEVICE, *DETECTION)
         self.add(
             QgsProcessingParameterRasterDestination(OUTPUT, "Anomaly map"),
             "Anomaly score, Float32, on the grid and CRS of the scene; nodata where a band has no data. Larger is more anomalous.",
         )
         self.add(report_parameter(), REPORT_HELP)
+        self.addOutput(QgsProcessingOutputNumber(FIT, "How well the scene fits the model, 0 to 1"))
 
     def read(self, parameters, context):
         self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
-        self.model = self.parameterAsFile(parameters, MODEL, context)
+        self.model = self.parameterAsFile(parameters, MODEL, context) or None
+        self.unfit = read_settings(self, (UNFIT,), parameters, context)["unfit"]
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.mask = mask_source(self, parameters, context)
         self.extent = extent_value(self, parameters, context)
@@ -79,9 +96,11 @@ class DetectAnomalies(Algorithm):
             report=self.report,
             extent=self.extent,
             learn_area=self.learn_area,
+            unfit=self.unfit,
         )
-        detect(detection, run)
-        return {OUTPUT: self.output, **({REPORT: self.report} if self.report else {})}
+        ready = detect(detection, run)
+        results = {OUTPUT: self.output, **({REPORT: self.report} if self.report else {})}
+        return results if ready.fit is None else {**results, FIT: ready.fit}
 
     def save_styles(self):
         self.style = save_anomaly_style(self.output, self.output in self.replaced)

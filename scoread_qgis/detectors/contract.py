@@ -146,7 +146,7 @@ class Scorer:
         first, last, left, right = area or self.cube.area
         start, stop = max(0, first - self.surround), min(self.cube.rows, last + self.surround)
         west, east = max(0, left - self.surround), min(self.cube.columns, right + self.surround)
-        values = self._rows(self.cube.part(start, stop, west, east), progress)
+        values = self._rows(self.cube.within(start, stop, west, east), progress)
         if not self.surround:
             yield from values
             return
@@ -198,7 +198,7 @@ def passes(cube, context=0, pixels=PASS_PIXELS, fewest_rows=1, progress=None, ph
 
 def in_parts(block, rows, context):
     """The parts of a `Block` of so many of its rows, each with its context."""
-    return (block.part(first, min(first + rows, block.rows), context) for first in range(0, block.rows, rows))
+    return (block.row_span(first, min(first + rows, block.rows), context) for first in range(0, block.rows, rows))
 
 
 def valid_spectra(block):

@@ -138,7 +138,7 @@ def detect(detection, run):
         rows, columns = area[1] - area[0], area[3] - area[2]
         run.log(f"Area to look at: {rows} rows from row {area[0] + 1} on, {columns} columns from column {area[2] + 1} on.")
     cube, numbers = detection.cube(run.part(0.0, 0.1))
-    learnt = cube.part(*area) if area and detection.learn_area else cube
+    learnt = cube.within(*area) if area and detection.learn_area else cube
     ready = make_ready(detection, learnt, numbers, run.part(0.1, 0.4))
     share = run.progress.part(0.4, 0.8 if detection.report else 1.0)
     binding, gathered = share.part(0, detector_class.binding_share), {}
@@ -180,6 +180,6 @@ def read_once(path, device):
     return _read(path, str(pick_device(str(device))), status and (status.st_mtime_ns, status.st_size))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # the model asked for, and the one that was adapted to the scene
 def _read(path, device, state):
     return Model.load(path, device)
