@@ -16,8 +16,8 @@ _SLIVER = 1e-6  # of a pixel: less than that is rounding, and no touch
 class Extent:
     """A rectangle of map coordinates. crs: WKT, "" = that of the scene.
 
-    Where a scene has no georeference, x counts its columns and y its rows, both from 0 at the upper left corner: y downwards where `rows_down`,
-    else upwards, so that the rows are negative, as QGIS draws such scenes.
+    Where a scene has no georeference, x counts its columns and y its rows, both from 0 at the upper left corner: y downwards where
+    `rows_down`, else upwards, so that the rows are negative, as QGIS draws such scenes.
     """
 
     xmin: float
@@ -32,16 +32,16 @@ class Extent:
 
 
 def extent_pixels(raster, extent):
-    """The smallest window of a `RasterFile` with all pixels that an `Extent` touches: (first row, row after the last one, first column, column after
-    the last one), within the raster.
+    """The smallest window of a `RasterFile` with all pixels that an `Extent` touches.
 
+    Returns (first row, row after the last one, first column, column after the last one), within the raster.
     Raises ValueError, with the remedy, where the extent is empty, or does not touch the raster.
     """
     sides = (extent.xmin, extent.ymin, extent.xmax, extent.ymax)
     if not all(map(math.isfinite, sides)) or extent.xmin >= extent.xmax or extent.ymin >= extent.ymax:
         raise ValueError(
-            f"The area to look at, {extent}, is empty. Give its least x, its least y, its largest x and its largest y, in this order, the largest ones "
-            "larger than the least."
+            f"The area to look at, {extent}, is empty. Give its least x, its least y, its largest x and its largest y, in "
+            "this order, the largest ones larger than the least."
         )
     x, y = (
         each.ravel() for each in np.meshgrid(np.linspace(extent.xmin, extent.xmax, _STEPS), np.linspace(extent.ymin, extent.ymax, _STEPS))
@@ -57,7 +57,8 @@ def extent_pixels(raster, extent):
         first, last = max(0, math.floor(least + _SLIVER)), min(size, math.ceil(most - _SLIVER))
         if first >= last:
             raise ValueError(
-                f"The area to look at, {extent}, does not touch {raster.name}{_reach(raster, extent.rows_down)}. Check the area and its CRS."
+                f"The area to look at, {extent}, does not touch {raster.name}{_reach(raster, extent.rows_down)}. "
+                "Check the area and its CRS."
             )
         window += [first, last]
     return tuple(window)
@@ -75,8 +76,8 @@ def _transformed(points, crs, raster):
         transformed = osr.CoordinateTransformation(source, target).TransformPoints(points.tolist())
     if transformed is None:
         raise ValueError(
-            f"The area to look at cannot be brought to the CRS of {raster.name}: {failures[-1] if failures else 'GDAL does not say why'}. Give it in "
-            "the CRS of the scene."
+            f"The area to look at cannot be brought to the CRS of {raster.name}: "
+            f"{failures[-1] if failures else 'GDAL does not say why'}. Give it in the CRS of the scene."
         )
     return np.array(transformed)[:, :2]
 

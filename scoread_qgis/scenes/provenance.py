@@ -1,4 +1,4 @@
-"""What a result carries with it about its making, as GDAL metadata: plain names and texts, which QGIS shows among the properties of its layer.
+"""What a result carries with it about its making, as GDAL metadata: names and texts that QGIS shows among the properties of its layer.
 
 The items lie in the default domain of a raster, or of the layer of a GeoPackage. Their names begin with `PREFIX`.
 """
