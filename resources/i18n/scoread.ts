@@ -208,7 +208,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Detects and extracts the anomalies of a scene with a model that is already trained. Run it as a batch process to screen many scenes of a sensor with one model: a map and a layer of ranked regions for each.</source>
+        <source>Detects and extracts the anomalies of a scene with a model that is already trained. Run it as a batch process to screen many scenes of a sensor with one model: a map and a layer of ranked regions for each. Whether a scene fits the model is measured, and the model is adapted where it does not.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -388,7 +388,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file for Detect anomalies. The model fits this scene and others of the same sensor.</source>
+        <source>Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file for Detect anomalies. For one scene nobody needs the file: Detect anomalies without a model learns the scene itself. A model of several scenes, or one that is shared, is used on further scenes of the sensor; whether it fits them, Detect anomalies measures, and adapts it where it does not.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
