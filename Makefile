@@ -38,7 +38,7 @@ help:
 	@echo "make fuzz       an attack on the reader of model files: COUNT=<files> SEED=<any>"
 	@echo "make docs       docs/algorithms from the algorithms"
 	@echo "make translations  resources/i18n/scoread.ts, the strings to translate"
-	@echo "make lint       ruff"
+	@echo "make lint       ruff and mypy"
 	@echo "make clean      remove what was built (not .venv)"
 
 setup: $(INSTALLED)
@@ -112,7 +112,8 @@ translations: $(INSTALLED) $(BUILT)
 lint: $(INSTALLED)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 clean:
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,12 +1,12 @@
 """Detection on a Dask cluster: PYTHONPATH=. python benchmarks/cluster.py <folder> (as root; needs dask.distributed and iproute2)
 
-Makes synthetic int16 scenes and a model in the folder. Then 1 and 2 workers, with one thread each, make their maps: all processes in one network
-namespace (one machine), and scheduler, client and each worker in namespaces of their own, joined by a bridge. Once a scene is a task, and once it
-is shared out by rows. Reports pixels a second, what the scheduler spends on a task, and bytes a pixel over each network interface and from and
-to the storage, for Markdown.
+Makes synthetic int16 scenes and a model in the folder. Then 1 and 2 workers, with one thread each, make their maps: all processes in one
+network namespace (one machine), and scheduler, client and each worker in namespaces of their own, joined by a bridge. Each scene is one
+task in one run, and split into row blocks in the other. Reports pixels a second, what the scheduler spends on a task, and bytes a pixel
+over each network interface and from and to the storage, for Markdown.
 
-Bytes on the network are those that the interfaces count, protocols included. Bytes of the storage are what the workers read and wrote (rchar and
-wchar of /proc/<pid>/io). Workers are warm: they have loaded torch and made one small map before.
+Bytes on the network are those that the interfaces count, protocols included. Bytes of the storage are what the workers read and wrote
+(rchar and wchar of /proc/<pid>/io). Workers are warm: they have loaded torch and made one small map before.
 """
 
 import argparse
@@ -212,10 +212,12 @@ def main():
     )
     pixels = options.scenes * options.rows * options.columns
     print(
-        f"{options.scenes} scenes of {options.rows} × {options.columns} × {options.bands}, int16. Load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n"
+        f"{options.scenes} scenes of {options.rows} × {options.columns} × {options.bands}, int16. Load before: {os.getloadavg()[0]:.1f} on "
+        f"{os.cpu_count()} cores.\n"
     )
     print(
-        "| machines | workers | a task is a | tasks | s | pixels/s | scheduler CPU, ms a task | round trip of an empty task, ms | network of the workers, bytes a pixel | of the client | storage read, bytes a pixel | written |"
+        "| machines | workers | a task is a | tasks | s | pixels/s | scheduler CPU, ms a task | round trip of an empty task, ms | network "
+        "of the workers, bytes a pixel | of the client | storage read, bytes a pixel | written |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for apart in (False, True):
@@ -223,9 +225,9 @@ def main():
             for r in measure(workers, apart, options.folder, scenes, model):
                 client = "in the former" if r["client_net"] is None else f"{r['client_net'] / pixels:.3f}"
                 print(
-                    f"| {'namespaces' if apart else 'one'} | {workers} | {r['task']} | {r['tasks']} | {r['seconds']:.1f} | {pixels / r['seconds']:.0f} "
-                    f"| {1000 * r['scheduler'] / r['tasks']:.1f} | {1000 * r['trivial']:.1f} | {r['workers_net'] / pixels:.3f} | {client} "
-                    f"| {r['read'] / pixels:.1f} | {r['written'] / pixels:.2f} |",
+                    f"| {'namespaces' if apart else 'one'} | {workers} | {r['task']} | {r['tasks']} | {r['seconds']:.1f} | "
+                    f"{pixels / r['seconds']:.0f} | {1000 * r['scheduler'] / r['tasks']:.1f} | {1000 * r['trivial']:.1f} | "
+                    f"{r['workers_net'] / pixels:.3f} | {client} | {r['read'] / pixels:.1f} | {r['written'] / pixels:.2f} |",
                     flush=True,
                 )  # fmt: skip
 

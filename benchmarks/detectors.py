@@ -1,8 +1,8 @@
 """Every detector of the project, and its peers, on every scene and seed: `make benchmark DATA=<folder of .mat scenes>`.
 
-Writes detectors.md (tables), detectors.png (figure) and detectors.json (every single run) to the output folder. Scenes are imported, read, trained
-on and detected in by the code that the algorithms use. Truth maps are read after the detection, to measure it. Each detector runs in a
-process of its own, so that the peak memory is its own.
+Writes detectors.md (tables), detectors.png (figure) and detectors.json (every single run) to the output folder. Scenes are imported, read,
+trained on and detected in by the code that the algorithms use. Ground truth maps are read after the detection, to measure it. Each detector
+runs in a process of its own, so that the peak memory is its own.
 """
 
 import argparse
@@ -19,7 +19,9 @@ import numpy as np
 
 SEEDLESS = {"RX", "RX, local 5/15", "SPy rx", "SPy rx, local 5/21", "LocalOutlierFactor"}
 DETECTORS = [
-    "RX", "RX, local 5/15", "Default mode", "Default mode, untrained", "Part: gaussian", "Part: neighbours", "Part: features", "Part: score",
+    "RX", "RX, local 5/15", "Default mode", "Default mode, untrained", "Component: gaussian", "Component: neighbours",
+    "Component: features",
+    "Component: score",
     "Paper mode", "SPy rx", "SPy rx, local 5/21", "IsolationForest", "LocalOutlierFactor",
 ]  # fmt: skip
 METRICS = {"auc": "AUC-ROC", "ap": "average precision", "pd3": "Pd at 1e-3", "pd2": "Pd at 1e-2"}
@@ -66,7 +68,7 @@ def run_one(name, path, seed, paper_epochs):
     def trained(model):
         return model, time.perf_counter() - start
 
-    if name.startswith("Default") or name.startswith("Part"):
+    if name.startswith("Default") or name.startswith("Component"):
         model, seconds = trained(SGM.train([cube], seed=seed, **({"steps": 0} if name.endswith("untrained") else {})))
         start = time.perf_counter()
         scores = detect(model, cube) if name.startswith("Default") else model.bind(cube).parts()[name.partition(": ")[2]]

@@ -1,8 +1,10 @@
-"""How near the expected background is to what lies under an anomaly: `PYTHONPATH=. python benchmarks/expected_background.py <folder of .mat scenes> ...`.
+"""How near the expected background is to what lies under an anomaly: `PYTHONPATH=. python benchmarks/expected_background.py <folder of .mat
+scenes> ...`.
 
-Into each scene, targets of 1 to 25 pixels are implanted: spectra of the other scenes, at 30 to 100 %, half of them with another target of 2 x 2 pixels 3 to
-5 pixels away. What was there before is the truth. Prints, as Markdown, the median over a scene's targets of the RMSE over the bands, in standard
-deviations of the bands before anything was implanted; its mean over the scenes; and how often the band of 90 % covers the truth. Truth maps are not used.
+Into each scene, targets of 1 to 25 pixels are implanted: spectra of the other scenes, at 30 to 100 %, half of them with another target of 2
+x 2 pixels 3 to 5 pixels away. What was there before is the truth. Prints, as Markdown, the median over a scene's targets of the RMSE over
+the bands, in standard deviations of the bands before anything was implanted; its mean over the scenes; and how often the band of 90 %
+covers the truth. Truth maps are not used.
 """
 
 import argparse
@@ -142,8 +144,8 @@ def main():
         others.append((width, np.mean([np.mean(flat[name] <= width) for name in order[half:]])))
     widths, shares = zip(*others)
     print(
-        f"\nHalf width for 90 %, in standard deviations, chosen on half of the scenes: {np.mean(widths):.2f} ± {np.std(widths):.2f} over 20 random halves; "
-        f"covers {np.mean(shares):.3f} ± {np.std(shares):.3f} on the other half."
+        f"\nHalf width for 90 %, in standard deviations, chosen on half of the scenes: {np.mean(widths):.2f} ± {np.std(widths):.2f} over "
+        f"20 random halves; covers {np.mean(shares):.3f} ± {np.std(shares):.3f} on the other half."
     )
 
 

@@ -1,8 +1,8 @@
 """How well models tell what they expected where anomalies are: python benchmarks/explaining.py <folder of .mat scenes> (PYTHONPATH=.).
 
-For each scene the anomaly value of the true anomalies' mean spectra, of the background spectra that the model expected there, and the same for as many
-places of background. Last, whether the network of the default mode could take the place of the Gaussian's score: the Mahalanobis distance of
-anomalies before and after one step of Tweedie's formula with it.
+For each scene the anomaly value of the true anomalies' mean spectra, of the background spectra that the model expected there, and the same
+for as many background pixels. Finally, whether the network of the default mode could take the place of the Gaussian's score: the
+Mahalanobis distance of anomalies before and after one step of Tweedie's formula with it.
 """
 
 import sys
@@ -44,7 +44,8 @@ def with_background(truth, seed=0):
 
 def main(folder):
     print(
-        "| scene | objects | anomalies | expected there | background | expected there | distance of anomalies | after a step of the network |"
+        "| scene | objects | anomalies | expected there | background | expected there | distance of anomalies | after a step of the "
+        "network |"
     )
     print("|---|---|---|---|---|---|---|---|")
     std = float(VESDE().std(torch.tensor(TIMES[1])))

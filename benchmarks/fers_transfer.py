@@ -1,6 +1,7 @@
 """Transfer of FERS: train on five scenes, detect on the sixth, for each of six. Prints the table of docs/fers.md.
 
-    PYTHONPATH=. python benchmarks/fers_transfer.py <folder of .mat scenes> [--threads 1] [--seed 0] [--backbone 1 --weights FILE FILE --device cuda]
+    PYTHONPATH=. python benchmarks/fers_transfer.py <folder of .mat scenes> [--threads 1] [--seed 0] [--backbone 1 --weights FILE FILE
+    --device cuda]
 
 The folder holds the ABU and San Diego scenes as MATLAB files (`data`, `map`). The first 188 bands are used. The truth is
 read for the AUC alone: the last epoch counts, the seeds of the untrained networks are 0, 1 and 2, and no setting depends on a scene.

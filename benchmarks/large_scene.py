@@ -1,7 +1,7 @@
 """A scene that does not fit into memory: python benchmarks/large_scene.py <folder> [--rows 3000 --columns 4000 --bands 200]
 
-Makes a synthetic int16 scene (4.8 GB by default) and one of a tenth of its rows in the folder, trains and detects in both as the algorithms do,
-each in a process of its own, and reports pixels a second, the shares of reading, arithmetic and writing, and peak memory.
+Makes a synthetic int16 scene (4.8 GB by default) and one of a tenth of its rows in the folder, trains and detects in both as the algorithms
+do, each in a process of its own, and reports pixels a second, the shares of reading, arithmetic and writing, and peak memory.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from osgeo import gdal
 
 
 def make_scene(path, rows, columns, bands):
-    """A simulated landscape repeated over the scene, every repetition lit and noised anew; INTERLEAVE=BAND, not compressed."""
+    """A simulated landscape repeated over the scene, every repetition with new illumination and noise; INTERLEAVE=BAND, not compressed."""
     from scoread_qgis.scenes.simulated import simulate_scene
 
     tile = simulate_scene(200, 250, bands, seed=0).cube.astype(np.float32)
@@ -129,9 +129,12 @@ def main():
         )  # fmt: skip
         r = json.loads(done.stdout)
         print(
-            f"| {rows} × {options.columns} × {options.bands} | {path.stat().st_size / 1e9:.2f} | {r['train']:.1f} | {r['detect'] + r['finish']:.1f} "
-            f"| {r['pixels'] / (r['detect'] + r['finish']):.0f} | {(r['detect'] + r['finish']) / r['pixels'] * 1e6:.1f} "
-            f"| {r['read'] / r['detect']:.0%} | {r['read'] / r['detect'] + r['arithmetic'] * (r['detect'] - r['read'] - r['write']) / r['detect']:.0%} | {(r['write'] + r['finish']) / r['detect']:.0%} | {r['peak']:.0f} |",
+            f"| {rows} × {options.columns} × {options.bands} | {path.stat().st_size / 1e9:.2f} | {r['train']:.1f} | "
+            f"{r['detect'] + r['finish']:.1f} | {r['pixels'] / (r['detect'] + r['finish']):.0f} | "
+            f"{(r['detect'] + r['finish']) / r['pixels'] * 1e6:.1f} "
+            f"| {r['read'] / r['detect']:.0%} | "
+            f"{r['read'] / r['detect'] + r['arithmetic'] * (r['detect'] - r['read'] - r['write']) / r['detect']:.0%} | "
+            f"{(r['write'] + r['finish']) / r['detect']:.0%} | {r['peak']:.0f} |",
             flush=True,
         )
 

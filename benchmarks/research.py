@@ -3,8 +3,8 @@
 Prints Markdown tables of AUC-ROC for docs/research.md. Groups: `scenes` (the default, its parts, the untrained start and global RX on every
 scene), `protocol` (which parts and which clutter: chosen on random halves of the scenes, reported on the other halves), `implants` (large
 and weak targets, implanted), `ablation` (each part left out), `training` (more steps, or none), `settings` (every setting of the training
-halved and doubled) and `scene-changes` (the default on scenes that were transposed, thinned out in bands, resized or given noise). Ground truth
-is read after detection, to measure it.
+halved and doubled) and `scene-changes` (the default on scenes that were transposed, thinned out in bands, resized or given noise). Ground
+truth is read after detection, to measure it.
 """
 
 import argparse
@@ -188,7 +188,8 @@ def group_implants(scenes, seeds):
             for candidate in CANDIDATES:
                 gains[candidate].append(auc(truth[counted], candidate_map(parts, candidate)[counted]) - rx)
         print(
-            f"{title}: AUC less that of global RX, {len(scenes)} scenes\n\n| candidate | mean | worst | scenes below by more than .003 |\n|---|---|---|---|"
+            f"{title}: AUC less that of global RX, {len(scenes)} scenes\n\n| candidate | mean | worst | scenes below by more than .003 "
+            "|\n|---|---|---|---|"
         )
         for candidate, values in gains.items():
             print(f"| {label(candidate)} | {np.mean(values):+.4f} | {min(values):+.4f} | {sum(value < -0.003 for value in values)} |")
@@ -207,7 +208,8 @@ def group_protocol(scenes, seeds):
                 found[candidate][number, seed] = measures(truth, candidate_map(parts, candidate))
     of_scenes = {candidate: values.mean(1) for candidate, values in found.items()}
     print(
-        "| candidate | AUC | AP | Pd at 1e-3 | Pd at 1e-2 | worst AUC against RX | AUC, AP less the default's, with the spread over halves |"
+        "| candidate | AUC | AP | Pd at 1e-3 | Pd at 1e-2 | worst AUC against RX | AUC, AP less the default's, with the spread over halves "
+        "|"
     )
     print("|---|---|---|---|---|---|---|")
     generator = np.random.default_rng(0)

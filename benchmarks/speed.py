@@ -1,7 +1,7 @@
 """How fast, against the published method and against RX in the same run, and how cost grows: python benchmarks/speed.py <scene.mat>
 
-The published training (100 epochs of batch 16) and readout (K = 100 passes over the whole scene, one after the other, as its authors coded it)
-are timed on a few hundred steps and a few passes, and extrapolated.
+The published training (100 epochs of batch 16) and readout (K = 100 passes over the whole scene, one after the other, as its authors coded
+it) are timed on a few hundred steps and a few passes, and extrapolated.
 """
 
 import sys
@@ -72,10 +72,12 @@ def main(path):
     print(f"| default mode, detect | {found:.3f} | {found / rx:.1f} times global RX |")
     print(f"| published training, from {STEPS} steps | {paper_train:.0f} | |")
     print(
-        f"| published readout, from {PASSES} of {K} passes | {paper_readout:.0f} | {paper_readout / found:.0f} times the default's detection |"
+        f"| published readout, from {PASSES} of {K} passes | {paper_readout:.0f} | {paper_readout / found:.0f} times the default's "
+        "detection |"
     )
     print(
-        f"| paper mode of this project, readout, from 10 rows | {chunked:.0f} | {paper_readout / chunked:.1f} times faster than as published |"
+        f"| paper mode of this project, readout, from 10 rows | {chunked:.0f} | {paper_readout / chunked:.1f} times faster than as "
+        "published |"
     )
     total = (paper_train + paper_readout) / (train + found)
     print(f"| published, train + detect | {paper_train + paper_readout:.0f} | {total:.0f} times the default's train + detect |")

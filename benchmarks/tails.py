@@ -1,8 +1,8 @@
 """False-alarm rates that the fit of the background's tail obtains: PYTHONPATH=. python benchmarks/tails.py <folder of .mat scenes>.
 
-Prints two tables of obtained over asked rates: simulated backgrounds, without and with anomalies far up, and real scenes, with the anomalies
-of their truth maps removed and left in. Rates are those of the background: of the distribution where it is simulated, of the pixels that the
-truth does not mark where it is real.
+Prints two tables of obtained over requested rates: simulated backgrounds, without and with anomalies far up, and real scenes, with the
+anomalies of their ground truth maps removed and left in. Rates are those of the background: of the distribution where it is simulated, of
+the pixels that the truth does not mark where it is real.
 """
 
 import argparse

@@ -93,10 +93,12 @@ def main():
     missed = [each["adapted"] - each["own"] for each in pairs]
     beaten = min(each["adapted"] - each["RX"] for each in pairs)
     print(
-        f"\n{len(pairs)} pairs. At or above the limit of {LIMIT}: {len(fitting)} of these and of the {len(together)} with the model of all; of them"
+        f"\n{len(pairs)} pairs. At or above the limit of {LIMIT}: {len(fitting)} of these and of the {len(together)} with the model of "
+        "all; of them"
     )
     print(
-        f"within {NEAR} of the AUC of the scene's own model: {near}. As they are, pairs lose {-statistics.fmean(e['as it is'] - e['own'] for e in pairs):.3f}"
+        f"within {NEAR} of the AUC of the scene's own model: {near}. As they are, pairs lose "
+        f"{-statistics.fmean(e['as it is'] - e['own'] for e in pairs):.3f}"
     )
     print(f"on average; adapted, {-statistics.fmean(missed):+.4f}, at worst {-min(missed):+.4f}; worst against RX: {beaten:+.4f}.")
 

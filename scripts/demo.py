@@ -31,7 +31,8 @@ def main(folder):
     truth = read(files["truth.tif"]).ravel()
     auc = {name: roc_auc_score(truth, read(files[name]).ravel()) for name in ("anomalies.tif", "rx.tif")}
     say(
-        f"\nDone in {time.monotonic() - start:.0f} s. AUC against the truth of the sample: {auc['anomalies.tif']:.4f} (RX: {auc['rx.tif']:.4f})"
+        f"\nDone in {time.monotonic() - start:.0f} s. AUC against the ground truth of the sample: {auc['anomalies.tif']:.4f} (RX: "
+        f"{auc['rx.tif']:.4f})"
     )
     for name in ("scene.tif", "truth.tif", "model.pt", "anomalies.tif", "anomalies.png"):
         say(f"  {folder / name}")

@@ -1,7 +1,7 @@
 """Write resources/i18n/scoread.ts, which translators start from: python scripts/translate.py (the plugin built, QT_QPA_PLATFORM=offscreen).
 
-The strings are those that the algorithms have translated, written down by a translator that knows no language, and those that the code of menu,
-dialogs and settings hands to `tr`.
+The strings are those that the algorithms have translated, written down by a translator that knows no language, and those that the code of
+menu, dialogs and settings hands to `tr`.
 """
 
 import ast
@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "resources" / "i18n" / "scoread.t
 
 
 def strings(provider):
-    """All strings that can be translated: those of the algorithms of the provider and their dialogs, and those in the code; in alphabetical order."""
+    """All translatable strings, sorted: those of the provider's algorithms and their dialogs, and those in the code."""
     from qgis.PyQt.QtCore import QCoreApplication, QTranslator
 
     from scoread_qgis.translation import CONTEXT

@@ -292,7 +292,7 @@ class TestFERS:
             feedback.progressChanged.connect(lambda fraction, feedback=feedback: fraction > 30 and feedback.cancel())
             path = tmp_path / f"{keep}.pt"
             parameters = {"INPUTS": [sample.path], "PATCH": 16, "BATCH": 4, "EPOCHS": 40, "KEEP_ON_CANCEL": keep, "MODEL": str(path)}
-            told = f"nothing was written but {path}, which was finished before" if keep else "nothing was written"
+            told = f"nothing was written except {path}, which was finished before" if keep else "nothing was written"
             with pytest.raises(QgsProcessingException, match=f"^Cancelled: {re.escape(told)}.$"):
                 processing.run("scoread:train_fers", parameters, feedback=feedback)
             assert path.exists() == keep

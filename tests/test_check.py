@@ -30,7 +30,7 @@ def test_report_of_an_installation_that_works(provider):
     assert report["Python"].startswith(".".join(map(str, sys.version_info[:3])))
     for title, version in (("numpy", numpy.__version__), ("scipy", scipy.__version__), ("GDAL", gdal.__version__), ("PyTorch", torch.__version__)):  # fmt: skip
         assert report[title].startswith(f"{version}, /")
-    assert "processor with" in report["Devices"]
+    assert "CPU with" in report["Devices"]
     assert report["Device setting"] == "auto"
     assert report["Self test"].startswith("passed: trained in ")
     assert fractions == sorted(fractions)

@@ -317,7 +317,7 @@ class TestFaults:
         ):
             code, out, _ = cli(*slow, archive / "long.tif", *BLOCKS, "--output", tmp_path / "o", "--scheduler", victims.address)
         assert code == 1
-        assert "1 scenes are not done: no worker has been there for 1 seconds" in out
+        assert "1 scenes are not done: there has been no worker for 1 seconds" in out
         assert names(tmp_path / "o") == []
 
     def test_an_input_vanishes(self, cli, cluster, archive, tmp_path, slow):  # noqa: F811

@@ -315,7 +315,7 @@ class TestLargeMaps:
         assert (thumbnails[1] == 1).sum() == 1
         text = (tmp_path / "r.html").read_text(encoding="utf-8")
         assert "One pixel here is the largest of 3 × 3" in text
-        assert "The truth has one object, so that there are no intervals." in text
+        assert "The ground truth has one object, so that there are no intervals." in text
         assert evaluation.intervals == {}
         assert any("one object" in line for line in log)
 

@@ -104,7 +104,7 @@ def test_without_pip_the_command_is_shown_and_no_button(qgis_app, tmp_path, monk
     from scoread_qgis.installation import install_dialog
 
     monkeypatch.delitem(sys.modules, "torch", raising=False)  # for this test, in case another has imported it
-    monkeypatch.setattr(install_dialog, "can_run_pip", lambda: "QGIS' Python has no pip.")
+    monkeypatch.setattr(install_dialog, "pip_obstacle", lambda: "QGIS' Python has no pip.")
     with only_in(tmp_path):
         dialog = install_dialog.InstallDialog()
     assert "has no pip" in dialog.state.text()

@@ -129,7 +129,7 @@ class TestFails:
     def test_torch_that_wants_another_numpy(self, desk):
         make_wheel(desk.wheels, requires=["numpy==99.0"])
         make_wheel(desk.wheels, "numpy", "99.0", "")
-        message = desk.fails("does not fit the packages that QGIS brings, which stay as they are")
+        message = desk.fails("incompatible with the packages of QGIS, which are not replaced")
         assert "torch 9.9 depends on numpy==99.0" in message
         assert f"numpy=={NUMPY}" in message
 
@@ -146,7 +146,9 @@ class TestFails:
         make_wheel(desk.wheels)
         with Server(desk.wheels, login="me:right") as proxy:
             source = Source("", index="https://download.example/whl", disk_mb=1)
-            desk.fails("wants a user and a password", source=source, proxy=proxy_url("http", "localhost", proxy.port, "me", "wrong"))
+            desk.fails(
+                "requires a user name and a password", source=source, proxy=proxy_url("http", "localhost", proxy.port, "me", "wrong")
+            )
             assert proxy.requests[0][:2] == ("CONNECT", "download.example:443")
         assert not any("wrong" in line for line in desk.log)
 
@@ -159,13 +161,13 @@ class TestFails:
 
     def test_full_disk(self, desk):
         make_wheel(desk.wheels)
-        desk.fails("MB are free. Make room", source=Source("", folder=str(desk.wheels), disk_mb=10**9))
+        desk.fails("MB are free. Free some space", source=Source("", folder=str(desk.wheels), disk_mb=10**9))
 
     def test_what_is_there_already_is_not_touched(self, desk):
         make_wheel(desk.wheels)
         desk.install()
         before = sorted(desk.folder.rglob("*"))
-        with pytest.raises(ValueError, match="is there already. Uninstall it first"):
+        with pytest.raises(ValueError, match="already exists. Uninstall it first"):
             desk.install()
         assert sorted(desk.folder.rglob("*")) == before
 
@@ -239,7 +241,7 @@ class TestUninstall:
         assert "will be removed when QGIS starts next" in desk.log[-1]
         packages.add_package_folder()
         assert str(desk.folder) not in sys.path
-        with pytest.raises(ValueError, match="start QGIS again"):
+        with pytest.raises(ValueError, match="restart QGIS"):
             desk.install()
         packages.remove_marked_folder()
         desk.is_clean()

@@ -65,7 +65,7 @@ def test_numbered_targets_are_anomalies_where_named(file):
 @pytest.mark.parametrize("values", [MAP * 0.5, MAP - 1.0, MAP * np.nan, MAP * 1j], ids=["fraction", "negative", "nan", "complex"])
 def test_no_truth_map(file, values):
     save(file, data=CUBE, map=values)
-    with pytest.raises(ValueError, match="map is no truth map"):
+    with pytest.raises(ValueError, match="map is not a ground truth map"):
         read_matlab(file, map_name="map")
 
 
@@ -73,7 +73,7 @@ def test_names_decide_between_several(file):
     save(file, first=CUBE, second=CUBE + 1, a=MAP, b=1 - MAP)
     with pytest.raises(ValueError, match=r"2 3-D arrays: name the one.*first \(5 × 4 × 6 uint16\), second .*a \(5 × 4 uint8\)"):
         read_matlab(file)
-    with pytest.raises(ValueError, match="2 maps that may be the truth: name the one"):
+    with pytest.raises(ValueError, match="2 maps that may be the ground truth: name the right one"):
         read_matlab(file, "second")
     scene = read_matlab(file, "second", "b")
     np.testing.assert_array_equal(scene.cube, CUBE + 1)
@@ -82,9 +82,9 @@ def test_names_decide_between_several(file):
         read_matlab(file, "third")
     with pytest.raises(ValueError, match="no variable c"):
         read_matlab(file, "second", "c")
-    with pytest.raises(ValueError, match="a .5 × 4 uint8. is no scene"):
+    with pytest.raises(ValueError, match="a .5 × 4 uint8. is not a scene"):
         read_matlab(file, "a")
-    with pytest.raises(ValueError, match="first is no map of 5 × 4 numbers"):
+    with pytest.raises(ValueError, match="first is not a map of 5 × 4 numbers"):
         read_matlab(file, "second", "first")
 
 
@@ -93,7 +93,7 @@ def test_an_arrangement_that_does_not_fit_is_not_guessed(file, cube, truth):
     save(file, data=cube, map=truth)
     with pytest.raises(ValueError, match="The map map does not fit the scene"):
         read_matlab(file)
-    with pytest.raises(ValueError, match="map is no map of"):
+    with pytest.raises(ValueError, match="map is not a map of"):
         read_matlab(file, map_name="map")
     scene = read_matlab(file, "data")
     np.testing.assert_array_equal(scene.cube, cube)
@@ -108,7 +108,7 @@ def test_what_is_no_cube_of_real_numbers(file):
     with pytest.raises(ValueError, match=f"no 3-D array.*{listed}"):
         read_matlab(file)
     for name in ("c", "s", "text", "logical"):
-        with pytest.raises(ValueError, match=f"{name} .* is no scene"):
+        with pytest.raises(ValueError, match=f"{name} .* is not a scene"):
             read_matlab(file, name)
     with pytest.raises(ValueError, match="z has complex numbers"):
         read_matlab(save(file, z=CUBE * 1j))
@@ -201,7 +201,7 @@ def test_an_incomplete_file_of_version_7_3(file, save_version_7_3):
     whole = save_version_7_3(file, data=CUBE, map=MAP).read_bytes()
     for length in range(128, len(whole), 997):
         file.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="scene.mat cannot be read, it may be damaged"):
+        with pytest.raises(ValueError, match="scene.mat cannot be read; it may be damaged"):
             read_matlab(file)
 
 

@@ -376,7 +376,7 @@ class TestRefused:
     def test_a_full_folder_for_masks(self, tmp_path, exceptions, monkeypatch):
         grid = RasterFile(str(envi(tmp_path / "a.dat")))
         monkeypatch.setattr(gdal.Driver, "Create", lambda *_: gdal.OpenEx("/nowhere/at/all", gdal.OF_RASTER | gdal.OF_VERBOSE_ERROR))
-        with pytest.raises(ValueError, match="The mask cannot be brought to the grid of the scene: .+ Is the disk full"):
+        with pytest.raises(ValueError, match="The mask cannot be brought to the grid of the scene, .+ Is the disk full"):
             Mask.from_polygons(grid, [], "")
 
     def test_complex_bands_anywhere(self, tmp_path, exceptions):

@@ -18,7 +18,7 @@ from osgeo import gdal
 
 from scoread_qgis.commandline.main import main
 from scoread_qgis.core import files
-from scoread_qgis.core.files import check_place, part_name, remove_litter, scratch_folder, unfinished_file, whole_file
+from scoread_qgis.core.files import check_place, remove_litter, scratch_folder, temporary_name, unfinished_file, whole_file
 from scoread_qgis.scenes.input_files import check_apart, input_files
 from scoread_qgis.scenes.writer import MapWriter, write_scene
 from scoread_qgis.workflows.outputs import check_outputs
@@ -110,7 +110,7 @@ class TestCheck:
         assert names(tmp_path) == before
         assert (tmp_path / ".map.tif.trial").read_text() == (tmp_path / "precious").read_text().replace("precious", "mine") == "mine"
         for taken in ("precious", ".m.pt.trial"):  # even if a unique name were not
-            monkeypatch.setattr(files, "part_name", lambda path, taken=taken: str(tmp_path / taken))
+            monkeypatch.setattr(files, "temporary_name", lambda path, taken=taken: str(tmp_path / taken))
             with pytest.raises(ValueError, match="cannot be written: File exists"):
                 check_place(tmp_path / "map.tif", "map")
         assert (tmp_path / "precious").read_text() == "precious"
@@ -446,7 +446,7 @@ class TestFaults:
         assert names(tmp_path / "tmp") == []
 
     def test_no_temporary_folder(self, tmp_path):
-        with pytest.raises(ValueError, match="No temporary folder can be made in .*nowhere.*another folder"):
+        with pytest.raises(ValueError, match="No temporary folder can be created in .*nowhere.*another folder"):
             scratch_folder("mask", str(tmp_path / "nowhere"))
 
 
@@ -456,10 +456,10 @@ class TestLitter:
         code = f"""
             import sys, time
             sys.path[:0] = {sys.path!r}
-            from scoread_qgis.core.files import part_name, scratch_folder
+            from scoread_qgis.core.files import temporary_name, scratch_folder
             folders = [scratch_folder(what, {str(scratch)!r}) for what in ("mask", "regions")]
             for ending in ("", ".gpkg", ".gpkg-journal"):
-                open(part_name({str(folder / "map.tif")!r}) + ending, "w").close()
+                open(temporary_name({str(folder / "map.tif")!r}) + ending, "w").close()
             print("ready", flush=True)
             time.sleep(600)
         """
@@ -489,8 +489,8 @@ class TestLitter:
     def test_what_another_machine_left_is_removed_after_a_week(self, tmp_path, monkeypatch):
         with monkeypatch.context() as there:
             there.setattr(files, "_machine", lambda: "0123abcd")
-            Path(part_name(tmp_path / "map.tif")).touch()
-            (shared := Path(part_name(tmp_path / "map.tif", owned=False))).mkdir()  # of a cluster, or of version 0.2
+            Path(temporary_name(tmp_path / "map.tif")).touch()
+            (shared := Path(temporary_name(tmp_path / "map.tif", owned=False))).mkdir()  # of a cluster, or of version 0.2
             (shared / "rows_0.npy").touch()
         remove_litter([tmp_path], str(tmp_path))
         assert len(names(tmp_path)) == 2
@@ -502,8 +502,8 @@ class TestLitter:
     def test_a_process_with_the_number_of_one_that_is_gone(self, tmp_path, monkeypatch):
         with monkeypatch.context() as before:
             before.setattr(files, "_start", lambda process: ("S", "12"))
-            Path(part_name(tmp_path / "map.tif")).touch()
-        Path(part_name(tmp_path / "mine.tif")).touch()
+            Path(temporary_name(tmp_path / "map.tif")).touch()
+        Path(temporary_name(tmp_path / "mine.tif")).touch()
         remove_litter([tmp_path], str(tmp_path))
         (left,) = names(tmp_path)
         assert left.startswith(".mine.tif")
@@ -512,7 +512,7 @@ class TestLitter:
         (precious := tmp_path / "precious").mkdir()
         (precious / "data").write_text("data")
         monkeypatch.setattr(files, "_is_running", lambda process, start: False)
-        os.symlink(precious, part_name(tmp_path / "map.tif"))
+        os.symlink(precious, temporary_name(tmp_path / "map.tif"))
         os.symlink(precious, tmp_path / f"scoread_mask_{files._owner()}_x")
         remove_litter([tmp_path], str(tmp_path))
         assert names(precious) == ["data"]

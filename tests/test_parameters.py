@@ -196,6 +196,7 @@ class TestBoth:
         assert one.settings == other.settings
         handed_on = {"mode": one.kind, "device": one.device, **getattr(one, "options", {}), **one.settings}
         handed_on = {"seed": getattr(one, "seed", None), "keep_on_cancel": getattr(one, "keep_on_cancel", None), **handed_on}
+        handed_on["unfit"] = getattr(one, "unfit", None)
         for setting in table:
             if given and setting.name not in ("outer_window", "inner_window"):
                 assert handed_on[setting.name] == other_than_default(setting)

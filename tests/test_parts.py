@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scoread_qgis.core.cube import ArrayCube, merge_samples
-from scoread_qgis.core.files import part_name, remove_parts
+from scoread_qgis.core.files import remove_temporaries, temporary_name
 from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
 from scoread_qgis.detectors.rx import GlobalRX, LocalRX
@@ -26,7 +26,7 @@ def cube():
 
 
 def parts(cube, edges):
-    return [cube.part(first, last) for first, last in zip(edges, edges[1:])]
+    return [cube.row_span(first, last) for first, last in zip(edges, edges[1:])]
 
 
 def whole(pieces, cube):
@@ -73,7 +73,7 @@ def test_statistics_of_parts_merge(cube, edges):
 
 def test_statistics_without_pixels_merge(cube):
     rx, empty = GlobalRX(), GaussianStatistics()
-    empty.merge(rx.gather(cube.part(31, 32)))
+    empty.merge(rx.gather(cube.row_span(31, 32)))
     assert empty.count == 0
     empty.merge(rx.gather(cube))
     np.testing.assert_allclose(empty.covariance, rx.gather(cube).covariance)
@@ -93,7 +93,7 @@ def test_the_sample_of_the_parts_is_the_sample(cube, edges, count):
 
 
 def test_a_sample_of_nothing(cube):
-    positions, arrays = cube.part(31, 32).sample(5, 0, lambda block, rows, columns: (rows,))
+    positions, arrays = cube.row_span(31, 32).sample(5, 0, lambda block, rows, columns: (rows,))
     assert positions.shape == (0, 2)
     assert arrays == ()
 
@@ -116,14 +116,14 @@ def test_surveys_of_parts_merge(tmp_path):
 
 def test_leftovers_are_those_of_the_file_alone(tmp_path):
     for path in (tmp_path / "a.tif", tmp_path / "ba.tif"):
-        with open(part_name(path), "w"):
+        with open(temporary_name(path), "w"):
             pass
-    folder = part_name(tmp_path / "a.tif")
+    folder = temporary_name(tmp_path / "a.tif")
     (tmp_path / folder).mkdir()
     (tmp_path / folder / "rows_0.npy").touch()
     (tmp_path / "a.tif").touch()
     (tmp_path / ".a.tif.mine.part").touch()
-    remove_parts(tmp_path / "a.tif", tmp_path / "nowhere" / "b.tif")
+    remove_temporaries(tmp_path / "a.tif", tmp_path / "nowhere" / "b.tif")
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left[0].startswith(".a.tif.mine")
     assert left[1].startswith(".ba.tif.")

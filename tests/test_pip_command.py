@@ -143,11 +143,11 @@ class TestByHand:
         )
 
     def test_obstacles_are_told_with_the_remedy(self, monkeypatch, tmp_path):
-        assert pip_command.can_run_pip() == ""
+        assert pip_command.pip_obstacle() == ""
         monkeypatch.setattr(pip_command, "python_candidates", lambda: [])
-        assert "no pip" in pip_command.can_run_pip()
+        assert "no pip" in pip_command.pip_obstacle()
         monkeypatch.setattr(pip_command, "FLATPAK_INFO", str(touch(tmp_path, ".flatpak-info") / ".flatpak-info"))
-        assert "Flatpak" in pip_command.can_run_pip()
+        assert "Flatpak" in pip_command.pip_obstacle()
 
 
 class TestProxy:
@@ -177,8 +177,8 @@ class TestProxy:
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "The disk is full"),
         ("WARNING: Retrying ... SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'\nERROR: No matching distribution found for torch", "PIP_CERT"),
         ("ERROR: Could not install packages due to an OSError: Missing dependencies for SOCKS support.", "PySocks"),
-        ("something that nobody foresaw", "The log has all"),
-        ("", "pip ended without a word"),
+        ("something that nobody foresaw", "The log has the complete output"),
+        ("", "pip ended without a message"),
     ],
 )  # fmt: skip
 def test_what_pip_says_gets_a_remedy(output, remedy):

@@ -122,7 +122,7 @@ class TestCancelInQgis:
             parameters["OUTPUT"] = str(output)
         else:
             parameters["STEPS"] = 2
-        message = f"^Cancelled: nothing was written but {re.escape(str(output))}, which was finished before.$"
+        message = f"^Cancelled: nothing was written except {re.escape(str(output))}, which was finished before.$"
         feedback = LogFeedback()
         monkeypatch.setattr(
             "scoread_qgis.workflows.report._spectra", lambda detector, cube, run: feedback.cancel() or run.progress(0.5, "spectra")
@@ -175,14 +175,14 @@ class TestCancelOnTheCommandLine:
         fast = ["--patch", 32, "--batch", 4, "--epochs", 1, "--keep-on-cancel"]
         code, _, err = cli("train-fers", sample.path, "--model", tmp_path / "f.pt", *fast)
         assert code == 130
-        kept = f"Cancelled: nothing was written but {tmp_path / 'f.pt'}, which was finished before."
+        kept = f"Cancelled: nothing was written except {tmp_path / 'f.pt'}, which was finished before."
         assert err.splitlines()[-1] == (kept if learnt else CANCELLED)
         assert names(tmp_path) == (["f.pt"] if learnt else [])
 
 
 def test_what_was_finished_before_a_cancel_is_told():
     assert str(Cancelled()) == CANCELLED
-    with pytest.raises(Cancelled, match="^Cancelled: nothing was written but m.pt, which was finished before.$"), keeping("m.pt"):
+    with pytest.raises(Cancelled, match="^Cancelled: nothing was written except m.pt, which was finished before.$"), keeping("m.pt"):
         raise Cancelled
 
 

@@ -22,7 +22,7 @@ from ..core.errors import describe_error, out_of_memory
 from ..core.loading import load_torch
 from ..core.own_thread import on_own_thread
 from ..core.progress import Cancelled, Progress
-from ..installation.packages import missing_packages
+from ..installation.packages import missing_packages_message
 from ..scenes.input_files import check_apart
 from ..settings import cache_folder, memory_limit, torch_threads
 from ..translation import tr
@@ -201,7 +201,7 @@ class Algorithm(QgsProcessingAlgorithm):
         return dialog_help(self, tr(self.HELP))
 
     def canExecute(self):
-        message = missing_packages(self.NEEDS)
+        message = missing_packages_message(self.NEEDS)
         return not message, message
 
 

@@ -1,11 +1,11 @@
-"""The way to a Dask cluster: one that runs, or one of this machine's own processes. Nothing is imported of Dask before it is asked for."""
+"""Connecting to a Dask cluster: one that is running, or processes on this machine. Dask is only imported on demand."""
 
 import importlib
 import logging
 import os
 from contextlib import contextmanager
 
-from ..core.files import part_name
+from ..core.files import temporary_name
 from ..workflows.memory import free_memory
 from ..workflows.run import plugin_version
 
@@ -20,13 +20,15 @@ class NoCluster(ValueError):
 def connect(scheduler=None, local_workers=None):
     """`distributed.Client` of the scheduler at an address such as tcp://host:8786, or of as many worker processes on this machine.
 
-    Raises NoCluster, with the remedy, where dask.distributed is missing, nothing answers, or the workers have another version of this package.
+    Raises NoCluster, with the remedy, where dask.distributed is missing, nothing answers, or the workers have another version of this
+    package.
     """
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise NoCluster(
-            "--scheduler and --local-cluster need dask.distributed, which this Python does not have. Install it: python -m pip install distributed"
+            "--scheduler and --local-cluster need dask.distributed, which this Python does not have. Install it: python -m pip install "
+            "distributed"
         ) from error
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("distributed"):
@@ -70,15 +72,15 @@ def _check_workers(client):
     for address, found in client.run(version).items():
         if found != plugin_version():
             raise NoCluster(
-                f"The worker {address} does not have version {plugin_version()} of scoread_qgis ({found}). Start workers with PYTHONPATH set to "
-                "the folder that holds it."
+                f"The worker {address} does not have version {plugin_version()} of scoread_qgis ({found}). Start workers with PYTHONPATH "
+                "set to the folder that holds it."
             )
 
 
 def check_shared(client, folder):
     """Raise NoCluster where a worker does not see the files of this machine's `folder`."""
     os.makedirs(folder, exist_ok=True)
-    probe = part_name(os.path.join(folder, "probe"))
+    probe = temporary_name(os.path.join(folder, "probe"))
     try:
         with open(probe, "w", encoding="ascii"):
             pass
@@ -88,8 +90,8 @@ def check_shared(client, folder):
             os.remove(probe)
     if blind:
         raise NoCluster(
-            f"The workers {', '.join(blind)} do not see {os.path.abspath(folder)}. Scenes and results have to lie in storage that all machines "
-            "share, under the same path."
+            f"The workers {', '.join(blind)} do not see {os.path.abspath(folder)}. Scenes and results have to lie in storage that all "
+            "machines share, under the same path."
         )
 
 

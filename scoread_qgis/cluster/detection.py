@@ -1,7 +1,7 @@
 """Detection in many scenes, or in huge ones, on a cluster."""
 
 from ..core.errors import describe_error
-from ..core.files import remove_parts
+from ..core.files import remove_temporaries
 from ..workflows.detect import Outcome
 from . import tasks
 from .engine import Engine
@@ -41,4 +41,4 @@ def _plan(detection, memory):
         yield [(tasks.assemble, (detection, layout, memory))]
         return log, fit
     finally:
-        remove_parts(detection.output)
+        remove_temporaries(detection.output)

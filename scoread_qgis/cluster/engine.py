@@ -1,4 +1,4 @@
-"""Work in steps, each a list of tasks that run beside each other on a Dask cluster, for many scenes at a time."""
+"""Work in steps, each a list of tasks that run in parallel on a Dask cluster, for many scenes at a time."""
 
 import queue
 import time
@@ -13,7 +13,7 @@ _POLL_SECONDS = 0.5
 
 
 class ClusterLost(Exception):
-    """The cluster is no longer there to work on anything."""
+    """The cluster is gone."""
 
 
 class WorkerDied(ValueError):
@@ -49,7 +49,8 @@ class Engine:
     def run(self, plans):
         """Yield (name, result, error) of each of the `plans`, pairs of name and generator, in the order in which they end.
 
-        error is None, or what the plan raised. Raises ClusterLost where there is no point in going on. Left early, it cancels what is at work.
+        error is None, or what the plan raised. Raises ClusterLost where no cluster is left to go on. Closed early, it cancels the
+        running tasks.
         """
         plans, ready, flying, done = iter(plans), deque(), {}, queue.SimpleQueue()
         steps = {}  # id of plan -> its _Step
@@ -101,7 +102,7 @@ class Engine:
                 step.plan.close()
 
     def _advance(self, step, results, error, steps, ready):
-        """Go on with a plan: queue its next tasks, or yield its end."""
+        """Continue a plan: queue its next tasks, or yield its end."""
         try:
             steps[id(step.plan)] = step
             tasks = step.plan.throw(error) if error is not None else step.plan.send(results)
@@ -128,7 +129,7 @@ class Engine:
         if self._threads:
             self._seen = now
         elif now - self._seen > _SECONDS_WITHOUT_WORKERS:
-            raise ClusterLost(f"no worker has been there for {_SECONDS_WITHOUT_WORKERS} seconds")
+            raise ClusterLost(f"there has been no worker for {_SECONDS_WITHOUT_WORKERS} seconds")
         return self._threads
 
     def _result(self, future):

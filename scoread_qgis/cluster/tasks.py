@@ -1,11 +1,11 @@
-"""What the workers of a cluster do. Pixels go from and to the storage that all machines share, never through the scheduler or the client."""
+"""The tasks of the workers of a cluster. Pixels are read from and written to shared storage, never sent through scheduler or client."""
 
 import os
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core.files import part_name, remove_parts, whole_file
+from ..core.files import remove_temporaries, temporary_name, whole_file
 from ..core.progress import Cancelled, Progress
 from ..detectors.registry import DETECTORS
 from ..scenes.raster import survey_bands
@@ -20,10 +20,10 @@ _FEWEST_ROWS = 64  # of a block: the rows of context are read, and partly worked
 
 @dataclass(frozen=True)
 class Layout:
-    """How a scene is split into row blocks. spans: (first row, row after the last) of each block. folder: for what tasks leave for each other,
-    beside the output. learns: whether its model has to be made ready. gathers: whether binding gathers something from the scene. numbers: bands
-    that are used, None where a survey has yet to find them. model: file of the model that was made for this scene, None where that of the
-    detection serves."""
+    """How a scene is split into row blocks. spans: (first row, row after the last) of each block. folder: for files that tasks leave for
+    each other, beside the output. learns: whether its model has to be made ready. gathers: whether binding gathers something from the
+    scene. numbers: bands that are used, None where a survey has yet to find them. model: file of the model that was made for this scene,
+    None where that of the detection is used."""
 
     spans: tuple
     folder: str
@@ -40,7 +40,7 @@ class Layout:
 
 
 def spans_of(raster, memory):
-    """The blocks of a `RasterFile` that is larger than four times `memory`, which is the memory of a worker; else the whole scene as one."""
+    """The row blocks of a `RasterFile` larger than four times `memory`, the memory of a worker; else the whole scene as one block."""
     row_bytes = raster.columns * raster.count * 4
     if raster.rows * row_bytes <= 4 * memory:
         return ((0, raster.rows),)
@@ -52,16 +52,16 @@ def spans_of(raster, memory):
 
 
 def detect_scene(detection, memory):
-    """Make the map of a `Detection`, or return the `Layout` by which to split it, where the scene is too large.
+    """Make the map of a `Detection`, or where the scene is too large return the `Layout` that splits it.
 
     Returns (Layout or None, log, fit).
     """
     run, log = _run(memory)
-    remove_parts(detection.output)  # of a worker that was killed with the scene in its hands
+    remove_temporaries(detection.output)  # of a worker that was killed while it worked on this scene
     detector_class = detection.detector_class()
     if detection.report is None and detector_class.in_row_blocks and len(spans := spans_of(detection.scene.open(), memory)) > 1:
         check_outputs([(detection.output, ".tif")], [detection.scene, detection.model, detection.mask], run.scratch)
-        folder = part_name(detection.output, owned=False)
+        folder = temporary_name(detection.output, owned=False)
         os.makedirs(folder)
         numbers = None
         if detection.model is not None:
@@ -90,7 +90,7 @@ def choose_bands(detection, layout, surveys, memory):
 
 
 def make_model_ready(detection, layout, memory):
-    """Learn the scene, or see whether it fits the model and adapt that where it does not. Returns (Layout, log, fit)."""
+    """Learn the scene, or check whether it fits the model and adapt the model if not. Returns (Layout, log, fit)."""
     run, log = _run(memory)
     numbers = {"numbers": list(layout.numbers), "of": detection.scene.open().count}
     ready = make_ready(detection, _cube(detection, layout, run), numbers, run)
@@ -102,9 +102,9 @@ def make_model_ready(detection, layout, memory):
 
 
 def gather(detection, layout, span, memory):
-    """Leave what binding gathers from some rows in the folder."""
+    """Write what binding gathers from some rows to the folder."""
     run, _ = _run(memory)
-    gathered = layout.detector(detection).gather(_cube(detection, layout, run).part(*span), run.progress)
+    gathered = layout.detector(detection).gather(_cube(detection, layout, run).row_span(*span), run.progress)
     _save_gathered(gathered, _gathered_file(layout, span[0]))
 
 
@@ -118,10 +118,10 @@ def merge_gathered(detection, layout):
 
 
 def map_rows(detection, layout, span, memory):
-    """Leave the map of some rows in the folder."""
+    """Write the map of some rows to the folder."""
     run, _ = _run(memory)
     detector = layout.detector(detection)
-    cube = _cube(detection, layout, run).part(*span)
+    cube = _cube(detection, layout, run).row_span(*span)
     options = replace(run, log=lambda line: None).supported(detector.bind, detection.options)
     if layout.gathers:
         options["gathered"] = _read_gathered(detector.gathered, _gathered_file(layout, "scene"))
@@ -132,7 +132,7 @@ def map_rows(detection, layout, span, memory):
 
 
 def assemble(detection, layout, memory):
-    """Put the map together from its rows, and publish it."""
+    """Assemble the map from its rows, and publish it."""
     run, _ = _run(memory)
     raster = detection.scene.open()
     with MapWriter(detection.output, raster, detection.detector_class().score_name) as writer:
@@ -145,10 +145,10 @@ def assemble(detection, layout, memory):
 
 
 def sample_rows(source, numbers, mask, span, count, seed, gather, halo, memory):
-    """The `count` smallest keys of `Cube.keyed_sample` over some rows of a scene, with what belongs to them."""
+    """The `count` smallest keys of `Cube.keyed_sample` over some rows of a scene, with their positions and arrays."""
     run, _ = _run(memory)
     cube = chosen_cube(source, numbers, mask, run)
-    keys, positions, arrays = cube.part(*span).keyed_sample(count, seed, gather, halo, run.progress)
+    keys, positions, arrays = cube.row_span(*span).keyed_sample(count, seed, gather, halo, run.progress)
     if len(keys) == 0:
         return keys, positions, arrays
     order = np.argsort(keys)[:count]
@@ -156,13 +156,13 @@ def sample_rows(source, numbers, mask, span, count, seed, gather, halo, memory):
 
 
 def _run(memory):
-    """The run of a task, and the list that its log goes to."""
+    """The run of a task, and the list that collects its log."""
     log = []
-    return Run(memory, Progress(_Watch()), log.append), log
+    return Run(memory, Progress(_Watch()), log.append, warn=log.append), log
 
 
 class _Watch:
-    """Stops a task that nobody waits for any more: it was cancelled, or the scheduler is gone. Dask itself cannot stop a thread."""
+    """Stops a task whose result is no longer wanted: it was cancelled, or the scheduler is gone. Dask itself cannot stop a thread."""
 
     def __init__(self):
         from distributed import get_worker
@@ -201,6 +201,6 @@ def _read_gathered(kind, path):
 
 
 def _publish(path, write):
-    """Write a file for other tasks, whole or not at all. It makes no folder: that of a run which was cancelled is gone, and stays so."""
-    with whole_file(path, "file of a task", make_folder=False) as part, open(part, "wb") as file:
+    """Write a file for other tasks, whole or not at all. It creates no folder: that of a cancelled run is gone, and stays gone."""
+    with whole_file(path, "file of a task", make_folder=False) as temporary, open(temporary, "wb") as file:
         write(file)

@@ -95,7 +95,7 @@ def _rx(options, display):
 
 def _make_maps(options, display, suffix, how, report=False):
     """Make the maps of all scenes, each for itself: what fails is told in the summary and stops nothing else. how: of each `Detection`."""
-    from ..core.files import remove_parts
+    from ..core.files import remove_temporaries
     from ..workflows.detect import LIMIT, Detection
     from ..workflows.outputs import check_outputs
 
@@ -122,7 +122,7 @@ def _make_maps(options, display, suffix, how, report=False):
     wanted = [detection for detection in detections if detection.output not in skipped]
     if skipped:
         display.line(f"{len(skipped)} of {len(detections)} maps are finished and skipped.")
-    remove_parts(*(detection.output for detection in wanted))
+    remove_temporaries(*(detection.output for detection in wanted))
     work = _on_cluster if options.scheduler or options.local_cluster else _here
     done, failed, trouble = [], [], None
     try:
@@ -136,7 +136,7 @@ def _make_maps(options, display, suffix, how, report=False):
     finally:
         display.clear()
         if len(done) + len(failed) < len(wanted):
-            remove_parts(*(detection.output for detection in wanted))
+            remove_temporaries(*(detection.output for detection in wanted))
     print(f"{len(done) + len(skipped)} of {len(detections)} scenes done ({len(skipped)} of them before), {len(failed)} failed.")
     for outcome in failed:
         print(f"  {outcome.detection.scene.name}: {outcome.error}")

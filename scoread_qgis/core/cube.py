@@ -1,24 +1,32 @@
-"""The hyperspectral cube, as detectors read it: valid spectra, block by block, with the rows of context that they need.
+"""The hyperspectral cube as detectors read it: valid spectra, block by block, with the rows of context that they need.
 
-Needs numpy alone. `ArrayCube` holds a cube in memory; `scoread_qgis.scenes.raster.RasterCube` reads one through GDAL.
+Needs only numpy. `ArrayCube` holds a cube in memory; `scoread_qgis.scenes.raster.RasterCube` reads one through GDAL.
 """
 
+from __future__ import annotations
+
 import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Optional, TypeVar
 
 import numpy as np
 
 from .progress import Progress
 
+Arrays = tuple[np.ndarray, ...]  # one entry for each pixel of a sample
+KeyedSample = tuple[np.ndarray, Optional[np.ndarray], Optional[Arrays]]  # keys (n,), positions (n, 2), arrays; both None where n is 0
+AnyCube = TypeVar("AnyCube", bound="Cube")
+
 
 @dataclass(frozen=True)
 class Block:
-    """A window of a cube, most often some whole rows, with pixels of context around it.
+    """A window of a cube, usually a number of whole rows, with pixels of context around it.
 
     values: (above + rows + below, left + columns + right, bands) float32, in the units of the scene; 0 where not valid.
     valid: the same rows and columns, bool; False where any band is nodata or not finite, or where the mask excludes the pixel.
-    row, column: place in the scene of the first row and column that belong to the block itself.
-    above, below, left, right: rows and columns of context; fewer than asked for at the edges of the scene.
+    row, column: position in the scene of the block's own first row and column.
+    above, below, left, right: rows and columns of context; fewer than requested at the edges of the scene.
     """
 
     values: np.ndarray
@@ -31,29 +39,29 @@ class Block:
     right: int = 0
 
     @property
-    def inner(self):
+    def inner(self) -> tuple[slice, slice]:
         """Slices of the rows and the columns that belong to the block itself."""
         height, width = self.valid.shape
         return slice(self.above, height - self.below), slice(self.left, width - self.right)
 
     @property
-    def rows(self):
+    def rows(self) -> int:
         return self.valid.shape[0] - self.above - self.below
 
     @property
-    def columns(self):
+    def columns(self) -> int:
         return self.valid.shape[1] - self.left - self.right
 
-    def part(self, first, last, halo):
-        """The block's own rows first..last-1 as a block, with the context around them that it has, at most `halo` rows and columns."""
+    def row_span(self, first: int, last: int, halo: int) -> Block:
+        """The block's own rows first..last-1 as a block, with up to `halo` rows and columns of the available context."""
         above, below = min(halo, self.above + first), min(halo, self.below + self.rows - last)
         left, right = min(halo, self.left), min(halo, self.right)
         rows = slice(self.above + first - above, self.above + last + below)
         columns = slice(self.left - left, self.left + self.columns + right)
         return Block(self.values[rows, columns], self.valid[rows, columns], self.row + first, above, below, self.column, left, right)
 
-    def grown(self, margin):
-        """The same pixels, of which up to `margin` rows and columns of the context belong to the block itself."""
+    def grown(self, margin: int) -> Block:
+        """The same pixels, with up to `margin` rows and columns of the context counted as the block's own."""
         above, below, left, right = (min(margin, context) for context in (self.above, self.below, self.left, self.right))
         return Block(
             self.values, self.valid, self.row - above, self.above - above, self.below - below,
@@ -61,70 +69,76 @@ class Block:
         )  # fmt: skip
 
 
+# Gets a block and pixels of it, as row and column indices into `Block.values`; returns arrays with one entry for each pixel.
+Gather = Callable[[Block, np.ndarray, np.ndarray], Arrays]
+
+
 class Cube:
     """A scene of (rows, columns, bands). Subclasses set these attributes and implement `read`.
 
     wavelengths: (bands,) band centres in nanometres, or None where unknown.
-    rows_per_block: how many rows `blocks` reads at a time; a matter of memory, never of the result.
+    rows_per_block: how many rows `blocks` reads at a time; affects memory, never the result.
     """
 
     rows: int
     columns: int
     bands: int
-    wavelengths = None
+    wavelengths: np.ndarray | None = None
     rows_per_block = 64
-    _span = None
+    _span: tuple[int, int] | None = None
 
     @property
-    def span(self):
-        """First row, and row after the last one, of what `blocks` and `sample` go through: the whole scene, except in a `part`."""
+    def span(self) -> tuple[int, int]:
+        """First row, and row after the last one, that `blocks` and `sample` go through: the whole scene, except in a `row_span`."""
         return self._span or (0, self.rows)
 
-    def part(self, first, last):
-        """The same scene, of which `blocks` and `sample` go through rows first..last-1 only: for work that is split into row blocks.
+    def row_span(self: AnyCube, first: int, last: int) -> AnyCube:
+        """The same scene, with `blocks` and `sample` limited to rows first..last-1: for work that is split into row blocks.
 
         Size, row numbers and the rows of context are still those of the whole scene.
         """
-        part = copy.copy(self)
-        part._span = (first, last)
-        return part
+        rows = copy.copy(self)
+        rows._span = (first, last)
+        return rows
 
-    def read(self, first, last, left=0, right=None):
-        """Rows first..last-1 of columns left..right-1, by default all, as values (rows, columns, bands) float32, 0 where not valid, and valid
-        (rows, columns) bool."""
+    def read(self, first: int, last: int, left: int = 0, right: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Rows first..last-1 of columns left..right-1, by default all of them.
+
+        Returns values (rows, columns, bands) float32, 0 where not valid, and valid (rows, columns) bool.
+        """
         raise NotImplementedError
 
-    def window(self, row, column, rows=1, columns=1, halo=0):
+    def window(self, row: int, column: int, rows: int = 1, columns: int = 1, halo: int = 0) -> Block:
         """The window of rows x columns pixels whose first pixel is (row, column), as a `Block` with up to `halo` pixels of context.
 
         Nothing else of the scene is read. Raises ValueError where the window does not lie in the scene.
         """
         if not (row >= 0 and column >= 0 and 0 < rows <= self.rows - row and 0 < columns <= self.columns - column):
             raise ValueError(
-                f"the window of {rows} × {columns} pixels at row {row + 1}, column {column + 1} does not lie in the scene of {self.rows} rows and "
-                f"{self.columns} columns"
+                f"the window of {rows} × {columns} pixels at row {row + 1}, column {column + 1} does not lie in the scene of {self.rows} "
+                f"rows and {self.columns} columns"
             )
         above, below = min(halo, row), min(halo, self.rows - row - rows)
         left, right = min(halo, column), min(halo, self.columns - column - columns)
         values, valid = self.read(row - above, row + rows + below, column - left, column + columns + right)
         return Block(values, valid, row, above, below, column, left, right)
 
-    def map_positions(self, positions):
+    def map_positions(self, positions: np.ndarray) -> np.ndarray:
         """Map coordinates (n, 2) of fractional (row, column) positions (n, 2); without georeference the positions themselves."""
         return np.asarray(positions, dtype=np.float64)
 
-    def pixel_positions(self, coordinates):
+    def pixel_positions(self, coordinates: np.ndarray) -> np.ndarray:
         """Fractional (row, column) positions (n, 2) of map coordinates (n, 2): the inverse of `map_positions`."""
         return np.asarray(coordinates, dtype=np.float64)
 
-    def blocks(self, halo=0, progress=None, message="reading"):
-        """Yield the scene, or the part of it, as `Block`s from top to bottom, each with `halo` rows of context where the scene has them.
+    def blocks(self, halo: int = 0, progress: Progress | None = None, message: str = "reading") -> Iterator[Block]:
+        """Yield the scene, or its `row_span`, as `Block`s from top to bottom, each with `halo` rows of context where the scene has them.
 
         Every row is read once: the context that neighbouring blocks share is kept from one to the next. The first block is shorter by the
-        context, so that reading goes on in steps of `rows_per_block`, which may be those of the file's own blocks.
+        context, so that reads stay aligned to steps of `rows_per_block`, which may be those of the file's own blocks.
         """
         progress = progress or Progress()
-        values = valid = None
+        values, valid = np.empty(0, np.float32), np.empty(0, bool)
         start, stop = self.span
         row, end = start, 0  # first row of the block; row after the last one read
         while row < stop:
@@ -133,27 +147,31 @@ class Cube:
             last = min(row + self.rows_per_block - (halo if first_is_shorter else 0), stop)
             above, below = min(halo, row), min(halo, self.rows - last)
             keep = max(end - (row - above), 0)
-            kept = (values[len(values) - keep :], valid[len(valid) - keep :]) if keep else None
+            values, valid = values[len(values) - keep :], valid[len(valid) - keep :]
             if end < last + below:
-                more = self.read(end if keep else row - above, last + below)
-                kept = tuple(np.concatenate(pair) for pair in zip(kept, more)) if keep else more
+                more, more_valid = self.read(end if keep else row - above, last + below)
+                values = np.concatenate([values, more]) if keep else more
+                valid = np.concatenate([valid, more_valid]) if keep else more_valid
                 end = last + below
-            values, valid = kept
             yield Block(values, valid, row, above, below)
             row = last
         progress(1.0, f"{message}, row {stop} of {self.rows}")
 
-    def sample(self, count, seed, gather, halo=0, progress=None, message="sampling"):
+    def sample(
+        self, count: int, seed: int, gather: Gather, halo: int = 0, progress: Progress | None = None, message: str = "sampling"
+    ) -> tuple[np.ndarray, Arrays]:
         """Draw `count` valid pixels uniformly without replacement, in one pass; all of them where there are fewer.
 
-        `gather(block, rows, columns)` gets pixels as indices into `block.values` and returns a tuple of arrays with one entry for each pixel.
-        Returns that tuple for the whole sample. Which pixels are drawn, and their order, depends on the seed alone and not on the blocks:
-        every pixel has a random key of its own, and the smallest keys win.
+        `gather(block, rows, columns)` gets pixels as indices into `block.values` and returns a tuple of arrays with one entry for each
+        pixel. Returns that tuple for the whole sample. Which pixels are drawn, and their order, depends on the seed alone and not on the
+        blocks: every pixel has its own random key, and the smallest keys win.
         """
         return merge_samples([self.keyed_sample(count, seed, gather, halo, progress, message)], count)
 
-    def keyed_sample(self, count, seed, gather, halo=0, progress=None, message="sampling"):
-        """As `sample`, but in any order and with the keys: (keys, positions, arrays), for `merge_samples`."""
+    def keyed_sample(
+        self, count: int, seed: int, gather: Gather, halo: int = 0, progress: Progress | None = None, message: str = "sampling"
+    ) -> KeyedSample:
+        """Like `sample`, but unordered and with the keys, (keys, positions, arrays), for `merge_samples`."""
         keys, positions, kept = np.empty(0), None, None
         for block in self.blocks(halo, progress, message):
             block_keys = np.stack(
@@ -176,8 +194,8 @@ class Cube:
         return keys, positions, kept
 
 
-def merge_samples(samples, count):
-    """The sample, as `Cube.sample` returns it, of a scene whose parts gave the `Cube.keyed_sample`s: the `count` smallest keys win."""
+def merge_samples(samples: Sequence[KeyedSample], count: int) -> tuple[np.ndarray, Arrays]:
+    """The sample, as `Cube.sample` returns it, from the `Cube.keyed_sample`s of a scene's row spans: the `count` smallest keys win."""
     samples = [sample for sample in samples if len(sample[0])]
     if not samples:
         return np.empty((0, 2), dtype=np.intp), ()
@@ -186,17 +204,19 @@ def merge_samples(samples, count):
     return positions[order], tuple(np.concatenate(arrays)[order] for arrays in zip(*(sample[2] for sample in samples)))
 
 
-def _nth_smallest(values, n):
+def _nth_smallest(values: np.ndarray, n: int) -> float:
     return np.partition(values, n - 1)[n - 1] if values.size > n else np.inf
 
 
 class ArrayCube(Cube):
     """A cube in memory.
 
-    values: (rows, columns, bands) array. valid: (rows, columns) bool, by default where all bands are finite.
+    values: (rows, columns, bands) array. valid: (rows, columns) bool, by default True where all bands are finite.
     """
 
-    def __init__(self, values, valid=None, wavelengths=None, rows_per_block=64):
+    def __init__(
+        self, values: np.ndarray, valid: np.ndarray | None = None, wavelengths: np.ndarray | None = None, rows_per_block: int = 64
+    ) -> None:
         if values.ndim != 3:
             raise ValueError(f"a cube is (rows, columns, bands); this array has the shape {values.shape}")
         finite = np.isfinite(values).all(axis=2)
@@ -206,5 +226,5 @@ class ArrayCube(Cube):
         self.wavelengths = wavelengths
         self.rows_per_block = rows_per_block
 
-    def read(self, first, last, left=0, right=None):
+    def read(self, first: int, last: int, left: int = 0, right: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         return self._values[first:last, left:right], self._valid[first:last, left:right]

@@ -1,4 +1,6 @@
-"""Files that appear whole or not at all, and what is left behind by processes that were killed while they wrote some."""
+"""Files that appear whole or not at all, and the removal of what killed processes left behind."""
+
+from __future__ import annotations
 
 import ctypes
 import errno
@@ -7,25 +9,27 @@ import os
 import platform
 import re
 import shutil
+import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# What GDAL and SQLite keep beside a file under its name: overviews, statistics, mask, journals. Those of an old file do not fit the new one.
+# Companion files of GDAL and SQLite: overviews, statistics, masks, journals. Those of an old file do not match the new one.
 SIDECARS = (".ovr", ".aux.xml", ".msk", ".msk.ovr", "-wal", "-shm", "-journal")
 _OWNER = r"(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-(?P<start>\d+)"
-_PART = re.compile(rf"\.(?P<name>.+)\.(?:{_OWNER}-[0-9a-f]{{8}}|[0-9a-f]{{12}})\.part[\w.-]*$")
+_TEMPORARY = re.compile(rf"\.(?P<name>.+)\.(?:{_OWNER}-[0-9a-f]{{8}}|[0-9a-f]{{12}})\.part[\w.-]*$")
 _SCRATCH = re.compile(rf"scoread_(?:mask|regions)_(?:{_OWNER}_)?\w+$")
-_FORGOTTEN = 7 * 24 * 3600  # seconds after which nobody works on a file whose process cannot be asked for any more
+_FORGOTTEN = 7 * 24 * 3600  # seconds after which a file whose process cannot be checked counts as abandoned
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
-def part_name(path, owned=True):
-    """A temporary name beside `path`, for what is not whole yet, that no other process has, on this machine or on another.
+def temporary_name(path: str | os.PathLike[str], owned: bool = True) -> str:
+    """A temporary name beside `path` for an unfinished file, unique among all processes, on this machine or another.
 
-    It tells which process it belongs to; with `owned` False it belongs to none, since it may outlive the one that makes it.
+    It records the process that it belongs to; with `owned` False it belongs to none, since it may outlive the one that creates it.
     """
     folder, name = os.path.split(os.path.abspath(str(path)))
     unique = uuid.uuid4().hex
@@ -33,45 +37,45 @@ def part_name(path, owned=True):
 
 
 @contextmanager
-def unfinished_file(path, what, ending="", make_folder=True):
+def unfinished_file(path: str | os.PathLike[str], what: str, ending: str = "", make_folder: bool = True) -> Iterator[Path]:
     """A temporary path beside `path` to write to; leaving the `with` block without an error gives the file its name.
 
-    Nothing at `path` is touched before that; the sidecars of a file that was there go together with it. what: what the file is, for the message.
-    ending: of the temporary name, for formats that are known by it. make_folder: make the folder where there is none.
-    Raises ValueError, with the remedy, where the folder cannot be made or the file cannot get its name.
+    Nothing at `path` is touched before that; the sidecars of a file that is replaced are removed with it. what: what the file is, for the
+    message. ending: of the temporary name, for formats that are recognised by it. make_folder: create the folder if it does not exist.
+    Raises ValueError, with the remedy, where the folder cannot be created or the file cannot be renamed.
     """
     path = os.path.abspath(str(path))
-    part = Path(part_name(path) + ending)
+    temporary = Path(temporary_name(path) + ending)
     try:
         try:
             if make_folder:
-                part.parent.mkdir(parents=True, exist_ok=True)
+                temporary.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_be_written(path, what, error) from error
-        yield part
+        yield temporary
         try:
-            _publish(str(part), path)
+            _publish(str(temporary), path)
         except OSError as error:
             raise cannot_be_written(path, what, error) from error
     finally:
         for sidecar in ("", *SIDECARS):
             with suppress(OSError):
-                os.remove(f"{part}{sidecar}")
+                os.remove(f"{temporary}{sidecar}")
 
 
 @contextmanager
-def whole_file(path, what, make_folder=True):
-    """As `unfinished_file`, for a `with` block that does nothing but write the file: what fails in there is told as a ValueError too."""
-    with unfinished_file(path, what, make_folder=make_folder) as part:
+def whole_file(path: str | os.PathLike[str], what: str, make_folder: bool = True) -> Iterator[Path]:
+    """Like `unfinished_file`, for a `with` block that only writes the file: failures inside it become a ValueError too."""
+    with unfinished_file(path, what, make_folder=make_folder) as temporary:
         try:
-            yield part
+            yield temporary
         except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError
             raise cannot_be_written(path, what, error) from error
 
 
-def _publish(part, path):
-    """Give a file its name, once its content is on the disk. If that fails, what was there before is there again."""
-    file = os.open(part, os.O_RDWR | getattr(os, "O_BINARY", 0))
+def _publish(temporary: str, path: str) -> None:
+    """Rename a file once its content is on the disk. If that fails, what was there before is restored."""
+    file = os.open(temporary, os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
         os.fsync(file)
     finally:
@@ -79,9 +83,9 @@ def _publish(part, path):
     aside = []
     try:
         for sidecar in (path + ending for ending in SIDECARS if os.path.lexists(path + ending)):
-            aside.append((sidecar, part_name(sidecar)))
+            aside.append((sidecar, temporary_name(sidecar)))
             os.rename(*aside[-1])
-        os.replace(part, path)
+        os.replace(temporary, path)
     except OSError:
         for sidecar, hidden in aside:
             with suppress(OSError):
@@ -92,27 +96,27 @@ def _publish(part, path):
             os.remove(hidden)
 
 
-def cannot_be_written(path, what, error):
-    """The ValueError that says, with the remedy, why a file cannot be written. error: OSError, or what PyTorch raises in its place."""
+def cannot_be_written(path: str | os.PathLike[str], what: str, error: Exception) -> ValueError:
+    """The ValueError that says why a file cannot be written, with the remedy. error: OSError, or what PyTorch raises instead."""
     reason, remedy = getattr(error, "strerror", None) or str(error), "Choose a folder that you may write to."
     if not isinstance(error, OSError):
-        reason, remedy = "writing it failed on the way", "Is the disk full?"
+        reason, remedy = "writing it failed midway", "Is the disk full?"
     elif error.errno in _NO_SPACE:
         remedy = "Is the disk full? Free some space, or choose a folder on another disk."
     elif isinstance(error, FileNotFoundError):
-        remedy = "Was its folder removed meanwhile? Choose a folder that you may write to."
+        remedy = "Was its folder removed in the meantime? Choose a folder that you may write to."
     elif isinstance(error, PermissionError) and os.path.exists(path):
         remedy = "Is it open elsewhere? Remove its layer from the project, or choose another name or a folder that you may write to."
     return ValueError(f"The {what} {path} cannot be written: {reason}. {remedy}")
 
 
-def check_place(path, what):
-    """Raise ValueError if no file can be made at `path`. Neither that file nor a folder is made or changed."""
+def check_place(path: str | os.PathLike[str], what: str) -> None:
+    """Raise ValueError if no file can be created at `path`. Neither that file nor a folder is created or changed."""
     path = os.path.abspath(str(path))
     folder = os.path.dirname(path)
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
-    trial = part_name(os.path.join(folder, "trial"))
+    trial = temporary_name(os.path.join(folder, "trial"))
     try:
         os.close(os.open(trial, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         os.remove(trial)
@@ -122,46 +126,46 @@ def check_place(path, what):
         raise cannot_be_written(path, what, error) from error
 
 
-def scratch_folder(what, place=None):
-    """A `tempfile.TemporaryDirectory` that tells what it holds, "mask" or "regions", and which process it belongs to.
+def scratch_folder(what: str, place: str | None = None) -> tempfile.TemporaryDirectory[str]:
+    """A `tempfile.TemporaryDirectory` whose name says what it holds, "mask" or "regions", and which process it belongs to.
 
-    place: folder to make it in; None for the system's. Raises ValueError, with the remedy, where it cannot be made.
+    place: folder to create it in; None for the system's. Raises ValueError, with the remedy, where it cannot be created.
     """
     try:
         return tempfile.TemporaryDirectory(prefix=f"scoread_{what}_{_owner()}_", dir=place)
     except OSError as error:
         raise ValueError(
-            f"No temporary folder can be made in {place or tempfile.gettempdir()}: {error.strerror or error}. Free some space there, or choose "
-            "another folder for temporary files."
+            f"No temporary folder can be created in {place or tempfile.gettempdir()}: {error.strerror or error}. Free some space there, or "
+            "choose another folder for temporary files."
         ) from error
 
 
-def remove_parts(*paths):
-    """Remove what writers of `paths` left behind that were killed. One that is still at work then cannot publish its result."""
-    names = {}
+def remove_temporaries(*paths: str | os.PathLike[str]) -> None:
+    """Remove what killed writers of `paths` left behind. A writer that is still at work then cannot publish its result."""
+    names: dict[str, set[str]] = {}
     for path in paths:
         folder, name = os.path.split(os.path.abspath(str(path)))
         names.setdefault(folder, set()).add(name)
     for folder, wanted in names.items():
-        for entry, match in _matching(folder, _PART):
+        for entry, match in _matching(folder, _TEMPORARY):
             if match["name"] in wanted:
                 _remove(entry)
 
 
-def remove_litter(folders, scratch=None):
-    """Remove from `folders` the unfinished files, and from the folder for temporary files the folders, whose process is gone.
+def remove_litter(folders: Iterable[str], scratch: str | None = None) -> None:
+    """Remove unfinished files in `folders`, and our folders among the temporary files, whose process no longer exists.
 
-    Where that process cannot be asked for, because it ran on another machine, they are removed a week after they were last changed.
+    Where that cannot be checked, because the process ran on another machine, they are removed a week after their last change.
     scratch: folder for temporary files; None for the system's.
     """
-    for folder, pattern in [*((folder, _PART) for folder in set(folders)), (scratch or tempfile.gettempdir(), _SCRATCH)]:
+    for folder, pattern in [*((folder, _TEMPORARY) for folder in set(folders)), (scratch or tempfile.gettempdir(), _SCRATCH)]:
         for entry, match in _matching(folder, pattern):
             with suppress(OSError):  # another process was faster
                 if _abandoned(entry, match):
                     _remove(entry)
 
 
-def _matching(folder, pattern):
+def _matching(folder: str, pattern: re.Pattern[str]) -> list[tuple[os.DirEntry[str], re.Match[str]]]:
     try:
         with os.scandir(folder) as entries:
             found = [(entry, pattern.match(entry.name)) for entry in entries]
@@ -170,7 +174,7 @@ def _matching(folder, pattern):
     return [(entry, match) for entry, match in found if match]
 
 
-def _remove(entry):
+def _remove(entry: os.DirEntry[str]) -> None:
     if entry.is_dir(follow_symlinks=False):
         shutil.rmtree(entry.path, ignore_errors=True)
     else:
@@ -178,20 +182,20 @@ def _remove(entry):
             os.remove(entry.path)
 
 
-def _abandoned(entry, match):
+def _abandoned(entry: os.DirEntry[str], match: re.Match[str]) -> bool:
     if match["machine"] == _machine():
         return not _is_running(int(match["process"]), match["start"])
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > _FORGOTTEN
 
 
-def _owner():
-    """This process, in a way that tells it from all others: machine, number, and when it started, since numbers are used again."""
+def _owner() -> str:
+    """Unique name of this process: machine, process id and start time, since ids are reused."""
     process = os.getpid()
     return f"{_machine()}-{process}-{_start(process)[1]}"
 
 
-def _machine():
-    """What tells the numbers of processes here from those of another machine, or of another container."""
+def _machine() -> str:
+    """Name of the space of process ids: it differs between machines and between containers."""
     known = [platform.node()]
     with suppress(OSError):
         known.append(os.readlink("/proc/self/ns/pid"))
@@ -200,8 +204,8 @@ def _machine():
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 
-def _start(process):
-    """State of a process, and its start in ticks of the system's clock; "" and "0" where the system does not tell."""
+def _start(process: int) -> tuple[str, str]:
+    """State of a process, and its start time in ticks of the system clock; "" and "0" where the system does not say."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -209,8 +213,8 @@ def _start(process):
     return fields[0], fields[19]
 
 
-def _is_running(process, start):
-    if os.name == "nt":  # where os.kill would end it
+def _is_running(process: int, start: str) -> bool:
+    if sys.platform == "win32":  # where os.kill would end it
         system = ctypes.WinDLL("kernel32", use_last_error=True)
         system.OpenProcess.restype = ctypes.c_void_p
         handle = system.OpenProcess(0x00100000, False, process)  # to wait for it

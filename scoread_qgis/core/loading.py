@@ -1,4 +1,6 @@
-"""Importing PyTorch into a running QGIS without stopping its window."""
+"""Importing PyTorch into a running QGIS without freezing its window."""
+
+from __future__ import annotations
 
 import ctypes
 import gc
@@ -9,19 +11,21 @@ import os
 import sys
 
 
-def load_torch(training=False):
-    """Import torch in a thread without stopping the others, so that QGIS goes on drawing; for training, with what its optimizers bring in.
+def load_torch(training: bool = False) -> None:
+    """Import torch in a thread without blocking the others, so that QGIS keeps drawing. training: import what its optimizers need, too.
 
-    Python holds its lock while it loads the libraries of a module, for torch half a second and more: they are loaded before, by a call that
-    lets go of it. (On Windows torch does so itself.) And it holds it for each pass of its garbage collector, a quarter of a second
-    once torch's objects have joined those of QGIS: none runs during the import, and none looks at what is there by then ever again.
+    Python holds the global interpreter lock while it loads the libraries of a module, for torch half a second and more; so they are loaded
+    first by a call that releases it. (On Windows torch does so itself.) It also holds the lock for each pass of the garbage collector, a
+    quarter of a second once torch's objects have joined those of QGIS; so none runs during the import, and the objects that exist
+    afterwards are exempt from collection for good.
     """
     known = len(sys.modules)
     if "torch" not in sys.modules and os.name == "posix":
         load = ctypes.CDLL(None).dlopen
         load.argtypes, load.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
-        package = os.path.dirname(importlib.util.find_spec("torch").origin)
-        for extension in glob.glob(os.path.join(glob.escape(package), "_C.*.so")):  # with all that it is linked to
+        spec = importlib.util.find_spec("torch")
+        package = os.path.dirname(spec.origin) if spec is not None and spec.origin is not None else ""
+        for extension in glob.glob(os.path.join(glob.escape(package), "_C.*.so")):  # with everything that it is linked to
             load(os.fsencode(extension), os.RTLD_NOW)
     collecting = gc.isenabled()
     gc.disable()

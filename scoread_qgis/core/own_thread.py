@@ -1,27 +1,34 @@
-"""A thread of Python's own for the work of a task of QGIS."""
+"""A Python thread for the work of a QGIS task."""
+
+from __future__ import annotations
 
 import queue
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 from .progress import Cancelled
 
+Result = TypeVar("Result")
 
-def on_own_thread(work):
+
+def on_own_thread(work: Callable[[Callable[..., None]], Result]) -> Result:
     """Call `work(tell)` on a new thread, wait for it, and return what it returns or raise what it raises.
 
-    `tell(function, *arguments)` has the waiting thread call a function, in turn and without an answer: feedback of QGIS is connected to the
-    thread of its task. If such a call raises, or the wait is interrupted, `tell` raises `Cancelled` from then on, so that the work ends.
+    `tell(function, *arguments)` has the waiting thread call a function, in order and without returning its result: QGIS feedback belongs
+    to the thread of its task. If such a call raises, or the wait is interrupted, `tell` raises `Cancelled` from then on, so that the work
+    ends.
 
-    QGIS uses its threads again, while what Python keeps of such a thread ends with each task. pybind11, as PyTorch up to 2.6 and scipy have
-    it, goes on using what it found on the thread that imported the first of its modules: the next task there corrupts the memory of QGIS.
-    A thread of Python's own ends together with what Python keeps of it. Nothing of QGIS is to be made on it: QGIS keeps objects, such as its
-    symbols, on the thread that first asks for them.
+    QGIS reuses its threads, but Python's state for such a thread is discarded at the end of each task. pybind11, as used by PyTorch up to
+    2.6 and by scipy, keeps a pointer to the state of the thread that first imported one of its modules: the next task on that thread
+    corrupts memory. A Python thread ends together with its state. Do not create QGIS objects on it: QGIS keeps some, such as its symbols,
+    on the thread that first asks for them.
     """
-    calls = queue.SimpleQueue()
+    calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
     stopped = False
 
-    def tell(function, *arguments):
+    def tell(function: Callable[..., object], *arguments: object) -> None:
         if stopped:
             raise Cancelled
         calls.put(partial(function, *arguments))

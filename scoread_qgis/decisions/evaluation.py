@@ -1,14 +1,19 @@
-"""How good an anomaly map is, judged by a truth: ROC, average precision, the 3-D ROC family, and bootstrap intervals.
+"""The quality of an anomaly map against ground truth: ROC, average precision, the 3-D ROC family, and bootstrap intervals.
 
-P_D(tau) and P_F(tau) are the detection and the false-alarm rate: the shares of the anomalous and of the background pixels that score tau or more.
+P_D(tau) and P_F(tau) are the detection and the false-alarm rate: the shares of the anomalous and of the background pixels that score tau or
+more.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.progress import Progress
+
 FALSE_ALARM_RATES = (1e-4, 1e-3, 1e-2, 1e-1)
-# What `evaluate` measures, name -> what it is called. Larger is better but for AUC(F,tau).
+# What `evaluate` measures, name -> label. Larger is better, except for AUC(F,tau).
 MEASURES = {
     "auc": "AUC-ROC, AUC(D,F)",
     "average_precision": "Average precision",
@@ -29,7 +34,7 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is known of one map.
+    """The measures of one map.
 
     values: measure -> number, the keys of `MEASURES`. intervals: measure -> (low, high), 95 %; empty where there is none.
     replicates: measure -> (REPLICATES,) values of the bootstrap, for differences between maps; empty where there is none.
@@ -37,36 +42,39 @@ class Evaluation:
     background, anomalies: (5,) scaled scores that the `SHARES` of the pixels stay below.
     """
 
-    values: dict
-    intervals: dict
-    replicates: dict
+    values: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    replicates: dict[str, np.ndarray]
     false_alarms: np.ndarray
     detections: np.ndarray
     background: np.ndarray
     anomalies: np.ndarray
 
 
-def roc_curve(truth, scores, weights=None):
+def roc_curve(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Receiver operating characteristic, one point for each distinct score: false_alarms, detections and thresholds, each (distinct + 1,).
 
-    truth: (n,) bool. scores: (n,) larger is more anomalous. weights: (n,) of the pixels, or None for all 1. The first point is (0, 0), with the
-    threshold infinity. As scikit-learn's `roc_curve` with `drop_intermediate=False`.
+    truth: (n,) bool. scores: (n,) larger is more anomalous. weights: (n,) of the pixels, or None for all 1. The first point is (0, 0), with
+    the threshold infinity. Same as scikit-learn's `roc_curve` with `drop_intermediate=False`.
     """
     anomalies, background, thresholds = _tally(truth, scores, weights)
     return _rates(background), _rates(anomalies), np.concatenate([[np.inf], thresholds])
 
 
-def auc_roc(truth, scores, weights=None):
-    """Area under the ROC curve: how often an anomalous pixel scores more than one of the background, ties counted half. Parameters: `roc_curve`."""
+def auc_roc(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Area under the ROC curve: how often an anomalous pixel scores higher than a background pixel, ties counted half.
+
+    Parameters: as for `roc_curve`.
+    """
     return _area(*_tally(truth, scores, weights)[:2])
 
 
-def average_precision(truth, scores, weights=None):
-    """Mean of the precision over the anomalous pixels, as scikit-learn's `average_precision_score`. Parameters: `roc_curve`."""
+def average_precision(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean of the precision over the anomalous pixels, as scikit-learn's `average_precision_score`. Parameters: as for `roc_curve`."""
     return _average_precision(*_tally(truth, scores, weights)[:2])
 
 
-def three_d_roc(auc, detection_tau, false_alarm_tau):
+def three_d_roc(auc: float, detection_tau: float, false_alarm_tau: float) -> dict[str, float]:
     """The 3-D ROC family of a detector from its three areas, as a dictionary.
 
     With P_D and P_F as curves over the threshold tau, where scores are scaled to 0..1 over the map:
@@ -81,11 +89,11 @@ def three_d_roc(auc, detection_tau, false_alarm_tau):
     - overall detection probability, ODP = AUC(D,tau) + (1 - AUC(F,tau)); some published code prints OD under this name
     - signal-to-noise probability ratio, SNPR = AUC(D,tau) / AUC(F,tau)
 
-    All but AUC(D,F) change when scores are transformed without changing their order: they compare maps of one kind, and a single bright pixel
-    lowers them all by stretching the scale.
+    All except AUC(D,F) change when scores are transformed without changing their order: they compare maps of one kind, and a single bright
+    pixel lowers them all by stretching the scale.
 
-    Source: C.-I Chang, "An effective evaluation tool for hyperspectral target detection: 3D receiver operating characteristic curve analysis",
-    IEEE TGRS 59(6), 2021, doi 10.1109/TGRS.2020.3021671.
+    Source: C.-I Chang, "An effective evaluation tool for hyperspectral target detection: 3D receiver operating characteristic curve
+    analysis", IEEE TGRS 59(6), 2021, doi 10.1109/TGRS.2020.3021671.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         snpr = np.divide(detection_tau, false_alarm_tau)
@@ -101,30 +109,39 @@ def three_d_roc(auc, detection_tau, false_alarm_tau):
     }
 
 
-def evaluate(truth, scores, weights=None, groups=None, scale=None, seed=0, progress=None):
+def evaluate(
+    truth: np.ndarray,
+    scores: np.ndarray,
+    weights: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    scale: tuple[float, float] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
     """Evaluate the scores of one map: an `Evaluation`.
 
     truth: (n,) bool, at least one of each kind. scores: (n,) finite. weights: (n,) or None, where the pixels are a sample.
-    groups: (n,) int, the object or the part of the background that a pixel belongs to (see `objects` and `tiles`), for intervals; None for none.
-    scale: (lowest, highest) score of the map, by default those of `scores`. seed: of the bootstrap. progress: `Progress` or None.
+    groups: (n,) int, the object or the tile of the background that a pixel belongs to (see `objects` and `tiles`), for intervals; None for
+    no intervals. scale: (lowest, highest) score of the map, by default those of `scores`. seed: of the bootstrap. progress: `Progress` or
+    None.
 
-    The detection rate at a false-alarm rate is that of the lowest threshold which keeps to the rate. AUC(D,tau) and AUC(F,tau) are means of the
-    scaled scores, since the area under the share of pixels that reach tau is their mean: exact, without a step of tau.
+    The detection rate at a false-alarm rate is that of the lowest threshold which keeps to the rate. AUC(D,tau) and AUC(F,tau) are means of
+    the scaled scores, since the area under the share of pixels that reach tau is their mean: exact, without a step of tau.
 
-    Intervals: percentiles of a bootstrap that draws whole groups, anomalies and background each among their own (stratified), with the same draws
-    for every map of the same groups. Pixels of an object detect or fail together, and background is alike over many pixels: drawn one by one,
-    they would promise intervals several times too narrow. What the intervals mean: how the numbers would vary with other objects and other
-    background of this kind, the detector and the scale as they are. In simulations with independent objects, the 95 % interval of the AUC held the
-    true value in 96 % of the cases with 30 objects, 86 % with 10, 73 % with 5 (drawn by pixels: 48 %, 39 %, 40 %), so that they are rough below
-    about ten objects. There are none where anomalies or background are of one group only. An interval that ends at a perfect value says no more
-    than that no error was seen.
+    Intervals: percentiles of a bootstrap that draws whole groups, anomalies and background each among their own (stratified), with the same
+    draws for every map of the same groups. Pixels of one object are detected or missed together, and background is similar over many
+    pixels: drawn one by one, they would give intervals several times too narrow. The intervals show how the numbers would vary with other
+    objects and other background of this kind, with the same detector and scale. In simulations with independent objects, the 95 % interval
+    of the AUC held the true value in 96 % of the cases with 30 objects, 86 % with 10, 73 % with 5 (drawn by pixels: 48 %, 39 %, 40 %), so
+    that they are rough below about ten objects. There are none where the anomalies or the background form only one group. An
+    interval that ends at a perfect value only means that no error was seen.
     """
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     weights = np.ones(truth.size) if weights is None else np.asarray(weights, np.float64)
     low, high = scale or (scores.min(), scores.max())
     scaled = (scores - low) / (high - low) if high > low else np.zeros_like(scores)
     cells, count = _cells(truth, scores)
-    classes = [
+    anomalies, background = classes = [
         _Class(cells[kind], count, weights[kind], scaled[kind], None if groups is None else np.asarray(groups)[kind])
         for kind in (truth, ~truth)
     ]
@@ -135,11 +152,11 @@ def evaluate(truth, scores, weights=None, groups=None, scale=None, seed=0, progr
             if progress is not None:
                 progress(index / REPLICATES, f"bootstrap, {index} of {REPLICATES}")
             draws = [random.multinomial(each.groups, np.full(each.groups, 1 / each.groups)) for each in classes]
-            rows.append(_measures(*classes, *draws))
+            rows.append(_measures(anomalies, background, *draws))
         drawn = {name: np.array([row[name] for row in rows]) for name in MEASURES}
     once = [np.ones(each.groups) for each in classes]
     return Evaluation(
-        {name: float(value) for name, value in _measures(*classes, *once).items()},
+        {name: float(value) for name, value in _measures(anomalies, background, *once).items()},
         {name: interval(values) for name, values in drawn.items()},
         drawn,
         *(_rates(each.matrix @ times) for each, times in zip(reversed(classes), reversed(once))),
@@ -147,14 +164,14 @@ def evaluate(truth, scores, weights=None, groups=None, scale=None, seed=0, progr
     )
 
 
-def interval(replicates):
+def interval(replicates: np.ndarray) -> tuple[float, float]:
     """(low, high) of the middle 95 % of bootstrap replicates."""
     tail = (1 - _LEVEL) / 2 * (len(replicates) - 1)
     low, high = np.sort(replicates)[[int(np.floor(tail)), int(np.ceil(len(replicates) - 1 - tail))]]
     return float(low), float(high)
 
 
-def objects(positions, columns):
+def objects(positions: np.ndarray, columns: int) -> np.ndarray:
     """Number of the object that each anomalous pixel belongs to, (n,) int from 0: pixels that touch, also at a corner, are one object.
 
     positions: (n, 2) int, row and column. columns: of the map. Needs memory for these pixels alone, not for the map.
@@ -176,10 +193,10 @@ def objects(positions, columns):
     return connected_components(graph, directed=False)[1]
 
 
-def tiles(positions, rows, columns):
+def tiles(positions: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """Number of the square tile that each pixel lies in, (n,) int; about a hundred tiles make the map.
 
-    Large enough for neighbours to be alike within them and little across, small enough for the bootstrap to have many.
+    Large enough for neighbours to be similar within a tile and little correlated across tiles, small enough for the bootstrap to have many.
     """
     side = int(np.ceil(np.sqrt(rows * columns / 100)))
     return positions[:, 0] // side * -(-columns // side) + positions[:, 1] // side
@@ -191,7 +208,7 @@ class _Class:
     matrix: (cells, groups) sum of weights. scaled, weights: (groups,) sums of weighted scaled scores and of weights.
     """
 
-    def __init__(self, cells, count, weights, scaled, groups):
+    def __init__(self, cells: np.ndarray, count: int, weights: np.ndarray, scaled: np.ndarray, groups: np.ndarray | None) -> None:
         from scipy.sparse import coo_matrix
 
         groups = np.zeros(cells.size, np.intp) if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -201,7 +218,7 @@ class _Class:
         self.weights = np.bincount(groups, weights, self.groups)
 
 
-def _cells(truth, scores):
+def _cells(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, int]:
     """Cell of each pixel, from the highest score down, and the number of cells: the scores of anomalies, and the gaps between them.
 
     Where in a gap a background pixel lies changes no area and no rate, so that a map of millions of pixels becomes a short table, exactly.
@@ -212,8 +229,8 @@ def _cells(truth, scores):
     return 2 * marks.size - (2 * place + equal), 2 * marks.size + 1
 
 
-def _measures(anomalies, background, anomaly_times, background_times):
-    """All `MEASURES`, each group of the two classes taken as often as told."""
+def _measures(anomalies: _Class, background: _Class, anomaly_times: np.ndarray, background_times: np.ndarray) -> dict[str, float]:
+    """All `MEASURES`, each group of the two classes taken the given number of times."""
     detected, alarmed = anomalies.matrix @ anomaly_times, background.matrix @ background_times
     auc = _area(detected, alarmed)
     detections, false_alarms = _rates(detected), _rates(alarmed)
@@ -226,7 +243,7 @@ def _measures(anomalies, background, anomaly_times, background_times):
     return {"auc": auc, "average_precision": _average_precision(detected, alarmed), **found, **three_d_roc(auc, *areas)}
 
 
-def _tally(truth, scores, weights):
+def _tally(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weight of the anomalies and of the background at each distinct score, from the highest down, and these scores."""
     truth, scores = np.asarray(truth, bool), np.asarray(scores)
     weights = np.ones(truth.size) if weights is None else np.asarray(weights, np.float64)
@@ -235,24 +252,24 @@ def _tally(truth, scores, weights):
     return anomalies, background, distinct[::-1]
 
 
-def _rates(tally):
+def _rates(tally: np.ndarray) -> np.ndarray:
     """Share of a class that is found at each threshold, from 0 at infinity to 1."""
     summed = np.concatenate([[0.0], np.cumsum(tally)])
     return summed / summed[-1]
 
 
-def _area(anomalies, background):
+def _area(anomalies: np.ndarray, background: np.ndarray) -> float:
     detections, false_alarms = _rates(anomalies), _rates(background)
     return np.diff(false_alarms) @ (detections[1:] + detections[:-1]) / 2
 
 
-def _average_precision(anomalies, background):
+def _average_precision(anomalies: np.ndarray, background: np.ndarray) -> float:
     at = anomalies > 0
     found, alarms = np.cumsum(anomalies), np.cumsum(background)
     return anomalies[at] @ (found[at] / (found[at] + alarms[at])) / found[-1]
 
 
-def _quantiles(values, weights):
+def _quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The values that the `SHARES` of the weight stay below."""
     order = np.argsort(values)
     summed = np.cumsum(weights[order])

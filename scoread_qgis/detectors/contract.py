@@ -141,7 +141,7 @@ class Scorer:
         progress, self.unscored = progress or Progress(), 0
         first, last = self.cube.span
         start, stop = max(0, first - self.surround), min(self.cube.rows, last + self.surround)
-        values = self._rows(self.cube.part(start, stop), progress)
+        values = self._rows(self.cube.row_span(start, stop), progress)
         if not self.surround:
             yield from values
             return
@@ -188,7 +188,7 @@ def passes(cube, context=0, pixels=PASS_PIXELS, fewest_rows=1, progress=None, ph
 
 def in_parts(block, rows, context):
     """The parts of a `Block` of so many of its rows, each with its context."""
-    return (block.part(first, min(first + rows, block.rows), context) for first in range(0, block.rows, rows))
+    return (block.row_span(first, min(first + rows, block.rows), context) for first in range(0, block.rows, rows))
 
 
 def valid_spectra(block):

@@ -1,4 +1,4 @@
-"""What is installed and whether it works: a report for the user, and for whoever reads the user's bug report."""
+"""What is installed and whether it works: a report for users and their bug reports."""
 
 import importlib
 import platform
@@ -15,16 +15,16 @@ from ..settings import default_device, torch_threads
 from ..workflows.run import plugin_version
 from .packages import MENU_PATH, add_package_folder, is_ours, location
 
-FEWEST_AUC = 0.9  # of the self test; chance is 0.5
+LEAST_AUC = 0.9  # of the self test; chance is 0.5
 
 
 def installation_report(progress=None):
-    """Versions, devices and the result of the self test, as lines of text. What is missing or broken is told, and never raises."""
+    """Versions, devices and the result of the self test, as lines of text. What is missing or broken is reported, never raised."""
     progress = progress or Progress()
     add_package_folder()
     if location("torch"):
         progress(0.0, "loading PyTorch")
-        _told(lambda: load_torch(training=True))  # what is wrong with it is told below
+        _attempt(lambda: load_torch(training=True))  # what is wrong with it is reported below
     lines = [
         f"ScoreAD: {plugin_version()}",
         f"QGIS: {Qgis.version()}, Qt {QT_VERSION_STR}, PyQt {PYQT_VERSION_STR}",
@@ -34,14 +34,14 @@ def installation_report(progress=None):
     for number, (title, name) in enumerate((("numpy", "numpy"), ("scipy", "scipy"), ("GDAL", "osgeo.gdal"), ("PyTorch", "torch"))):
         progress(0.1 * number, f"looking at {title}")
         lines.append(f"{title}: {_package(name)}")
-    lines += [f"Devices: {_told(_devices)}", f"Device setting: {default_device()}"]
-    lines.append(f"Self test: {_told(lambda: self_test(default_device(), progress.part(0.4, 1.0)))}")
+    lines += [f"Devices: {_attempt(_devices)}", f"Device setting: {default_device()}"]
+    lines.append(f"Self test: {_attempt(lambda: self_test(default_device(), progress.part(0.4, 1.0)))}")
     progress(1.0, "checked")
     return "\n".join(lines)
 
 
 def self_test(device="auto", progress=None):
-    """Train on a simulated scene, detect in it, and tell how well and how fast, as a line of text. Takes some seconds."""
+    """Train on a simulated scene and detect in it; returns a line of text on quality and speed. Takes some seconds."""
     from ..core.cube import ArrayCube
     from ..detectors.default_mode.sgm import SGM
     from ..detectors.shared.device import pick_device
@@ -58,43 +58,46 @@ def self_test(device="auto", progress=None):
         scores = np.concatenate([rows for _, rows in model.detect(cube, progress.part(0.8, 1.0))])
         detected = time.monotonic()
     auc = _auc(scores, scene.truth > 0)
-    verdict = "passed" if auc >= FEWEST_AUC else f"FAILED, the area should be {FEWEST_AUC} at least"
-    return f"{verdict}: trained in {trained - start:.1f} s and detected in {detected - trained:.1f} s on {device}, area under the ROC curve {auc:.3f}"
+    verdict = "passed" if auc >= LEAST_AUC else f"FAILED, the area should be at least {LEAST_AUC}"
+    return (
+        f"{verdict}: trained in {trained - start:.1f} s and detected in {detected - trained:.1f} s on {device}, "
+        f"area under the ROC curve {auc:.3f}"
+    )
 
 
 def _package(name):
-    """Version and place of a package, or why it cannot be used."""
+    """Version and location of a package, or why it cannot be used."""
     top = name.partition(".")[0]
     if not location(top):
         return f"MISSING. Click {MENU_PATH}"
-    version = _told(lambda: importlib.import_module(name).__version__)
+    version = _attempt(lambda: importlib.import_module(name).__version__)
     return f"{version}, {location(top)}{' (installed by this plugin)' if is_ours(top) else ''}"
 
 
 def _devices():
     import torch
 
-    found = [f"processor with {torch.get_num_threads()} threads"]
+    found = [f"CPU with {torch.get_num_threads()} threads"]
     if torch.cuda.is_available():
         found += [f"cuda: {torch.cuda.get_device_name(number)}" for number in range(torch.cuda.device_count())]
     else:
         built = torch.version.cuda
-        found.append(f"no cuda ({f'PyTorch is built for CUDA {built}, and finds no GPU' if built else 'PyTorch is built without it'})")
+        found.append(f"no cuda ({f'PyTorch is built for CUDA {built} but finds no GPU' if built else 'PyTorch is built without it'})")
     found.append("mps" if torch.backends.mps.is_available() else "no mps")
     return ", ".join(found)
 
 
-def _told(question):
-    """The answer of `question()`, or what went wrong."""
+def _attempt(question):
+    """The result of `question()`, or what went wrong."""
     try:
         return question()
     except Cancelled:
         raise
-    except Exception as error:  # whatever is broken has to be in the report
+    except Exception as error:  # whatever is broken has to appear in the report
         return f"FAILED, {type(error).__name__}: {error}"
 
 
 def _auc(scores, truth):
-    """Area under the ROC curve: how often an anomaly has a higher score than a pixel of the background."""
+    """Area under the ROC curve: how often an anomalous pixel scores higher than a background pixel."""
     background = np.sort(scores[~truth])
     return float(np.searchsorted(background, scores[truth]).mean() / len(background))

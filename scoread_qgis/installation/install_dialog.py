@@ -23,7 +23,7 @@ from qgis.PyQt.QtWidgets import (
 from ..translation import tr
 from .installer import install, uninstall
 from .packages import is_ours, location, missing, package_folder, removal_mark, version, versions_to_keep
-from .pip_command import TITLES, can_run_pip, command_by_hand, requirements, sources, wheels
+from .pip_command import TITLES, command_by_hand, pip_obstacle, requirements, sources, wheels
 from .proxy import qgis_proxy
 from .task import Task
 
@@ -86,7 +86,7 @@ class InstallDialog(QDialog):
     def refresh(self):
         """Show what is there, and what can be done about it."""
         names, source, kept, folder = missing(), self.source(), versions_to_keep(), package_folder()
-        waits, idle, obstacle = os.path.exists(removal_mark(folder)), self.task is None, can_run_pip()
+        waits, idle, obstacle = os.path.exists(removal_mark(folder)), self.task is None, pip_obstacle()
         self.state.setText(_state(names, folder, waits, obstacle))
         to_install = bool(names) and not os.path.isdir(folder) and not waits
         self.choices.setVisible(to_install and not obstacle)

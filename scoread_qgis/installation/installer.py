@@ -1,7 +1,7 @@
 """Installing packages into the plugin's own folder and removing them: all or nothing, in the background, cancellable.
 
-pip works in a staging folder beside the final one. What it brought is tried in a Python of its own before the folder is renamed, so that
-the plugin's folder exists only with packages that work.
+pip works in a staging folder beside the final one. What it installed is tested in a separate Python process before the folder is renamed,
+so that the plugin's folder exists only with packages that work.
 """
 
 import importlib.metadata
@@ -33,15 +33,15 @@ def install(names, source, folder, kept, proxy="", progress=None, log=print):
     """
     progress = progress or Progress()
     if os.path.exists(folder) or os.path.exists(removal_mark(folder)):
-        raise ValueError(f"{folder} is there already. Uninstall it first, and start QGIS again where the removal waits for that.")
+        raise ValueError(f"{folder} already exists. Uninstall it first, and restart QGIS if the removal waits for that.")
     staging = folder + ".installing"
     lock = QLockFile(staging + ".lock")
     lock.setStaleLockTime(0)
     try:
         os.makedirs(os.path.dirname(folder), exist_ok=True)
         if not lock.tryLock(0) and lock.error() == QLockFile.LockError.LockFailedError:
-            raise ValueError("Another QGIS is installing PyTorch for this profile at this moment. Wait until it is done.")
-        if os.path.isdir(staging):  # QGIS ended in the midst of an install
+            raise ValueError("Another QGIS is installing PyTorch for this profile. Wait until it has finished.")
+        if os.path.isdir(staging):  # QGIS ended during an installation
             shutil.rmtree(staging)
         os.mkdir(staging)
         free = shutil.disk_usage(staging).free // 2**20
@@ -52,7 +52,7 @@ def install(names, source, folder, kept, proxy="", progress=None, log=print):
     try:
         if free < source.disk_mb + source.download_mb:
             raise ValueError(
-                f"{folder} needs {source.disk_mb + source.download_mb} MB while it is installed, and {free} MB are free. Make room."
+                f"{folder} needs {source.disk_mb + source.download_mb} MB while it is installed, and {free} MB are free. Free some space."
             )
         _install(names, source, staging, kept, proxy, progress, log)
         _rename(os.path.join(staging, "packages"), folder)
@@ -73,7 +73,7 @@ def _install(names, source, staging, kept, proxy, progress, log):
     python = _find_python(variables, scratch, lambda: progress(0.0, "looking for Python and pip"))
     log(f"Python: {python}")
     if kept:
-        log("Stays as it is: " + ", ".join(f"{name} {version}" for name, version in kept.items()))
+        log("Not replaced: " + ", ".join(f"{name} {version}" for name, version in kept.items()))
     expected = max(source.download_mb + source.disk_mb, 1) * 2**20
     for arguments in pip_runs(names, source, packages, kept, file.name):
         log(f"pip {' '.join(arguments)}")
@@ -94,14 +94,14 @@ def _install(names, source, staging, kept, proxy, progress, log):
             said = (output.strip().splitlines() or [f"exit code {code}"])[-1]
             raise ValueError(
                 f"Nothing was installed: {name} was downloaded, but does not work in QGIS' Python: {said} "
-                "On Windows, install the Microsoft Visual C++ Redistributable and try again; else take wheels of another version."
+                "On Windows, install the Microsoft Visual C++ Redistributable and try again; otherwise use wheels of another version."
             )
 
 
 def uninstall(folder, progress=None, log=print):
-    """Remove the plugin's packages. Returns whether they are gone; False where that has to wait for the next start of QGIS.
+    """Remove the plugin's packages. Returns whether they are gone; False if that has to wait for the next start of QGIS.
 
-    Windows does not remove files that are loaded; then a mark is left, which `packages.remove_marked_folder` heeds.
+    Windows does not remove files that are loaded; then a mark is left for `packages.remove_marked_folder`.
     """
     progress = progress or Progress()
     progress(0.0, "removing")
@@ -122,7 +122,7 @@ def uninstall(folder, progress=None, log=print):
 
 
 def _find_python(variables, scratch, tick):
-    """Path of an interpreter of the very Python that QGIS runs, with pip."""
+    """Path of an interpreter of the same Python that QGIS runs, with pip."""
     candidates = python_candidates()
     for candidate in candidates:
         code, output = _run(candidate, ["-c", _IS_THIS_PYTHON], variables, scratch, tick, log=None)
@@ -185,7 +185,7 @@ def _remove_distributions(folder, names):
 
 
 def _rename(path, folder):
-    """Rename a folder, patiently: on Windows, scanners of viruses hold new files for some seconds."""
+    """Rename a folder, with retries: on Windows, virus scanners lock new files for some seconds."""
     for attempt in range(10):
         try:
             return os.rename(path, folder)
@@ -196,7 +196,7 @@ def _rename(path, folder):
 
 
 def _size(folder):
-    """Bytes of all files in a folder that changes meanwhile."""
+    """Bytes of all files in a folder that may change meanwhile."""
     total = 0
     for path, _, files in os.walk(folder):
         for file in files:

@@ -1,4 +1,4 @@
-"""The folder of the plugin's own packages: where it is, what is found there or elsewhere, and what to tell a user who lacks something."""
+"""The folder of the plugin's own packages: where it is, what is found there or elsewhere, and the message on what is missing."""
 
 import importlib
 import importlib.metadata
@@ -15,17 +15,17 @@ MENU_PATH = "Plugins > ScoreAD > Install PyTorch..."
 
 
 def package_folder():
-    """Folder in the user's profile for packages that only this plugin uses, so that none of QGIS' own is ever replaced."""
+    """Folder in the user's profile for packages that only this plugin uses, so that none of QGIS' own is replaced."""
     return os.path.normpath(os.path.join(QgsApplication.qgisSettingsDirPath(), "python", "scoread_packages"))
 
 
 def removal_mark(folder):
-    """File beside `folder` that says: remove the folder when QGIS starts, before anything in it is loaded."""
+    """File beside `folder` that marks it for removal when QGIS starts, before anything in it is loaded."""
     return folder + ".remove"
 
 
 def add_package_folder():
-    """Look for packages in the plugin's own folder too, after all others, so that those of QGIS stay first. No restart is needed."""
+    """Append the plugin's own folder to the search path, so that packages of QGIS come first. No restart is needed."""
     folder = package_folder()
     if os.path.exists(removal_mark(folder)):
         return
@@ -35,7 +35,7 @@ def add_package_folder():
 
 
 def remove_marked_folder():
-    """Finish an uninstall that had to wait for QGIS to let go of the files. Called once, when the plugin is loaded."""
+    """Finish an uninstall that had to wait until QGIS released the files. Called once, when the plugin is loaded."""
     folder = package_folder()
     if os.path.exists(removal_mark(folder)):
         shutil.rmtree(folder, ignore_errors=True)
@@ -44,14 +44,14 @@ def remove_marked_folder():
 
 
 def location(name):
-    """Folder of an importable package, without importing it; "" where there is none, or it is gone since it was imported."""
+    """Folder of an importable package, without importing it; "" if it does not exist, or no longer exists."""
     spec = importlib.util.find_spec(name)
     there = spec is not None and spec.origin is not None and os.path.exists(spec.origin)
     return os.path.dirname(spec.origin) if there else ""
 
 
 def version(name):
-    """Version of an installed package, without importing it; "" where that is not known."""
+    """Version of an installed package, without importing it; "" if unknown."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -74,13 +74,13 @@ def versions_to_keep():
     return {name: version(name).partition("+")[0] for name in ("numpy", "scipy", "sympy", "typing_extensions") if version(name)}
 
 
-def missing_packages(needed):
-    """What to do about `needed` packages that are not installed, as a message; empty where all are there. Imports none of them."""
+def missing_packages_message(needed):
+    """A message on which of the `needed` packages are missing and how to install them; "" if all are there. Imports none of them."""
     names = missing(needed)
     if not names:
         return ""
     return (
-        f"This algorithm needs {' and '.join(TITLES[name] for name in names)}, which QGIS' Python does not have. Click {MENU_PATH} in QGIS. "
-        "Without a desktop, run this command in a terminal (on Windows, the OSGeo4W shell):\n\n"
+        f"This algorithm needs {' and '.join(TITLES[name] for name in names)}, which QGIS' Python does not have. Click {MENU_PATH} "
+        "in QGIS. Without a desktop, run this command in a terminal (on Windows, the OSGeo4W shell):\n\n"
         f"{command_by_hand(names, package_folder(), versions_to_keep())}\n"
     )

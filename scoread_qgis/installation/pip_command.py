@@ -1,4 +1,4 @@
-"""How pip is asked for PyTorch: by which Python, for which packages, from where, under which constraints. Needs the standard library alone."""
+"""The pip command for PyTorch: which Python, which packages, from where, with which constraints. Needs only the standard library."""
 
 import glob
 import importlib.util
@@ -16,7 +16,7 @@ CUDA_INDEX = "https://download.pytorch.org/whl/cu126"  # for PyTorch 2.6 and lat
 OLD_CUDA_INDEX = "https://download.pytorch.org/whl/cu121"  # for PyTorch 2.1 to 2.5
 FLATPAK_INFO = "/.flatpak-info"
 
-# Since torch imports these when it trains, and finds QGIS' own first, an old one needs an old torch: (package, older than, torch).
+# torch imports these when it trains and finds those of QGIS first, so an old one needs an old torch: (package, older than, torch).
 _FITTING_TORCH = (
     ("typing_extensions", (4, 8), "2.1.0"),
     ("sympy", (1, 13, 3), "2.4.0"),
@@ -28,7 +28,7 @@ _FITTING_TORCH = (
 class Source:
     """Where packages come from: an index (URL; "" = the one that pip is configured for, PyPI by default), or a folder of wheels.
 
-    download_mb, disk_mb: about how large it is to download, and in the end on disk.
+    download_mb, disk_mb: approximate size of the download, and on disk afterwards.
     """
 
     label: str
@@ -43,7 +43,7 @@ class Source:
 
 
 def sources(kept, system=sys.platform, machine=None):
-    """The builds of PyTorch that there are for a system (`sys.platform`) and processor, as `Source`s; the first is for everyone.
+    """The builds of PyTorch for a system (`sys.platform`) and processor, as `Source`s; the first one runs everywhere.
 
     kept: {name: version} of packages that QGIS has.
     """
@@ -58,13 +58,13 @@ def sources(kept, system=sys.platform, machine=None):
 
 
 def wheels(folder):
-    """A folder of wheels as a `Source`. How large it gets on disk is guessed from PyTorch's wheel, which is compressed four times."""
+    """A folder of wheels as a `Source`. The size on disk is estimated at four times that of PyTorch's wheel."""
     size = sum(os.path.getsize(file) for file in glob.glob(os.path.join(glob.escape(folder), "torch-*.whl")))
     return Source("From a folder of wheels", folder=folder, download_mb=0, disk_mb=4 * size >> 20)
 
 
 def requirements(names, kept):
-    """What to ask pip for: `names` of packages, an older torch where QGIS has old packages. kept: {name: version} that QGIS has."""
+    """Requirements for pip: the packages `names`, with an older torch where QGIS has old packages. kept: {name: version} that QGIS has."""
     # No version of torch is too old to be safe here: the known ways to run code with a file of weights go through torch.load, and the files
     # of models and weights are read without it (detectors.shared). 2.1 is the oldest that the detectors work with.
     torch = "torch"
@@ -100,7 +100,7 @@ def _from(source, names):
 
 
 def environment(proxy=""):
-    """Variables for pip's process, beside those of QGIS. proxy: URL with user and password, or "" for what the system has."""
+    """Environment variables for pip, in addition to those of QGIS. proxy: URL with user and password, or "" for that of the system."""
     variables = {"PYTHONIOENCODING": "utf-8", "PIP_REQUIRE_VIRTUALENV": "0"}
     if proxy:
         variables.update({name: proxy for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "PIP_PROXY")})
@@ -114,9 +114,9 @@ def proxy_url(scheme, host, port, user, password):
 
 
 def without_passwords(text):
-    """A text to be shown, less user and password in its URLs.
+    """A text for display, without user names and passwords in its URLs.
 
-    A password may hold / and @ that nobody has encoded: all up to the last @ of a word goes, at worst a part of a path with it.
+    A password may contain unencoded / and @: everything up to the last @ of a word is removed, at worst with some of a path.
     """
     return re.sub(r"//\S*@", "//***@", text)
 
@@ -127,10 +127,10 @@ def python_candidates(
     version=sys.version_info[:2],
     windows=os.name == "nt",
 ):
-    """Files that may be the interpreter of this Python, the likeliest first.
+    """Files that may be the interpreter of this Python, most likely first.
 
-    Inside QGIS, `sys.executable` is QGIS itself, or whatever python3 is first on the PATH. Looked at in this order: OSGeo4W has python.exe in
-    the prefix (apps/Python39), and python3.exe beside qgis-bin.exe; Linux and the bundle of macOS have bin/python3 in the prefix; some
+    Inside QGIS, `sys.executable` is QGIS itself, or whatever python3 is first on the PATH. Looked at in this order: OSGeo4W has python.exe
+    in the prefix (apps/Python39), and python3.exe beside qgis-bin.exe; Linux and the bundle of macOS have bin/python3 in the prefix; some
     bundles of macOS have it beside the program, or in bin there.
     """
     names = ["python.exe", "python3.exe"] if windows else [f"python{version[0]}.{version[1]}", "python3", "python"]
@@ -140,7 +140,7 @@ def python_candidates(
     return [file for file in dict.fromkeys(files) if os.path.isfile(file)]
 
 
-def can_run_pip():
+def pip_obstacle():
     """Why pip cannot be run from here, with the remedy; "" where it can."""
     if os.path.exists(FLATPAK_INFO):
         return (
@@ -171,50 +171,65 @@ def command_by_hand(names, folder, kept, source=None, flatpak=None):
 
 
 def _quoted(word):
-    """A word as a terminal takes it, and runs nothing in it: a POSIX shell looks into double quotes, the one of Windows knows no others."""
+    """A word quoted for a terminal, so that nothing in it is run: POSIX shells expand double quotes, Windows knows no others."""
     if os.name != "nt":
         return shlex.quote(word)
     return f'"{word}"' if re.search(r"[^\w./:=~@%+,\\-]", word) else word
 
 
 _REMEDIES = (
-    ("407|Proxy Authentication", "The proxy wants a user and a password, or others: enter them in Settings > Options > Network."),
-    ("CERTIFICATE_VERIFY_FAILED|SSLError", "The certificate of the server is not trusted. Behind a proxy that reads along, point the environment variable PIP_CERT to its certificate."),
-    ("SOCKS support", "pip cannot use a SOCKS proxy without the package PySocks. Choose an HTTP proxy in Settings > Options > Network, or install from a folder of wheels."),
-    ("No space left|Errno 28|WinError 112", "The disk is full. Make room and try again."),
+    (
+        "407|Proxy Authentication",
+        "The proxy requires a user name and a password, or rejects those given: enter them in Settings > Options > Network.",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED|SSLError",
+        "The certificate of the server is not trusted. Behind a proxy that inspects traffic, point the environment variable PIP_CERT to "
+        "its certificate.",
+    ),
+    (
+        "SOCKS support",
+        "pip cannot use a SOCKS proxy without the package PySocks. Choose an HTTP proxy in Settings > Options > Network, or install from "
+        "a folder of wheels.",
+    ),
+    ("No space left|Errno 28|WinError 112", "The disk is full. Free some space and try again."),
     (
         "ResolutionImpossible|conflicting dependencies",
-        "This PyTorch does not fit the packages that QGIS brings, which stay as they are. Take wheels of another version of PyTorch, or a newer QGIS.",
+        "This PyTorch is incompatible with the packages of QGIS, which are not replaced. Use wheels of another version of PyTorch, or a "
+        "newer QGIS.",
     ),
     (
         "invalid wheel|has an invalid|BadZipFile|not a zip file|DO NOT MATCH THE HASHES|Wheel .* is invalid|IncompleteRead",
         "A wheel is damaged. Download it again.",
     ),
     (
-        "NewConnectionError|ConnectTimeout|ConnectionError|Read timed out|name resolution|ProxyError|Max retries|Failed to establish|Connection (reset|refused|aborted)",
-        "The server cannot be reached. Check the connection, and the proxy in Settings > Options > Network; without a network, install from a folder of wheels.",
+        "NewConnectionError|ConnectTimeout|ConnectionError|Read timed out|name resolution|ProxyError|Max retries|Failed to "
+        "establish|Connection (reset|refused|aborted)",
+        "The server cannot be reached. Check the connection, and the proxy in Settings > Options > Network; without a network, install "
+        "from a folder of wheels.",
     ),
     (
         "No matching distribution|Could not find a version",
-        f"There is no wheel for Python {sys.version_info[0]}.{sys.version_info[1]} on this system. Look whether the place is right, or choose another.",
+        f"There is no wheel for Python {sys.version_info[0]}.{sys.version_info[1]} on this system. Check the source of the packages, or "
+        "choose another.",
     ),
 )  # fmt: skip
 
 
 def explain(output):
-    """What went wrong and the remedy, from all that pip printed."""
+    """What went wrong and the remedy, from the output of pip."""
     errors = [
         line.partition("ERROR:")[2].strip()
         for line in output.splitlines()
         if line.startswith("ERROR:") and "ResolutionImpossible" not in line
     ]
-    said = errors[0] if errors else (output.strip().splitlines() or ["pip ended without a word"])[-1]
+    said = errors[0] if errors else (output.strip().splitlines() or ["pip ended without a message"])[-1]
     conflict = re.findall(
         r"^\s+(?:The user requested \(constraint\) )?([\w.-]+(?: [\w.+]+ depends on [\w.-]+)?(?:[=<>!~]=?[^\s]+)+)", output, re.M
     )
     if conflict and "ResolutionImpossible" in output:
         said = "; ".join(dict.fromkeys(conflict))
-    remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, output)), "The log has all that pip said.")
+    remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, output)), "The log has the complete output of pip.")
     return f"Nothing was installed. {remedy} pip said: {said}"
 
 

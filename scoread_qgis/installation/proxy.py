@@ -10,7 +10,7 @@ from .pip_command import proxy_url
 def qgis_proxy(url):
     """URL of the proxy that QGIS (Settings > Options > Network) takes for a `url`, with user and password; "" for none.
 
-    QGIS' own network manager tells, which knows its exceptions, its authentication and the system's proxy. Main thread only.
+    Taken from QGIS' network manager, which knows its exceptions, its authentication and the system's proxy. Main thread only.
     """
     types = QNetworkProxy.ProxyType
     schemes = {types.HttpProxy: "http", types.HttpCachingProxy: "http", types.Socks5Proxy: "socks5h"}

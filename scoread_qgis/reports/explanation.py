@@ -1,11 +1,19 @@
-"""The report of Explain anomalies: where each place lies, its spectrum against the expected background, and what the bands contribute."""
+"""The report of Explain anomalies: where each region lies, its spectrum against the expected background, and what the bands contribute."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .figures import ANOMALY, BACKGROUND, COLOURS, draw, spectral_axis
 from .page import Page
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TOP_BANDS = 10
 
@@ -14,9 +22,10 @@ TOP_BANDS = 10
 class RegionReasons:
     """Why a region is anomalous.
 
-    rank, id, pixels: of the region. position: mean row and column; place: the same in map coordinates. observed, background, contributions, similar:
-    (bands,) spectra and shares as in `detectors.explanation`. score = background_score + the sum of contributions. what: what the score is.
-    similar_place: map coordinates of the most similar spectrum elsewhere, or None; similar_angle: spectral angle to it in degrees.
+    rank, id, pixels: of the region. position: mean row and column; place: the same in map coordinates. observed, background, contributions,
+    similar: (bands,) spectra and shares as in `detectors.explanation`. score = background_score + the sum of contributions. what: what the
+    score is. similar_place: map coordinates of the most similar spectrum elsewhere, or None; similar_angle: spectral angle to it in
+    degrees.
     """
 
     rank: int
@@ -34,17 +43,25 @@ class RegionReasons:
     similar_place: np.ndarray
     similar_angle: float
 
-    def top_bands(self, count):
-        """Indices of the `count` bands that contribute most, in falling order, of those that contribute to an anomaly."""
+    def top_bands(self, count: int) -> list[int]:
+        """Indices of up to `count` bands with the largest positive contributions, in descending order."""
         order = np.argsort(-self.contributions)[:count]
         return [int(band) for band in order if self.contributions[band] > 0]
 
 
-def explanation_page(scene, model, reasons, left_out, names, wavelengths, picture):
+def explanation_page(
+    scene: str,
+    model: str,
+    reasons: list[RegionReasons],
+    left_out: int,
+    names: list[str],
+    wavelengths: np.ndarray | None,
+    picture: tuple[np.ndarray, int, int],
+) -> Page:
     """A `Page` on some regions.
 
-    scene, model: names. reasons: `RegionReasons` by rank. left_out: how many regions are not explained. names: of the bands. wavelengths: (bands,) nm
-    or None. picture: ((h, w, 3) picture of the scene, its rows, its columns).
+    scene, model: names. reasons: `RegionReasons` by rank. left_out: how many regions are not explained. names: of the bands. wavelengths:
+    (bands,) nm or None. picture: ((h, w, 3) picture of the scene, its rows, its columns).
     """
     page = Page(f"Anomalies of {scene}, explained", f"By the model {model}. Regions are in the order of their rank.")
     if left_out:
@@ -60,8 +77,8 @@ def explanation_page(scene, model, reasons, left_out, names, wavelengths, pictur
         ["rank", "id", "x", "y", "pixels", "anomaly value", "of the expected background", "bands that contribute most"],
     )
     page.paragraph(
-        f"The anomaly value is that of a region's mean spectrum: {reasons[0].what}. It is the anomaly value of the expected background spectrum plus "
-        "the contributions of all bands."
+        f"The anomaly value is that of a region's mean spectrum: {reasons[0].what}. It is the anomaly value of the expected background "
+        "spectrum plus the contributions of all bands."
     )
     page.figure(draw(lambda figure: _map(figure, reasons, *picture), 8, 5), "The scene with the regions, by rank.")
     for region in reasons:
@@ -78,19 +95,23 @@ def explanation_page(scene, model, reasons, left_out, names, wavelengths, pictur
             ["most similar spectrum elsewhere", similar],
         ])  # fmt: skip
         page.figure(
-            draw(lambda figure, r=region: _spectra(figure, r, wavelengths), 8, 5),
-            "Observed mean spectrum, the background spectrum that the model expected, and the most similar spectrum elsewhere; their difference; what each band contributes.",
+            draw(partial(_spectra, region=region, wavelengths=wavelengths), 8, 5),
+            "Observed mean spectrum, the background spectrum that the model expected, and the most similar spectrum elsewhere; their "
+            "difference; what each band contributes.",
         )
-        page.table([[names[b], float(region.observed[b]), float(region.background[b]), float(region.observed[b] - region.background[b]), float(region.contributions[b])]
-                    for b in region.top_bands(TOP_BANDS)], ["band", "observed", "expected", "difference", "contribution"])  # fmt: skip
+        rows = []
+        for band in region.top_bands(TOP_BANDS):
+            observed, expected = region.observed[band], region.background[band]
+            rows.append([names[band], float(observed), float(expected), float(observed - expected), float(region.contributions[band])])
+        page.table(rows, ["band", "observed", "expected", "difference", "contribution"])
     return page
 
 
-def _coordinate(value):
+def _coordinate(value: float) -> str:
     return f"{value:.6f}" if abs(value) < 1000 else f"{value:.1f}"
 
 
-def _map(figure, reasons, picture, rows, columns):
+def _map(figure: Figure, reasons: list[RegionReasons], picture: np.ndarray, rows: int, columns: int) -> None:
     axes = figure.add_subplot()
     axes.imshow(picture, extent=(-0.5, columns - 0.5, rows - 0.5, -0.5), interpolation="nearest")
     for region in reasons:
@@ -105,11 +126,11 @@ def _map(figure, reasons, picture, rows, columns):
     axes.set_ylabel("row")
 
 
-def _spectra(figure, region, wavelengths):
+def _spectra(figure: Figure, region: RegionReasons, wavelengths: np.ndarray | None) -> None:
     above, middle, below = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.3, 1.6)})
     x, along = spectral_axis(wavelengths, len(region.observed))
 
-    def line(axes, values, **style):
+    def line(axes: Axes, values: np.ndarray, **style: object) -> None:
         axes.plot(along(x), along(values), **style)
 
     line(above, region.observed, color=ANOMALY, lw=1.6, label="observed")

@@ -1,7 +1,11 @@
-"""A report as one HTML file that opens anywhere: no network, no scripts, figures inside."""
+"""A report as a single HTML file that opens anywhere: no network, no scripts, figures embedded."""
+
+from __future__ import annotations
 
 import base64
 import html
+import os
+from collections.abc import Iterable, Sequence
 
 from ..core.files import whole_file
 
@@ -19,69 +23,72 @@ figure { margin: 0.8rem 0; } figure img { max-width: 100%; height: auto; } figca
 
 
 class Page:
-    """A report that grows from top to bottom. All text is plain and is escaped here."""
+    """A report, written from top to bottom. All text is plain text and is escaped here."""
 
-    def __init__(self, title, subtitle=""):
+    def __init__(self, title: str, subtitle: str = "") -> None:
         self._title = title
-        self._parts = [f"<h1>{html.escape(title)}</h1>"]
+        self._html = [f"<h1>{html.escape(title)}</h1>"]
         if subtitle:
             self.paragraph(subtitle)
         self._figures_missing = False
 
-    def heading(self, text, level=2):
-        self._parts.append(f"<h{level}>{html.escape(text)}</h{level}>")
+    def heading(self, text: str, level: int = 2) -> None:
+        self._html.append(f"<h{level}>{html.escape(text)}</h{level}>")
 
-    def paragraph(self, text):
-        self._parts.append(f"<p>{html.escape(text)}</p>")
+    def paragraph(self, text: str) -> None:
+        self._html.append(f"<p>{html.escape(text)}</p>")
 
-    def note(self, text):
+    def note(self, text: str) -> None:
         """A paragraph that must not be overlooked."""
-        self._parts.append(f'<p class="note">{html.escape(text)}</p>')
+        self._html.append(f'<p class="note">{html.escape(text)}</p>')
 
-    def lines(self, lines):
-        """Lines as they are, such as a log."""
-        self._parts.append(f"<pre>{html.escape(chr(10).join(lines))}</pre>")
+    def lines(self, lines: Iterable[str]) -> None:
+        """Preformatted lines, such as a log."""
+        self._html.append(f"<pre>{html.escape(chr(10).join(lines))}</pre>")
 
-    def table(self, rows, header=None):
+    def table(self, rows: Sequence[Sequence[object]], header: Sequence[object] | None = None) -> None:
         """Rows of cells; numbers are written with four significant digits."""
-        columns = list(zip(*rows)) if header else [[]] * max(map(len, rows), default=0)  # numbers stand to the right under a header only
+        columns: list[tuple[object, ...]] = (
+            list(zip(*rows)) if header else [()] * max(map(len, rows), default=0)
+        )  # numbers are right-aligned only under a header
         cells = [f"<tr>{''.join(_cell('th', cell, column) for cell, column in zip(header, columns))}</tr>"] if header and rows else []
         cells += [f"<tr>{''.join(_cell('td', cell, column) for cell, column in zip(row, columns))}</tr>" for row in rows]
-        self._parts.append(f"<table>{''.join(cells)}</table>")
+        self._html.append(f"<table>{''.join(cells)}</table>")
 
-    def versions(self, versions):
+    def versions(self, versions: dict[str, str]) -> None:
         """Versions of software, name -> version."""
         self.paragraph("Made with " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
 
-    def figure(self, svg, caption):
-        """A figure as `figures.draw` returns it; where that is None, matplotlib is missing, and the report says so once."""
+    def figure(self, svg: bytes | None, caption: str) -> None:
+        """A figure from `figures.draw`; None means that matplotlib is missing, which the report says once."""
         if svg is None:
             if not self._figures_missing:
-                self.note("Figures are left out: they need matplotlib, which this Python does not have. The tables hold the same numbers.")
+                self.note("Figures are left out: they need matplotlib, which this Python does not have. The tables have the same numbers.")
             self._figures_missing = True
             return
         data, caption = base64.b64encode(svg).decode("ascii"), html.escape(caption)
-        self._parts.append(
+        self._html.append(
             f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
         )
 
-    def write(self, path):
+    def write(self, path: str | os.PathLike[str]) -> None:
         """Write the page, whole or not at all. Raises ValueError where `path` cannot be written."""
         text = (
             f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(self._title)}</title>'
-            f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n{chr(10).join(self._parts)}\n</body></html>\n'
+            f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n'
+            f"<body>\n{chr(10).join(self._html)}\n</body></html>\n"
         )
-        with whole_file(path, "report") as part:
-            part.write_text(text, encoding="utf-8")
+        with whole_file(path, "report") as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
-def _cell(tag, cell, column):
+def _cell(tag: str, cell: object, column: Sequence[object]) -> str:
     numeric = bool(column) and all(isinstance(value, (int, float)) for value in column)
     kind = ' class="number"' if numeric else ""
     return f"<{tag}{kind}>{html.escape(readable(cell))}</{tag}>"
 
 
-def readable(value):
+def readable(value: object) -> str:
     """A value as text: numbers with four significant digits, None as nothing."""
     if value is None:
         return ""

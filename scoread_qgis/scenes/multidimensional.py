@@ -1,10 +1,14 @@
 """HDF5 and netCDF cubes whose band dimension does not come first (PRISMA: row, band, column; EMIT: row, column, band), as GDAL datasets.
 
-GDAL's classic drivers take the last two dimensions of a variable for rows and columns, which is wrong for these products. Its
-multidimensional interface (https://gdal.org/user/multidim_raster_data_model.html) can turn the variable round without copying it.
+GDAL's classic drivers assume that the last two dimensions of a variable are rows and columns, which is wrong for these products. Its
+multidimensional interface (https://gdal.org/user/multidim_raster_data_model.html) can transpose the variable without copying it.
 """
 
+from __future__ import annotations
+
+import os
 import re
+from collections.abc import Iterator
 
 import numpy as np
 from osgeo import gdal
@@ -18,11 +22,11 @@ _SUBDATASET = re.compile(r'^(?:NETCDF|HDF5):"?(?P<path>.+?)"?:(?://|/)?(?P<varia
 _FILES = re.compile(r"\.(nc4?|he?5|hdf5?)$", re.IGNORECASE)
 
 
-def open_cube_variable(source):
+def open_cube_variable(source: str | os.PathLike[str]) -> tuple[gdal.Dataset, BandTable] | tuple[None, None]:
     """The variable named by a NETCDF: or HDF5: subdataset `source`, or a file's only 3-D variable, as (gdal.Dataset, BandTable).
 
-    (None, None) for anything else, and where the variable has no band dimension that can be told from its name or its wavelengths:
-    those are for the classic drivers.
+    (None, None) for anything else, and where no band dimension can be identified by its name or its wavelengths: those are left to
+    the classic drivers.
     """
     match = _SUBDATASET.match(str(source))
     if not match and not _FILES.search(str(source)):
@@ -31,8 +35,8 @@ def open_cube_variable(source):
     if container is None:
         return None, None
     root = container.GetRootGroup()
-    cubes = {path: _array(owner, path) for path, owner in _arrays(root)}
-    cubes = {path: array for path, array in cubes.items() if array is not None and array.GetDimensionCount() == 3}
+    arrays = {path: _array(owner, path) for path, owner in _arrays(root)}
+    cubes = {path: array for path, array in arrays.items() if array is not None and array.GetDimensionCount() == 3}
     if match:  # GDAL's subdataset names write spaces as underscores
         cubes = {path: array for path, array in cubes.items() if path.strip("/").replace(" ", "_") == match["variable"].strip("/")}
     if len(cubes) != 1:
@@ -51,7 +55,7 @@ def open_cube_variable(source):
     return variable.Transpose([band, row, column]).AsClassicDataset(2, 1), _table(wavelengths, sizes[band])
 
 
-def _array(owner, path):
+def _array(owner: gdal.Group, path: str) -> gdal.MDArray | None:
     """The array at `path`, which lies in the group `owner`; None where GDAL cannot open it."""
     array = None
     with gdal_failures():
@@ -59,20 +63,20 @@ def _array(owner, path):
     return array
 
 
-def _arrays(group, prefix=""):
+def _arrays(group: gdal.Group, prefix: str = "") -> Iterator[tuple[str, gdal.Group]]:
     for name in group.GetMDArrayNames() or []:
         yield f"{prefix}/{name}", group
     for name in group.GetGroupNames() or []:
         yield from _arrays(group.OpenGroup(name), f"{prefix}/{name}")
 
 
-def _spectral_vectors(root, variable_name):
+def _spectral_vectors(root: gdal.Group, variable_name: str) -> dict[str, list[np.ndarray]]:
     """Candidate vectors of the container: {"wavelengths": [...], "fwhm": [...], "good": [...]}.
 
     EMIT keeps them as arrays (wavelengths, fwhm, good_wavelengths), PRISMA as attributes of the root for each detector (List_Cw_Vnir,
     List_Fwhm_Vnir, 0 for bands that are not used).
     """
-    vectors = {"wavelengths": [], "fwhm": [], "good": []}
+    vectors: dict[str, list[np.ndarray]] = {"wavelengths": [], "fwhm": [], "good": []}
     for path, owner in _arrays(root):
         name = path.rsplit("/", 1)[-1].lower()
         kind = {"wavelength": "wavelengths", "wavelengths": "wavelengths", "fwhm": "fwhm", "good_wavelengths": "good", "bbl": "good"}.get(
@@ -91,8 +95,8 @@ def _spectral_vectors(root, variable_name):
     return vectors
 
 
-def _table(vectors, count):
-    def pick(kind, default):
+def _table(vectors: dict[str, list[np.ndarray]], count: int) -> BandTable:
+    def pick(kind: str, default: float) -> np.ndarray:
         return next((v for v in vectors[kind] if len(v) == count), np.full(count, default, np.float64))
 
     wavelengths, fwhm, good = pick("wavelengths", np.nan).copy(), pick("fwhm", np.nan).copy(), pick("good", 1.0) != 0

@@ -1,18 +1,25 @@
 """A scene resampled to the wavelengths of a model, for models that are used across sensors."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..core.cube import Cube
+
+if TYPE_CHECKING:
+    from .raster import RasterCube
 
 
 class ResampledCube(Cube):
     """A `RasterCube` with its spectra interpolated linearly to other wavelengths.
 
     cube: `RasterCube` with known wavelengths, in any order. wavelengths: (bands,) nm, to resample to.
-    Raises ValueError where they lie outside of the scene's spectral range by more than half the scene's median band distance.
+    Raises ValueError where they exceed the scene's spectral range by more than half its median band spacing.
     """
 
-    def __init__(self, cube, wavelengths):
+    def __init__(self, cube: RasterCube, wavelengths: np.ndarray) -> None:
         own = np.asarray(cube.wavelengths, np.float64)
         wanted = np.asarray(wavelengths, np.float64)
         order = np.argsort(own)
@@ -20,20 +27,20 @@ class ResampledCube(Cube):
         outside = wanted[(wanted < own.min() - tolerance) | (wanted > own.max() + tolerance)]
         if outside.size:
             raise ValueError(
-                f"The model covers {wanted.min():.0f} to {wanted.max():.0f} nm, but {cube.raster.name} only {own.min():.0f} to {own.max():.0f} nm. "
-                "Train a model on bands that both have."
+                f"The model covers {wanted.min():.0f} to {wanted.max():.0f} nm, but {cube.raster.name} only {own.min():.0f} to "
+                f"{own.max():.0f} nm. Train a model on bands that both have."
             )
         self._cube, self.raster = cube, cube.raster
         self.rows, self.columns, self.bands = cube.rows, cube.columns, wanted.size
         self.wavelengths, self.rows_per_block = wanted, cube.rows_per_block
         self._weights = np.stack([np.interp(wanted, own[order], unit[order]) for unit in np.eye(own.size)]).astype(np.float32)
 
-    def read(self, first, last, left=0, right=None):
+    def read(self, first: int, last: int, left: int = 0, right: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         values, valid = self._cube.read(first, last, left, right)
         return values @ self._weights, valid
 
-    def map_positions(self, positions):
+    def map_positions(self, positions: np.ndarray) -> np.ndarray:
         return self._cube.map_positions(positions)
 
-    def pixel_positions(self, coordinates):
+    def pixel_positions(self, coordinates: np.ndarray) -> np.ndarray:
         return self._cube.pixel_positions(coordinates)

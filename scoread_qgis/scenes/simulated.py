@@ -1,9 +1,11 @@
-"""A simulated hyperspectral scene with known anomalies: something to try every algorithm on, made from a seed by the code below.
+"""A simulated hyperspectral scene with known anomalies, made from a seed, on which every algorithm can be tried.
 
 The scene is a landscape of fields, woods, water, roads and buildings as an imaging spectrometer on an aircraft sees it: mixed pixels,
-materials that vary within their class, relief and shadows, a point spread, noise that follows the light, weak stripes, and bands without
-light where water vapour absorbs. The spectra of materials are curves with the absorption features of their kind, not measurements.
+materials that vary within their class, relief and shadows, a point spread function, signal-dependent noise, weak striping, and bands
+without light where water vapour absorbs. The spectra of materials are synthetic curves with typical absorption features, not measurements.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -39,10 +41,12 @@ class SimulatedScene:
     scale: float = 1e-4
     pixel_size: float = 2.0
     epsg: int = 32631
-    origin: tuple = (166_100.0, 5_000.0)  # in the sea near 0° east, 0° north, lest anyone take the scene for a place
+    origin: tuple[float, float] = (166_100.0, 5_000.0)  # in the sea near 0° east, 0° north, lest anyone take the scene for a place
 
 
-def simulate_scene(rows=120, columns=120, band_count=160, seed=0, progress=None):
+def simulate_scene(
+    rows: int = 120, columns: int = 120, band_count: int = 160, seed: int = 0, progress: Progress | None = None
+) -> SimulatedScene:
     """Simulate a scene of 400-2500 nm; the same arguments give the same scene.
 
     Raises ValueError where there is no room for a landscape (32 rows and columns) or for spectra (8 bands).
@@ -54,16 +58,16 @@ def simulate_scene(rows=120, columns=120, band_count=160, seed=0, progress=None)
     wavelengths = np.linspace(400.0, 2500.0, band_count)
     fwhm = np.full(band_count, 1.1 * (wavelengths[1] - wavelengths[0]))
     photons = at_bands(_sunlight(_GRID) * _transmission(_GRID), wavelengths, fwhm)
-    sky = at_bands(np.clip(0.22 * (_GRID / 550) ** -1.5, 0.03, 0.35), wavelengths, fwhm)  # what still lights a shadow
+    sky = at_bands(np.clip(0.22 * (_GRID / 550) ** -1.5, 0.03, 0.35), wavelengths, fwhm)  # skylight, which still lights a shadow
     scale = SimulatedScene.scale
 
     classes, parcels, sun = _landscape(rows, columns, generator, progress.part(0.0, 0.4))
     objects, coverage = _plant(rows, columns, generator)
     curves, strengths = _variability(rows, columns, wavelengths, generator)
     brightness = np.exp(0.02 * generator.standard_normal((rows, columns)) + 0.06 * _random_field(rows, columns, 1.2, generator))
-    spectra = [_class_spectrum(name, generator) for name in _CLASSES for _ in range(_VARIANTS)]
-    spectra += [anomaly_spectrum(name) for name in ANOMALIES]
-    spectra = at_bands(np.stack(spectra), wavelengths, fwhm).astype(np.float32)
+    materials = [_class_spectrum(name, generator) for name in _CLASSES for _ in range(_VARIANTS)]
+    materials += [anomaly_spectrum(name) for name in ANOMALIES]
+    spectra = at_bands(np.stack(materials), wavelengths, fwhm).astype(np.float32)
     shares = np.empty((rows, columns, len(spectra)), dtype=np.float32)
     for index, name in enumerate(_CLASSES):
         progress(0.4 + 0.03 * index, f"mixing the materials, {name}")
@@ -87,7 +91,7 @@ def simulate_scene(rows=120, columns=120, band_count=160, seed=0, progress=None)
     return SimulatedScene(cube, wavelengths, fwhm, good, (coverage >= 0.1).astype(np.uint8))
 
 
-def at_bands(spectra, wavelengths, fwhm):
+def at_bands(spectra: np.ndarray, wavelengths: np.ndarray, fwhm: np.ndarray) -> np.ndarray:
     """Spectra (..., grid) as bands of the given centres and widths (Gaussian responses) see them, (..., bands)."""
     response = np.exp(-4 * np.log(2) * ((_GRID - wavelengths[:, None]) / fwhm[:, None]) ** 2)
     return spectra @ (response / response.sum(axis=1, keepdims=True)).T
@@ -96,25 +100,25 @@ def at_bands(spectra, wavelengths, fwhm):
 # The sensor. Light is relative to its maximum.
 
 
-def _sunlight(w):
+def _sunlight(w: np.ndarray) -> np.ndarray:
     """Photons of a black body of 5800 K."""
     photons = w**-4.0 / np.expm1(1.4388e7 / (w * 5800))
     return photons / photons.max()
 
 
-def _transmission(w):
-    """Of the air, with the absorption of oxygen, carbon dioxide and above all water vapour."""
+def _transmission(w: np.ndarray) -> np.ndarray:
+    """Transmission of the air, with the absorption of oxygen, carbon dioxide and above all water vapour."""
     depths = [(760, 4, 0.4), (820, 12, 0.1), (940, 22, 0.6), (1130, 25, 0.8), (1390, 32, 7), (1880, 50, 7), (2010, 14, 0.4), (2700, 90, 6)]
     return np.exp(-sum(depth * _peak(w, centre, width) for centre, width, depth in depths))
 
 
-def _noise_level(reflectance, photons):
-    """Standard deviation of the reflectance: of reading, and of counting photons; signal to noise is about 200 in the green."""
+def _noise_level(reflectance: np.ndarray, photons: np.ndarray) -> np.ndarray:
+    """Standard deviation of the reflectance: read-out noise and photon noise; the signal-to-noise ratio is about 200 in the green."""
     return np.sqrt(4.5e-4**2 + 7.4e-6 * np.clip(reflectance, 0, None) * photons) / photons
 
 
-def _point_spread(image):
-    """An image of which every pixel gives 7 % of its light to each neighbour along the rows, then the columns."""
+def _point_spread(image: np.ndarray) -> np.ndarray:
+    """The image blurred: every pixel gives 7 % of its light to each neighbour along the rows, then the columns."""
     wider = np.pad(image, 1, mode="edge")
     image = 0.86 * wider[1:-1] + 0.07 * (wider[:-2] + wider[2:])
     return 0.86 * image[:, 1:-1] + 0.07 * (image[:, :-2] + image[:, 2:])
@@ -123,22 +127,22 @@ def _point_spread(image):
 # The landscape.
 
 
-def _random_field(rows, columns, roughness, generator):
+def _random_field(rows: int, columns: int, roughness: float, generator: np.random.Generator) -> np.ndarray:
     """A field of mean 0 and variance 1 whose amplitude falls with the frequency to the power `roughness`: the larger, the smoother."""
-    frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None])
+    frequency = np.hypot(np.fft.fftfreq(rows, 1.0)[:, None], np.fft.rfftfreq(columns, 1.0)[None])
     frequency[0, 0] = np.inf
     field = np.fft.irfft2(np.fft.rfft2(generator.standard_normal((rows, columns))) * frequency**-roughness, s=(rows, columns))
     return (field - field.mean()) / field.std()
 
 
-def _landscape(rows, columns, generator, progress):
+def _landscape(rows: int, columns: int, generator: np.random.Generator, progress: Progress) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Class (fine grid), parcel (pixels), and share of the full sunlight (pixels): parcels are fields or single roofs."""
     from scipy.spatial import cKDTree
 
     height, width = rows * _SUBPIXELS, columns * _SUBPIXELS
     y, x = np.ogrid[:height, :width]
 
-    def draw_field(roughness, fraction, what):
+    def draw_field(roughness: float, fraction: float, what: str) -> np.ndarray:
         progress(fraction, f"drawing the landscape, {what}")
         return _random_field(height, width, roughness, generator)
 
@@ -175,8 +179,8 @@ def _landscape(rows, columns, generator, progress):
     return classes, parcels[middle, middle], _pixel_means(np.clip(sun, 0, 1.4)).astype(np.float32)
 
 
-def _build(classes, parcels, sun, parcel, generator):
-    """Put up one house, and its shadow to the north-west, unless on water."""
+def _build(classes: np.ndarray, parcels: np.ndarray, sun: np.ndarray, parcel: int, generator: np.random.Generator) -> None:
+    """Place one house and its shadow to the north-west, unless on water."""
     half = generator.uniform(1.0, 4.0, 2) * _SUBPIXELS
     reach = int(np.ceil(np.hypot(*half) + 2 * _SUBPIXELS))
     row, column = (int(generator.integers(0, size)) for size in classes.shape)
@@ -188,7 +192,7 @@ def _build(classes, parcels, sun, parcel, generator):
     window = (slice(top, row + reach), slice(left, column + reach))
     y, x = np.mgrid[top : top + classes[window].shape[0], left : left + classes[window].shape[1]]
 
-    def inside(dy, dx):
+    def inside(dy: int, dx: int) -> np.ndarray:
         along = (y - row - dy) * np.cos(angle) + (x - column - dx) * np.sin(angle)
         across = (x - column - dx) * np.cos(angle) - (y - row - dy) * np.sin(angle)
         return (np.abs(along) < half[0]) & (np.abs(across) < half[1])
@@ -200,20 +204,21 @@ def _build(classes, parcels, sun, parcel, generator):
     parcels[window][house] = parcel
 
 
-def _pixel_means(fine):
+def _pixel_means(fine: np.ndarray) -> np.ndarray:
     rows, columns = (size // _SUBPIXELS for size in fine.shape)
     return fine.reshape(rows, _SUBPIXELS, columns, _SUBPIXELS).mean(axis=(1, 3))
 
 
-def _proportions(parcels, generator):
+def _proportions(parcels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Proportions (variants, rows, columns) in which the variants of a class mix: typical of the parcel, and varying within it."""
+    rows, columns = parcels.shape
     typical = generator.normal(0, 1.2, (parcels.max() + 1, _VARIANTS))[parcels]
-    weights = [np.exp(typical[..., v] + 0.7 * _random_field(*parcels.shape, 1.0, generator)) for v in range(_VARIANTS)]
+    weights = [np.exp(typical[..., v] + 0.7 * _random_field(rows, columns, 1.0, generator)) for v in range(_VARIANTS)]
     return np.stack(weights) / sum(weights)
 
 
-def _variability(rows, columns, wavelengths, generator):
-    """Smooth curves (curves, bands) and their strengths (rows, columns, curves): moisture, wear, angles, which no mixture explains."""
+def _variability(rows: int, columns: int, wavelengths: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth curves (curves, bands) and their strengths (rows, columns, curves): moisture, weathering, angles, beyond mixtures."""
     smoothness = np.array([30, 60, 60, 120, 120, 200, 200, 400])[:, None, None]
     weights = _peak(wavelengths[:, None], _GRID, smoothness)
     curves = (weights @ generator.standard_normal((len(smoothness), _GRID.size, 1)))[..., 0]
@@ -223,7 +228,7 @@ def _variability(rows, columns, wavelengths, generator):
     return curves.astype(np.float32), np.stack(strengths, axis=-1).astype(np.float32)
 
 
-def _plant(rows, columns, generator):
+def _plant(rows: int, columns: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Index into ANOMALIES, and the share of the pixel that the anomaly covers (0 without).
 
     Two of three objects are smaller than their pixels: they cover a tenth to a half of 1-3 pixels; the others fill 1-12 pixels.
@@ -253,42 +258,42 @@ def _plant(rows, columns, generator):
 # Reflectance of materials on the fine grid.
 
 
-def _peak(w, centre, width):
+def _peak(w: np.ndarray, centre: float | np.ndarray, width: float | np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * ((w - centre) / width) ** 2)
 
 
-def _edge(w, centre, width):
+def _edge(w: np.ndarray, centre: float, width: float) -> np.ndarray:
     return 1 / (1 + np.exp(-(w - centre) / width))
 
 
-def _absorbed(w, *bands):
+def _absorbed(w: np.ndarray, *bands: tuple[float, float, float]) -> np.ndarray:
     """Product of absorption bands of (centre, width, depth)."""
     return np.prod([1 - depth * _peak(w, centre, width) for centre, width, depth in bands], axis=0)
 
 
-def _water_absorption(w, thickness):
-    """What is left after liquid water of about that many millimetres."""
+def _water_absorption(w: np.ndarray, thickness: float) -> np.ndarray:
+    """Transmission of about that many millimetres of liquid water."""
     depths = [(970, 35, 0.07), (1200, 45, 0.16), (1450, 70, 1.3), (1780, 90, 0.3), (1940, 90, 2.2), (2500, 260, 2.0)]
     return np.exp(-thickness * sum(depth * _peak(w, centre, width) for centre, width, depth in depths))
 
 
-def _leaves(w, green, plateau, moisture):
+def _leaves(w: np.ndarray, green: float, plateau: float, moisture: float) -> np.ndarray:
     visible = 0.025 + green * (_peak(w, 552, 32) + 0.35 * _peak(w, 640, 40))
     return (visible + (plateau - visible) * _edge(w, 716, 13)) * (1 - 0.3 * _edge(w, 1500, 250)) * _water_absorption(w, moisture)
 
 
-def _straw(w, level):
+def _straw(w: np.ndarray, level: float) -> np.ndarray:
     rising = 0.05 + level * (1 - np.exp(-(w - 370) / 450))
     return rising * _absorbed(w, (675, 25, 0.06), (1460, 60, 0.12), (1730, 30, 0.06), (1935, 70, 0.22), (2100, 60, 0.16), (2310, 50, 0.16))
 
 
-def _soil(w, level, iron, clay, moisture):
+def _soil(w: np.ndarray, level: float, iron: float, clay: float, moisture: float) -> np.ndarray:
     rising = level * (0.15 + 0.85 * (1 - np.exp(-(w - 370) / 600)))
     minerals = _absorbed(w, (490, 70, 0.5 * iron), (880, 80, 0.3 * iron), (1415, 20, clay), (2205, 20, clay))
     return rising * minerals * _water_absorption(w, moisture)
 
 
-def _class_spectrum(name, generator):
+def _class_spectrum(name: str, generator: np.random.Generator) -> np.ndarray:
     """Reflectance of one material of a class, drawn within the range of the class."""
     w, between = _GRID, generator.uniform
     if name == "crop":
@@ -316,7 +321,7 @@ def _class_spectrum(name, generator):
     return concrete * _absorbed(w, (1415, 20, 0.03), (2335, 35, between(0.04, 0.1))) * _water_absorption(w, 0.06)
 
 
-def anomaly_spectrum(name):
+def anomaly_spectrum(name: str) -> np.ndarray:
     """Reflectance on the fine grid of one of ANOMALIES."""
     w = _GRID
     carbon_hydrogen = ((1195, 15, 0.08), (1730, 20, 0.25), (2310, 30, 0.35))  # of plastics and paints

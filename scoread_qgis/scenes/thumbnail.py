@@ -1,17 +1,25 @@
 """Small pictures of scenes and maps, for reports."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
+from osgeo import gdal
 
 from .gdal_calls import gdal_failures, open_dataset
 from .nodata import stored_nodata
+
+if TYPE_CHECKING:
+    from .raster import RasterFile
 
 LONGEST = 500  # pixels of the longer side
 RED_GREEN_BLUE = (650.0, 550.0, 460.0)  # nm
 _STRETCH = (2, 98)  # percentiles that become black and white
 
 
-def false_colour(raster):
-    """A picture of a `RasterFile`, (rows, columns, 3) uint8: red, green and blue where the wavelengths are known, else bands far from each other."""
+def false_colour(raster: RasterFile) -> np.ndarray:
+    """A picture of a `RasterFile`, (rows, columns, 3) uint8: red, green and blue, or three distant bands if wavelengths are unknown."""
     numbers = np.flatnonzero(raster.table.good) + 1
     wavelengths = raster.table.wavelengths[numbers - 1]
     if np.isnan(wavelengths).any():
@@ -22,27 +30,27 @@ def false_colour(raster):
     return np.stack([_stretched(channel) for channel in channels], axis=-1)
 
 
-def map_picture(path):
-    """The first band of a raster, thinned, (rows, columns) float32, NaN where there is no value."""
+def map_picture(path: str) -> np.ndarray:
+    """The first band of a raster, reduced, (rows, columns) float32, NaN where there is no value."""
     dataset, reason = open_dataset(path)
     if dataset is None:
         raise ValueError(f"{path} cannot be opened: {reason}.")
     return _thinned(dataset.GetRasterBand(1))
 
 
-def _thinned(band):
+def _thinned(band: gdal.Band) -> np.ndarray:
     shrink = min(1.0, LONGEST / max(band.XSize, band.YSize))
     columns, rows = max(1, round(band.XSize * shrink)), max(1, round(band.YSize * shrink))
     values = None
     with gdal_failures() as failures:
         values = band.ReadAsArray(buf_xsize=columns, buf_ysize=rows)
     if values is None:
-        raise ValueError(f"The picture of a raster cannot be made: {failures[-1] if failures else 'GDAL does not say why'}.")
+        raise ValueError(f"The picture of a raster cannot be made: {failures[-1] if failures else 'GDAL gives no reason'}.")
     nodata = stored_nodata(band)
     return values.astype(np.float32) if nodata is None else np.where(values == values.dtype.type(nodata), np.nan, values).astype(np.float32)
 
 
-def _stretched(values):
+def _stretched(values: np.ndarray) -> np.ndarray:
     known = values[np.isfinite(values)]
     if known.size == 0:
         return np.zeros(values.shape, np.uint8)
