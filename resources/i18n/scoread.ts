@@ -800,6 +800,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Warn</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>What to install</source>
         <translation type="unfinished"></translation>
     </message>

@@ -152,6 +152,6 @@ def read_once(path, device):
     return _read(path, str(pick_device(str(device))), status and (status.st_mtime_ns, status.st_size))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # the model asked for, and the one that was adapted to the scene
 def _read(path, device, state):
     return Model.load(path, device)
