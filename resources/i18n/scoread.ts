@@ -800,10 +800,6 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Warn</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
         <source>What to install</source>
         <translation type="unfinished"></translation>
     </message>
