@@ -632,7 +632,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Simulates a hyperspectral scene in reflectance: fields, trees, water, roads and roofs, mixed in the pixels, with varying illumination, sensor noise and bands that water vapour makes useless. Anomalies of several materials and sizes are planted in it, also smaller than a pixel. For a first try, and to compare detectors where the truth is known.</source>
+        <source>Simulates a hyperspectral scene in reflectance: fields, trees, water, roads and roofs, mixed in the pixels, with varying illumination, sensor noise and bands that water vapour makes useless. Anomalies of several materials and sizes are planted in it, also smaller than a pixel. For a first try, and to compare detectors where the ground truth is known.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -764,11 +764,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Truth map</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
-        <source>Turns a hyperspectral scene in a MATLAB file, as the benchmarks of the field come, into a GeoTIFF. Reads files of version 5 to 7.3. Finds the cube and the truth map by itself where the file has one of each.</source>
+        <source>Turns a hyperspectral scene in a MATLAB file, as the benchmarks of the field come, into a GeoTIFF. Reads files of version 5 to 7.3. Finds the cube and the ground truth by itself where the file has one of each.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -792,11 +788,11 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Variable of the scene</source>
+        <source>Variable of the ground truth</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Variable of the truth map</source>
+        <source>Variable of the scene</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
