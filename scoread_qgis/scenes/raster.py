@@ -14,6 +14,7 @@ from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
 from .multidimensional import open_cube_variable
 from .nodata import NUMPY_TYPES, NoData
+from .provenance import without_secrets
 
 # No reflectance, radiance or count is that large: such values are fill values that nobody declared, and their squares overflow float32.
 LARGEST_VALUE = 1e18
@@ -33,7 +34,7 @@ class RasterFile:
     """
 
     def __init__(self, source, name=None, crs=None, nodata=None):
-        self.source, self.name = source, name or source
+        self.source, self.name = source, name or without_secrets(source)
         self.dataset, table = self._open()
         self.rows, self.columns, self.count = self.dataset.RasterYSize, self.dataset.RasterXSize, self.dataset.RasterCount
         if self.count < 2:
@@ -197,11 +198,11 @@ class BandSurvey:
         self.absurd += other.absurd
 
 
-def survey_bands(raster, numbers=None, memory=512 * 2**20, progress=None, rows=None):
+def survey_bands(raster, numbers=None, memory=512 * 2**20, progress=None, rows=None, columns=(0, None)):
     """`BandSurvey` of a `RasterFile`, in one pass.
 
     numbers: the bands that the user asked for, from 1; by default all that the file does not flag as bad. memory: bytes for reading.
-    rows: (first, last + 1), by default all.
+    rows, columns: (first, last + 1), by default all.
     """
     progress = progress or Progress()
     check_bands(numbers or (), raster)
@@ -213,7 +214,7 @@ def survey_bands(raster, numbers=None, memory=512 * 2**20, progress=None, rows=N
     for row in range(first, stop, rows_per_read) if wanted else ():
         last = min(row + rows_per_read, stop)
         progress((row - first) / (stop - first), f"looking for good bands, row {row + 1} of {raster.rows}")
-        values, filled = raster.read_bands(row, last, wanted)
+        values, filled = raster.read_bands(row, last, wanted, *columns)
         survey.filled += np.count_nonzero(filled, axis=(1, 2))
         survey.any_filled += np.count_nonzero(filled.any(axis=0))
         survey.lowest = np.minimum(survey.lowest, np.min(values, axis=(1, 2), where=filled, initial=np.inf))

@@ -47,9 +47,9 @@ def _harmless(cell):
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
-def write_map(path, raster, description, scores):
-    """Write `scores`, pairs of first row and (rows, columns) array, as the anomaly map of a `RasterFile`."""
-    with MapWriter(path, raster, description) as writer:
+def write_map(path, raster, description, scores, area=None, metadata=None):
+    """Write `scores`, pairs of first row and (rows, columns) array, as the anomaly map of a `RasterFile`. area, metadata: as for `MapWriter`."""
+    with MapWriter(path, raster, description, area, metadata) as writer:
         for row, rows in scores:
             writer.write(row, rows)
 

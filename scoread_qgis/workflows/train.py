@@ -8,6 +8,7 @@ from ..core.progress import Cancelled, keeping
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
 from ..detectors.shared.training import shares
+from ..scenes.provenance import without_secrets
 from .outputs import check_outputs, trained_model
 from .sources import MaskSource, good_cubes
 
@@ -77,7 +78,7 @@ def train(training, run, open_cubes=good_cubes):
         from .report import write_report
 
         parameters = {
-            "scenes": [scene.source for scene in training.scenes], "mask": training.mask and training.mask.name,
+            "scenes": [without_secrets(scene.source) for scene in training.scenes], "mask": training.mask and training.mask.name,
             "bands asked for": training.bands, "detector": detector_class.title,
             "settings": [f"{name} = {value}" for name, value in settings.items()], "random seed": training.seed, "device": device,
             "model": training.model,
