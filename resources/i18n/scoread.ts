@@ -208,7 +208,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Detects and extracts the anomalies of a scene with a model that is already trained. Run it as a batch process to screen many scenes of a sensor with one model: a map and a layer of ranked regions for each.</source>
+        <source>Detects and extracts the anomalies of a scene with a model that is already trained. Run it as a batch process to screen many scenes of a sensor with one model: a map and a layer of ranked regions for each. Whether a scene fits the model is measured, and the model is adapted where it does not.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -388,7 +388,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file for Detect anomalies. The model fits this scene and others of the same sensor.</source>
+        <source>Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file for Detect anomalies. For one scene nobody needs the file: Detect anomalies without a model learns the scene itself. A model of several scenes, or one that is shared, is used on further scenes of the sensor; whether it fits them, Detect anomalies measures, and adapts it where it does not.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -632,7 +632,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Simulates a hyperspectral scene in reflectance: fields, trees, water, roads and roofs, mixed in the pixels, with varying illumination, sensor noise and bands that water vapour makes useless. Anomalies of several materials and sizes are planted in it, also smaller than a pixel. For a first try, and to compare detectors where the truth is known.</source>
+        <source>Simulates a hyperspectral scene in reflectance: fields, trees, water, roads and roofs, mixed in the pixels, with varying illumination, sensor noise and bands that water vapour makes useless. Anomalies of several materials and sizes are planted in it, also smaller than a pixel. For a first try, and to compare detectors where the ground truth is known.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -764,11 +764,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Truth map</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
-        <source>Turns a hyperspectral scene in a MATLAB file, as the benchmarks of the field come, into a GeoTIFF. Reads files of version 5 to 7.3. Finds the cube and the truth map by itself where the file has one of each.</source>
+        <source>Turns a hyperspectral scene in a MATLAB file, as the benchmarks of the field come, into a GeoTIFF. Reads files of version 5 to 7.3. Finds the cube and the ground truth by itself where the file has one of each.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -792,11 +788,11 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Variable of the scene</source>
+        <source>Variable of the ground truth</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Variable of the truth map</source>
+        <source>Variable of the scene</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

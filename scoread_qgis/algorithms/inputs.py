@@ -164,7 +164,7 @@ def region_source(source, label, file=None):
     from ..workflows.sources import RegionSource
 
     if source is None:
-        raise QgsProcessingException(f"{label} are no vector layer that can be read. Choose polygons or points.")
+        raise QgsProcessingException(f"{label} cannot be read as a vector layer. Choose polygons or points.")
     names = source.fields().names()
     features = [feature for feature in source.getFeatures() if not feature.geometry().isNull()]
 
