@@ -28,7 +28,7 @@ class Layout:
         after the last one of the map.
     folder: for files that tasks leave for each other, beside the output. learns: whether its model has to be made ready. gathers: whether
         binding gathers something from the scene.
-    numbers: bands that are used, None where a survey has yet to find them. model: file of the model that was made for this scene, None where
+    numbers: bands that are used, None where a survey has yet to find them. model: file of the model made for this scene, None where
         that of the detection is used. fit, source: as in `Ready`.
     """
 

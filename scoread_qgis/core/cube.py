@@ -89,7 +89,7 @@ class Cube:
 
     @property
     def area(self) -> tuple[int, int, int, int]:
-        """First row, row after the last one, first column, column after the last one that `blocks` and `sample` go through: the whole scene,
+        """First row, row after the last one, first column, column after the last one of what `blocks` and `sample` read: the whole scene,
         except `within` some of it."""
         return self._area or (0, self.rows, 0, self.columns)
 
