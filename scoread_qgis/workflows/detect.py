@@ -137,6 +137,8 @@ def detect(detection, run):
     if area := detection.area():
         rows, columns = area[1] - area[0], area[3] - area[2]
         run.log(f"Area to look at: {rows} rows from row {area[0] + 1} on, {columns} columns from column {area[2] + 1} on.")
+    elif detection.learn_area:
+        run.log("No area to look at is given: the whole scene is learnt from.")
     cube, numbers = detection.cube(run.part(0.0, 0.1))
     learnt = cube.within(*area) if area and detection.learn_area else cube
     ready = make_ready(detection, learnt, numbers, run.part(0.1, 0.4))
