@@ -10,6 +10,7 @@ from qgis.core import (
 from ..styles import save_anomaly_style
 from ..workflows.parameters import DETECTION, DEVICE, SEED, UNFIT
 from .base import Algorithm
+from .dialogs import best_scene, last_model
 from .inputs import (
     BANDS,
     INPUT,
@@ -40,6 +41,7 @@ class DetectAnomalies(Algorithm):
         "With a model of Train SGM or Train FERS it is the background of the scenes that the model was trained on; whether this scene fits it is "
         "measured first. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more anomalous."
     )
+    PRESETS = {INPUT: best_scene, MODEL: last_model}
 
     def declare(self):
         self.add(

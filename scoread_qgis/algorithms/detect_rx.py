@@ -5,6 +5,7 @@ from qgis.core import QgsProcessingParameterRasterDestination, QgsProcessingPara
 from ..styles import save_anomaly_style
 from ..workflows.parameters import LOCAL_RX, RX_BACKGROUND
 from .base import Algorithm
+from .dialogs import best_scene
 from .inputs import BANDS, INPUT, SELECTED_HELP, bands_parameter, mask_parameter, mask_source, raster_source, selected_parameter
 from .maps import style_map
 from .parameters import add_settings, read_settings
@@ -21,6 +22,7 @@ class DetectRX(Algorithm):
         "The Reed-Xiaoli detector: how far a spectrum lies from the mean of its background, measured by the background's covariance (squared "
         "Mahalanobis distance). It needs no model, and is the baseline for the others."
     )
+    PRESETS = {INPUT: best_scene}
 
     def declare(self):
         self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with many spectral bands.")

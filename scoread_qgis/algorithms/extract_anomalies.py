@@ -10,6 +10,7 @@ from qgis.core import (
 
 from ..workflows.parameters import EXTRACTION
 from .base import Algorithm
+from .dialogs import best_map
 from .inputs import INPUT, raster_source
 from .maps import style_mask, style_regions
 from .parameters import add_settings, read_settings
@@ -30,6 +31,7 @@ class ExtractAnomalies(Algorithm):
         "anomalies that stand out from it."
     )
     NEEDS = ("scipy",)
+    PRESETS = {INPUT: best_map}
 
     def declare(self):
         self.add(

@@ -10,6 +10,7 @@ from qgis.core import (
 
 from ..workflows.parameters import DEVICE, SEED, SGM_MODE, SGM_TRAINING
 from .base import Algorithm
+from .dialogs import best_scene, propose_model, remember_model
 from .inputs import (
     BANDS,
     INPUT,
@@ -39,6 +40,7 @@ class TrainSGM(Algorithm):
         "for Detect anomalies. The model fits this scene and others of the same sensor."
     )
     TRAINS = True
+    PRESETS = {INPUT: best_scene}
 
     def declare(self):
         self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with many spectral bands.")
@@ -82,3 +84,11 @@ class TrainSGM(Algorithm):
         training = Training(self.kind, self.scenes, self.model, self.bands, self.mask, self.settings, self.seed, self.device, self.report)
         loss = train(training, run)
         return {MODEL: self.model, LOSS: loss, **({REPORT: self.report} if self.report else {})}
+
+    def finish(self, context):
+        remember_model(self.model, context.project())
+
+    def createCustomParametersWidget(self, parent=None):
+        dialog = super().createCustomParametersWidget(parent)
+        propose_model(dialog, INPUT, MODEL)
+        return dialog
