@@ -25,7 +25,7 @@ from .inputs import (
     report_parameter,
     selected_parameter,
 )
-from .maps import style_map
+from .maps import name_map, style_map
 from .parameters import add_settings, read_settings
 
 MODEL, OUTPUT, FIT = "MODEL", "OUTPUT", "FIT"
@@ -101,3 +101,4 @@ class DetectAnomalies(Algorithm):
 
     def finish(self, context):
         style_map(self.output, context, self.style)
+        name_map(self.output, context, self.parameterDefinition(OUTPUT), self.scene.name)

@@ -7,7 +7,7 @@ from ..workflows.parameters import LOCAL_RX, RX_BACKGROUND
 from .base import Algorithm
 from .dialogs import best_scene
 from .inputs import BANDS, INPUT, SELECTED_HELP, bands_parameter, mask_parameter, mask_source, raster_source, selected_parameter
-from .maps import style_map
+from .maps import name_map, style_map
 from .parameters import add_settings, read_settings
 
 OUTPUT = "OUTPUT"
@@ -54,3 +54,4 @@ class DetectRX(Algorithm):
 
     def finish(self, context):
         style_map(self.output, context, self.style)
+        name_map(self.output, context, self.parameterDefinition(OUTPUT), self.scene.name, rx=True)

@@ -17,7 +17,6 @@ from .files import sources_of
 
 SCORES = ("Anomaly score", "RX anomaly score")  # what detectors call the band of their maps
 TRUTH = "truth"  # what Create sample scene and Import MATLAB scene call the band of theirs
-FEWEST = 10  # bands of a scene that is worth a detection
 _ENTRY = ("scoread", "model")  # of the project, where the last model is
 
 
@@ -33,8 +32,10 @@ def open_dialog(algorithm, parent):
 
 def best_scene():
     """The active layer where it has the bands of a scene, else the raster with most bands that is not a map of a detector."""
+    from ..workflows.sources import FEW_BANDS
+
     scenes = [layer for layer in _rasters() if not _has_band(layer, (*SCORES, TRUTH))]
-    chosen = [layer for layer in scenes if layer == _active() and layer.bandCount() >= FEWEST]
+    chosen = [layer for layer in scenes if layer == _active() and layer.bandCount() >= FEW_BANDS]
     return max(chosen or scenes, key=lambda layer: layer.bandCount()).id() if scenes else None
 
 
