@@ -226,14 +226,16 @@ class TestNames:
         assert names == {"Regions of sandiego, threshold 4.25"}
 
     def test_a_map_that_carries_its_scene(self, desk, layers):
+        from qgis.core import QgsProcessingContext
+
         from scoread_qgis.algorithms.maps import mapped_scene
 
         path = layers.rx.source()
-        assert mapped_scene(SimpleNamespace(source=path, name="OUTPUT")) == "OUTPUT"
+        assert mapped_scene(SimpleNamespace(source=path, name="OUTPUT"), QgsProcessingContext()) == "OUTPUT"
         dataset = gdal.Open(path, gdal.GA_Update)
         dataset.SetMetadataItem("SCOREAD_SCENE_NAME", "sandiego")
         dataset = None
-        assert mapped_scene(SimpleNamespace(source=path, name="OUTPUT")) == "sandiego"
+        assert mapped_scene(SimpleNamespace(source=path, name="OUTPUT"), QgsProcessingContext()) == "sandiego"
 
     @pytest.mark.parametrize(("prefer", "expected"), [(True, "a"), (False, "RX of sandiego")])
     def test_the_user_may_prefer_the_names_of_files(self, desk, sample, prefer, expected):

@@ -68,7 +68,7 @@ class ExtractAnomalies(Algorithm):
     def finish(self, context):
         rate = tr("rate {:g}").format(self.settings["rate"]) if self.settings["method"] == "tail" else ""
         above = tr("threshold {:.4g}").format(self.threshold)
-        names = {"scene": mapped_scene(self.map), "how": rate or above}
+        names = {"scene": mapped_scene(self.map, context), "how": rate or above}
         style_regions(self.regions, context)
         name_layer(self.regions, context, self.parameterDefinition(REGIONS), tr("Regions of {scene}, {how}").format(**names))
         if self.mask:

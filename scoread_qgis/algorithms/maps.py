@@ -46,13 +46,18 @@ def name_map(path, context, definition, scene, rx=False):
     name_layer(path, context, definition, (tr("RX of {}") if rx else tr("Anomalies of {}")).format(scene))
 
 
-def mapped_scene(score_map):
-    """Name of the scene that a map, a `workflows.sources.RasterSource`, is of: as it carries it, or else as its own name says."""
+def mapped_scene(score_map, context):
+    """Name of the scene that a map, a `workflows.sources.RasterSource`, is of: as it carries it, or else as its own name says.
+
+    That is the name it is going to be loaded under, where a step before in a designer model made it.
+    """
+    going_to_load = context.willLoadLayerOnCompletion(score_map.source)
+    name = context.layerToLoadOnCompletionDetails(score_map.source).name if going_to_load else score_map.name
     dataset, _ = open_dataset(score_map.source)
     kept = dataset.GetMetadataItem("SCOREAD_SCENE_NAME") if dataset is not None else None
     starts = [title.partition("{}")[0] for title in (tr("RX of {}"), tr("Anomalies of {}"))]
-    start = next((start for start in starts if start and score_map.name.startswith(start)), "")
-    return kept or score_map.name[len(start) :]
+    start = next((start for start in starts if start and name.startswith(start)), "")
+    return kept or name[len(start) :]
 
 
 class _ApplyStyle(QgsProcessingLayerPostProcessorInterface):
