@@ -27,6 +27,7 @@ from qgis.PyQt.QtXml import QDomDocument
 
 from .core.files import whole_file
 from .scenes.gdal_calls import open_dataset
+from .translation import tr
 
 # Colours go to these shares of the pixels: half of a scene is background beyond doubt, anomalies are the last per cent and less.
 _SHARES = (0.5, 0.9, 0.97, 0.99, 0.997, 0.999, 1.0)
@@ -87,10 +88,13 @@ def save_regions_style(path):
     layer.saveStyleToDatabase("Regions", "", True, "")
 
 
-def save_mask_style(path, replaced=False):
-    """Make the style of the mask at `path`, with nothing drawn where no anomaly is, and keep it, see `_keep`."""
+def save_mask_style(path, replaced, how):
+    """Make the style of the mask at `path`, with nothing drawn where no anomaly is, and keep it, see `_keep`.
+
+    how: threshold and rate, for the legend.
+    """
     layer = QgsRasterLayer(path, "mask", "gdal", QgsRasterLayer.LayerOptions(False))
-    classes = [QgsPalettedRasterRenderer.Class(1, QColor(_RANKS[0][1]), "Anomaly")]
+    classes = [QgsPalettedRasterRenderer.Class(1, QColor(_RANKS[0][1]), tr("Anomaly ({})").format(how))]
     layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
     return _keep(layer, path, replaced)
 

@@ -27,6 +27,7 @@ from ..scenes.input_files import check_apart
 from ..settings import cache_folder, memory_limit, torch_threads
 from ..translation import tr
 from ..workflows.run import Run
+from .dialogs import open_dialog
 from .files import files_read, files_written, reload_layers
 from .help import dialog_help, help_url
 from .termination import ended_by_sigterm
@@ -46,6 +47,7 @@ class Algorithm(QgsProcessingAlgorithm):
     TAGS = ()
     NEEDS = ("torch", "scipy")  # packages that the algorithm imports, and QGIS may lack
     TRAINS = False  # whether it trains a network
+    PRESETS = {}  # what its dialog opens with, see `dialogs.open_dialog`
 
     def declare(self):
         """Declare parameters with `self.add` and further outputs with `self.addOutput`."""
@@ -169,6 +171,10 @@ class Algorithm(QgsProcessingAlgorithm):
             if context.project() is not None:
                 reload_layers(context.project(), self._files)
         return {}
+
+    def createCustomParametersWidget(self, parent=None):
+        """Called by QGIS where it opens a dialog, and nowhere else."""
+        return open_dialog(self, parent)
 
     def createInstance(self):
         return type(self)()

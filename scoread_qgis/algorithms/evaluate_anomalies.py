@@ -10,6 +10,7 @@ from qgis.core import (
 
 from ..workflows.parameters import SEED
 from .base import Algorithm
+from .dialogs import maps_to_compare, truth_map
 from .inputs import SELECTED_HELP, mask_source, raster_source, selected_parameter
 from .parameters import add_settings, read_settings
 
@@ -26,6 +27,7 @@ class EvaluateAnomalies(Algorithm):
         "family of the field, with 95 % bootstrap intervals. All maps are judged over the same pixels. The ground truth is used for this and nothing else."
     )
     NEEDS = ("scipy",)
+    PRESETS = {INPUTS: maps_to_compare, TRUTH: truth_map}
 
     def declare(self):
         polygon = QgsProcessing.SourceType.TypeVectorPolygon

@@ -8,10 +8,12 @@ from qgis.core import (
     QgsProcessingParameterVectorDestination,
 )
 
+from ..translation import tr
 from ..workflows.parameters import EXTRACTION
 from .base import Algorithm
+from .dialogs import best_map
 from .inputs import INPUT, raster_source
-from .maps import style_mask, style_regions
+from .maps import mapped_scene, name_layer, style_mask, style_regions
 from .parameters import add_settings, read_settings
 
 MASK, REGIONS, THRESHOLD, COUNT = "MASK", "REGIONS", "THRESHOLD", "COUNT"
@@ -30,6 +32,7 @@ class ExtractAnomalies(Algorithm):
         "anomalies that stand out from it."
     )
     NEEDS = ("scipy",)
+    PRESETS = {INPUT: best_map}
 
     def declare(self):
         self.add(
@@ -58,11 +61,16 @@ class ExtractAnomalies(Algorithm):
     def work(self, run):
         from ..workflows.extract import Extraction, extract
 
-        threshold, count = extract(Extraction(self.map, self.regions, self.mask or None, **self.settings), run)
-        results = {REGIONS: self.regions, THRESHOLD: threshold, COUNT: count}
+        self.threshold, count = extract(Extraction(self.map, self.regions, self.mask or None, **self.settings), run)
+        results = {REGIONS: self.regions, THRESHOLD: self.threshold, COUNT: count}
         return {**results, MASK: self.mask} if self.mask else results
 
     def finish(self, context):
+        rate = tr("rate {:g}").format(self.settings["rate"]) if self.settings["method"] == "tail" else ""
+        above = tr("threshold {:.4g}").format(self.threshold)
+        names = {"scene": mapped_scene(self.map, context), "how": rate or above}
         style_regions(self.regions, context)
+        name_layer(self.regions, context, self.parameterDefinition(REGIONS), tr("Regions of {scene}, {how}").format(**names))
         if self.mask:
-            style_mask(self.mask, context, self.mask in self.replaced)
+            style_mask(self.mask, context, self.mask in self.replaced, ", ".join(filter(None, (above, rate))))
+            name_layer(self.mask, context, self.parameterDefinition(MASK), tr("Mask of {scene}, {how}").format(**names))

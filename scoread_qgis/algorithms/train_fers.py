@@ -11,6 +11,7 @@ from qgis.core import (
 from ..scenes.bands import band_numbers
 from ..workflows.parameters import DEVICE, FERS_TRAINING, KEEP_ON_CANCEL, SEED
 from .base import Algorithm
+from .dialogs import propose_model, remember_model
 from .inputs import BANDS, device_name, raster_source
 from .parameters import add_settings, read_settings
 
@@ -66,3 +67,11 @@ class TrainFERS(Algorithm):
         training = Training("fers", self.scenes, self.model, self.bands, settings=self.settings, device=self.device, **self.how)
         loss = train(training, run)
         return {MODEL: self.model, LOSS: loss}
+
+    def finish(self, context):
+        remember_model(self.model, context.project())
+
+    def createCustomParametersWidget(self, parent=None):
+        dialog = super().createCustomParametersWidget(parent)
+        propose_model(dialog, INPUTS, MODEL)
+        return dialog

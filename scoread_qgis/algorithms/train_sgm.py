@@ -10,6 +10,7 @@ from qgis.core import (
 
 from ..workflows.parameters import DEVICE, SEED, SGM_MODE, SGM_TRAINING
 from .base import Algorithm
+from .dialogs import best_scene, propose_model, remember_model
 from .inputs import (
     BANDS,
     INPUT,
@@ -41,6 +42,7 @@ class TrainSGM(Algorithm):
         "adapts it where it does not."
     )
     TRAINS = True
+    PRESETS = {INPUT: best_scene}
 
     def declare(self):
         self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with many spectral bands.")
@@ -84,3 +86,11 @@ class TrainSGM(Algorithm):
         training = Training(self.kind, self.scenes, self.model, self.bands, self.mask, self.settings, self.seed, self.device, self.report)
         loss = train(training, run)
         return {MODEL: self.model, LOSS: loss, **({REPORT: self.report} if self.report else {})}
+
+    def finish(self, context):
+        remember_model(self.model, context.project())
+
+    def createCustomParametersWidget(self, parent=None):
+        dialog = super().createCustomParametersWidget(parent)
+        propose_model(dialog, INPUT, MODEL)
+        return dialog
