@@ -1,7 +1,10 @@
 """The scale of a scene, as FERS wants it."""
 
+from __future__ import annotations
+
 import numpy as np
 
+from ...core.cube import Cube
 from ...core.progress import Progress
 
 
@@ -11,7 +14,7 @@ class SceneScaling:
     Pixels that are not valid become the mean spectrum of the scene, which disturbs a convolution beside them least.
     """
 
-    def __init__(self, cube, progress=None):
+    def __init__(self, cube: Cube, progress: Progress | None = None) -> None:
         """Reads the scene once. Raises ValueError where it has no valid pixel or is constant."""
         progress = progress or Progress()
         minimum, maximum, total, count = np.inf, -np.inf, np.zeros(cube.bands), 0
@@ -30,10 +33,10 @@ class SceneScaling:
         self.mean = total / count
         self.fill = self._scaled(self.mean).astype(np.float32)
 
-    def _scaled(self, values):
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
         return (values - self.minimum) * (0.2 / (self.maximum - self.minimum)) - 0.1
 
-    def __call__(self, values, valid):
+    def __call__(self, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """Scaled spectra (..., bands) float32 of values (..., bands)."""
         scaled = self._scaled(values.astype(np.float32))
         if not valid.all():

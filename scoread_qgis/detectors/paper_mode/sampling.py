@@ -1,8 +1,13 @@
 """New spectra from a score-based generative model, to see what it has learnt."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import torch
 
 from ...core.progress import Progress
+from ..shared.sde import VESDE
 
 TIMES = (1.0, 1e-3)
 STEPS = 500
@@ -10,7 +15,14 @@ SIGNAL_TO_NOISE = 0.16
 
 
 @torch.no_grad()
-def predictor_corrector(score, sde, start, seed=0, steps=STEPS, progress=None):
+def predictor_corrector(
+    score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    sde: VESDE,
+    start: torch.Tensor,
+    seed: int = 0,
+    steps: int = STEPS,
+    progress: Progress | None = None,
+) -> torch.Tensor:
     """Spectra (n, bands) sampled with a score, from noise at t = 1 down to t = 0.001.
 
     Each step is one of Langevin dynamics (corrector, signal-to-noise ratio 0.16) and one of the reverse SDE (predictor, Euler-Maruyama): Song
@@ -23,7 +35,7 @@ def predictor_corrector(score, sde, start, seed=0, steps=STEPS, progress=None):
     times = torch.linspace(*TIMES, steps + 1)
     x = start
 
-    def noise():
+    def noise() -> torch.Tensor:
         return torch.randn(start.shape, generator=generator).to(start.device)
 
     for number in range(steps):

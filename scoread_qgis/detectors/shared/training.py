@@ -3,32 +3,37 @@
 Vincent, "A connection between score matching and denoising autoencoders", Neural Computation 2011; Song et al., ICLR 2021.
 """
 
+from __future__ import annotations
+
 import math
 import time
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from torch import nn
 
 from ...core.progress import Progress
+from .sde import VESDE
 
 CURVE_POINTS = 100
 REPORT_SECONDS = 0.2
 
 
 def train_score_network(
-    network,
-    spectra,
-    sde,
-    steps,
-    batch_size,
-    learning_rate,
-    times,
-    one_cycle=False,
-    ema_decay=0.0,
-    antithetic=False,
-    context=None,
-    seed=0,
-    progress=None,
-):
+    network: nn.Module,
+    spectra: torch.Tensor,
+    sde: VESDE,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    times: tuple[float, float],
+    one_cycle: bool = False,
+    ema_decay: float = 0.0,
+    antithetic: bool = False,
+    context: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[float]:
     """Train `network` in place, on the device of `spectra`, and return the loss curve: at most 100 mean losses of equal parts.
 
     network: module with network(x_t, t, context) -> (n, bands), the scaled score std(t) * S(x_t, t), whose best value is minus the
@@ -72,7 +77,7 @@ def train_score_network(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if one_cycle:
+        if schedule is not None:
             schedule.step()
         if average:
             _update_average(average, weights, ema_decay, step)
@@ -96,14 +101,14 @@ def train_score_network(
     return loss_curve
 
 
-def _diverged(step, steps, learning_rate, sde):
+def _diverged(step: int, steps: int, learning_rate: float, sde: VESDE) -> ValueError:
     return ValueError(
         f"the training diverged: at step {step} of {steps} the loss or the weights are no longer finite. Choose a smaller learning rate (it is "
         f"{learning_rate:g}) or, in the paper mode, a smaller sigma (it is {sde.sigma:g}), and look for absurd values in the scene"
     )
 
 
-def shares(count, scenes):
+def shares(count: int, scenes: int) -> list[int]:
     """How many of `count` training pixels each of some scenes gives: as equal as can be, the larger shares first.
 
     Raises ValueError where there are fewer pixels than scenes.
@@ -115,7 +120,7 @@ def shares(count, scenes):
     return [count // scenes + (number < count % scenes) for number in range(scenes)]
 
 
-def _batches(pixels, batch_size, steps, generator):
+def _batches(pixels: int, batch_size: int, steps: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
     """Yield `steps` tensors of indices: shuffled epochs cut in batches, the last batch of an epoch being what is left."""
     order = torch.empty(0, dtype=torch.long)
     for _ in range(steps):
@@ -126,7 +131,7 @@ def _batches(pixels, batch_size, steps, generator):
 
 
 @torch.no_grad()
-def _update_average(average, weights, decay, step):
+def _update_average(average: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], decay: float, step: int) -> None:
     """Exponential moving average without a start value: the mean of the weights after each step so far, with weights decay^age."""
     share = (1 - decay) / (1 - decay**step)
     for mean, weight in zip(average, weights):
