@@ -1,8 +1,8 @@
 """An attack on the reader of model files: broken and forged files of each kind of detector, from a seed.
 
-A file is either damaged, with what may happen to bytes, or forged: another content under a valid checksum. A damaged one has to load with the very
-same content, or to be refused; a forged one has to load as a model that can be kept again, or to be refused. To be refused is a ValueError
-that names the file and a remedy. No other exception, no more than MOST_SECONDS of processor time and MOST_MEMORY more memory.
+A file is either damaged, with what may happen to bytes, or forged: another content under a valid checksum. A damaged one has to load with
+the very same content, or to be refused; a forged one has to load as a model that can be kept again, or to be refused. To be refused is a
+ValueError that names the file and a remedy. No other exception, no more than MOST_SECONDS of processor time and MOST_MEMORY more memory.
 
 `make fuzz COUNT=20000 SEED=7` runs more of them than the test suite does.
 """

@@ -1,4 +1,6 @@
-"""Killed at any moment of its work, a run leaves its output whole or absent, and what was there before as it was; the next run removes the rest."""
+"""Killed at any moment of its work, a run leaves its output whole or absent, and what was there before as it was; the next run removes the
+rest.
+"""
 
 import os
 import re

@@ -1,4 +1,6 @@
-"""What is set in a layer of QGIS holds for the algorithms too: nodata of its user, selections, geometries with curves; and how maps are drawn."""
+"""What is set in a layer of QGIS holds for the algorithms too: nodata of its user, selections, geometries with curves; and how maps are
+drawn.
+"""
 
 import pickle
 

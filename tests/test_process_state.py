@@ -145,7 +145,9 @@ def on_a_thread(work):
 
 
 def overlapping(holder, look):
-    """Two threads inside of `holder()`, which leave in the order in which they came; what `look()` is inside, and what it is to all afterwards."""
+    """Two threads inside of `holder()`, which leave in the order in which they came; what `look()` is inside, and what it is to all
+    afterwards.
+    """
     first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
     seen = []
 

@@ -1,4 +1,6 @@
-"""What a run accepts, and how it ends: numbers beyond all limits, training that diverges, memory that is not there, and a cancel, wherever it comes from."""
+"""What a run accepts, and how it ends: numbers beyond all limits, training that diverges, memory that is not there, and a cancel, wherever
+it comes from.
+"""
 
 import math
 import re

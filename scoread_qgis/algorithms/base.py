@@ -66,7 +66,10 @@ class Algorithm(QgsProcessingAlgorithm):
         """Save what the outputs look like. Runs on the background thread of QGIS. Not called after a cancel."""
 
     def finish(self, context):
-        """What is left to do with layers of outputs that are there. Runs on the main thread, so it must be quick. Not called after a cancel."""
+        """What is left to do with layers of outputs that are there.
+
+        Runs on the main thread, so it must be quick. Not called after a cancel.
+        """
 
     def add(self, definition, help_text, advanced=False):
         definition.setDescription(tr(definition.description()))
@@ -129,7 +132,8 @@ class Algorithm(QgsProcessingAlgorithm):
 
     def processAlgorithm(self, parameters, context, feedback):
         self._done, self._warnings = False, []
-        # The background thread has a context of its own, whose layers replace those of the main thread's in QGIS 3.22: `read` told the latter.
+        # The background thread has a context of its own, whose layers replace those of the main thread's in QGIS 3.22: `read` told the
+        # latter.
         for path, details in self._layers.items():
             if not context.willLoadLayerOnCompletion(path):
                 context.addLayerToLoadOnCompletion(path, details)

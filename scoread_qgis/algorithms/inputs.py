@@ -60,7 +60,8 @@ def raster_source(layer, label):
         raise QgsProcessingException(f"{label} is not a raster layer that can be read. Choose a raster file.")
     if layer.providerType() != "gdal":
         raise QgsProcessingException(
-            f"{layer.name()} comes from the provider {layer.providerType()}, which has pictures but no spectra. Save it as a GeoTIFF, or choose a raster file."
+            f"{layer.name()} comes from the provider {layer.providerType()}, which has pictures but no spectra. Save it as a GeoTIFF, or "
+            "choose a raster file."
         )
     return RasterSource(layer.source().split("|")[0], layer.name(), _wkt(layer.crs()), _user_nodata(layer.dataProvider()))
 

@@ -24,7 +24,10 @@ def style_regions(path, context):
 
 
 def style_mask(path, context, replaced):
-    """Keep the style of the mask at `path` beside it, and have it applied where QGIS is going to load it. replaced: see `save_mask_style`."""
+    """Keep the style of the mask at `path` beside it, and have it applied where QGIS is going to load it.
+
+    replaced: see `save_mask_style`.
+    """
     style_map(path, context, save_mask_style(path, replaced))
 
 

@@ -35,8 +35,8 @@ class TrainSGM(Algorithm):
     GROUP = "Anomaly detection"
     TAGS = ("score", "generative", "model", "learn", "scoread")
     HELP = (
-        "Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file "
-        "for Detect anomalies. The model fits this scene and others of the same sensor."
+        "Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model "
+        "file for Detect anomalies. The model fits this scene and others of the same sensor."
     )
     TRAINS = True
 

@@ -32,8 +32,8 @@ def scene(path):
 
 
 def outputs_of(inputs, output, suffix):
-    """Path of the map of each input. output: folder, or for one input a file that ends in .tif. Raises UsageError where two are the same, or
-    `output` looks like a file of another kind."""
+    """Path of the map of each input. output: folder, or for one input a file that ends in .tif. Raises UsageError where two are the same,
+    or `output` looks like a file of another kind."""
     if output.lower().endswith((".tif", ".tiff")) and not os.path.isdir(output):
         if len(inputs) > 1:
             raise UsageError(f"{output} is one file, but there are {len(inputs)} scenes. Give a folder.")

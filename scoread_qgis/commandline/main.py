@@ -113,7 +113,8 @@ def _make_maps(options, display, suffix, how, report=False):
     there = [detection for detection in detections if os.path.exists(detection.output)]
     if there and not (options.overwrite or options.resume):
         raise UsageError(
-            f"{len(there)} of {len(detections)} maps are there already, such as {there[0].output}. Choose --resume to skip them, or --overwrite."
+            f"{len(there)} of {len(detections)} maps are there already, such as {there[0].output}. Choose --resume to skip them, or "
+            "--overwrite."
         )
     sources = [path for path in (how.get("model"), options.mask) if path]
     skipped = {

@@ -1,8 +1,8 @@
 """What a detector is, and what it becomes for one scene.
 
-A `Detector` is all that is known before a scene is seen: its settings, and what it has learnt. `Detector.bind` adds what belongs to one scene
-and gives a `Scorer`, which scores the whole scene, or any window of it with the same values, and explains what it found. Every detector is
-a subclass of `Detector` with a `Scorer` of its own, and a line in `registry.DETECTORS`.
+A `Detector` is all that is known before a scene is seen: its settings, and what it has learnt. `Detector.bind` adds what belongs to one
+scene and gives a `Scorer`, which scores the whole scene, or any window of it with the same values, and explains what it found. Every
+detector is a subclass of `Detector` with a `Scorer` of its own, and a line in `registry.DETECTORS`.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Detector:
 
     kind: permanent name, in model files. title: name for people. score_name: what its map shows.
     keeps_model: whether it is trained and kept in a model file; one that is not needs nothing but the scene.
-    in_row_blocks: whether the map of some rows needs only the rows around them and, of the rest of the scene, what `gather` gathers, so that
-        a scene may be split into row blocks.
+    in_row_blocks: whether the map of some rows needs only the rows around them and, of the rest of the scene, what `gather` gathers, so
+        that a scene may be split into row blocks.
     gathered: class of what `gather` returns, with `merge(other)`, `state()` and `from_state(state)`; None where binding gathers nothing.
     across_sensors: whether a model is made for scenes of other sensors too, resampled to its wavelengths.
     binding_share: share of the time of a detection that binding takes.
-    sampled_from: how `sample(count, seed, progress)` gets spectra and what they are evidence of, for the report; None where the detector has no
-        distribution of spectra.
+    sampled_from: how `sample(count, seed, progress)` gets spectra and what they are evidence of, for the report; None where the detector
+        has no distribution of spectra.
     bands: number of bands of a trained one. loss_curve: list of mean losses of equal parts of its training.
     """
 
@@ -73,7 +73,10 @@ class Detector:
     def train(
         cls, cubes: Sequence[Cube], *, seed: int = 0, device: torch.device | str = "cpu", progress: Progress | None = None
     ) -> Detector:
-        """A detector trained on `cubes`, scenes of the same bands; subclasses add their settings. Raises ValueError where they do not allow it."""
+        """A detector trained on `cubes`, scenes of the same bands; subclasses add their settings.
+
+        Raises ValueError where they do not allow it.
+        """
         raise NotImplementedError
 
     def state(self) -> State:
@@ -100,8 +103,8 @@ class Detector:
     def bind(self, cube: Cube, *, gathered: Any = None, progress: Progress | None = None) -> Scorer:
         """A `Scorer` of the cube; subclasses add their options.
 
-        gathered: of the scene that the cube is a part of; by default it is gathered from the cube. Raises ValueError where the cube does not
-        fit the detector.
+        gathered: of the scene that the cube is a part of; by default it is gathered from the cube. Raises ValueError where the cube does
+        not fit the detector.
         """
         raise NotImplementedError
 
@@ -121,7 +124,8 @@ class Scorer:
     Subclasses implement `values` and `explain`, and where the score of a pixel depends on the values around it, `against_surroundings`.
 
     cube: the scene, or a part of it. context: rows and columns around a block that `values` looks at. surround: rows and columns of values
-    around a pixel that `against_surroundings` looks at. pass_pixels, fewest_rows: how much is worked on at a time. phase: what progress says.
+    around a pixel that `against_surroundings` looks at. pass_pixels, fewest_rows: how much is worked on at a time. phase: what progress
+    says.
     unscored: valid pixels that `map` gave no score so far.
     """
 
@@ -245,8 +249,8 @@ def streamed(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Give each row of values its surroundings: yield (first row, finish(values, rows, columns)) from top to bottom.
 
-    rows_of_values: iterable of (first row, values (rows, columns)) from top to bottom, of the rows first_row..end_row-1, beyond which there is
-    nothing. finish: as `Scorer.against_surroundings`, which looks at `margin` rows around. Holds no more rows than that needs.
+    rows_of_values: iterable of (first row, values (rows, columns)) from top to bottom, of the rows first_row..end_row-1, beyond which there
+    is nothing. finish: as `Scorer.against_surroundings`, which looks at `margin` rows around. Holds no more rows than that needs.
     """
     held, first_held, next_row = None, first_row, first_row
     for first, values in rows_of_values:

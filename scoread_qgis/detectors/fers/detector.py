@@ -75,8 +75,8 @@ class FERS(Detector):
 
         cubes: of the same bands. patch: width of the training patches in pixels, a multiple of 16. epochs: of each stage.
         backbone: 0 compact, 1 as published.
-        backbone_weights: for the published backbone, paths of state dicts in torchvision's layout, of Wide-ResNet-101-2, ResNet34 or both. A
-            frozen network without such a file has random orthogonal filters with calibrated normalisation.
+        backbone_weights: for the published backbone, paths of state dicts in torchvision's layout, of Wide-ResNet-101-2, ResNet34 or both.
+            A frozen network without such a file has random orthogonal filters with calibrated normalisation.
         on_checkpoint: called with the detector trained so far when the work is cancelled; Cancelled then continues on its way.
         The patches are drawn at random places, as many as cover the scenes once, and kept in memory.
         """
@@ -92,8 +92,8 @@ class FERS(Detector):
         steps = max(1, round(len(patches) / batch))
         if patch == 16 and min(batch, len(patches) - (steps - 1) * batch) < 2:
             raise ValueError(  # the deepest layer makes one pixel of a patch
-                f"a training step on one patch of 16 × 16 pixels has nothing to compare it with; there are {len(patches)} patches in batches of "
-                f"{batch}. Choose a patch size of 32 or more, another batch size, or more or larger scenes"
+                f"a training step on one patch of 16 × 16 pixels has nothing to compare it with; there are {len(patches)} patches in "
+                f"batches of {batch}. Choose a patch size of 32 or more, another batch size, or more or larger scenes"
             )
         training = Training(bands, backbone, backbone_weights, patches, batch, device, torch.Generator().manual_seed(seed))
         try:
@@ -144,7 +144,9 @@ class FERS(Detector):
             return Scene(cube.rows, cube.columns, scaling, context, self._attention(cube, context, progress.part(0.9, 1)))
 
     def features(self, block: Block, scene: Scene) -> list[torch.Tensor]:
-        """Scaled input, f_spe and f_spa, (n, bands) each, of the valid pixels of a `Block`, which comes with `spectral.halo` pixels of context."""
+        """Scaled input, f_spe and f_spa, (n, bands) each, of the valid pixels of a `Block`, which comes with `spectral.halo` pixels of
+        context.
+        """
         halo = self.spectral.halo
         rows, columns = slice(block.row, block.row + block.rows), slice(block.column, block.column + block.columns)
         place = np.ix_(
@@ -368,8 +370,8 @@ def _read_out(combination: Combination, distance: MahalanobisDistance) -> Readou
 class FERSScorer(Scorer):
     """FERS bound to a scene.
 
-    detector: `FERS`; scene: `Scene`; readout: function of (input, f_spe, f_spa) -> (n,). distance: `MahalanobisDistance` of the enhanced input,
-    None where the readout does not use it; it is then made for the first explanation.
+    detector: `FERS`; scene: `Scene`; readout: function of (input, f_spe, f_spa) -> (n,). distance: `MahalanobisDistance` of the enhanced
+    input, None where the readout does not use it; it is then made for the first explanation.
     """
 
     pass_pixels, fewest_rows = STRIP, FEWEST_ROWS

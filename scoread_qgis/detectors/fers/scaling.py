@@ -9,7 +9,8 @@ from ...core.progress import Progress
 
 
 class SceneScaling:
-    """From the units of a scene to -0.1..0.1, by its smallest and largest value over all bands and valid pixels. mean: (bands,) of its spectra.
+    """From the units of a scene to -0.1..0.1, by its smallest and largest value over all bands and valid pixels. mean: (bands,) of its
+    spectra.
 
     Pixels that are not valid become the mean spectrum of the scene, which disturbs a convolution beside them least.
     """

@@ -44,8 +44,8 @@ class PaperSGM(Detector):
 
     kind, title = "sgm-paper", "SGM, paper mode"
     sampled_from = (
-        "sampled from the network, by its score (predictor and corrector, Song et al. 2021). They are evidence of what the network has learnt: where "
-        "they are unlike those of the scene, it has not learnt the background."
+        "sampled from the network, by its score (predictor and corrector, Song et al. 2021). They are evidence of what the network has "
+        "learnt: where they are unlike those of the scene, it has not learnt the background."
     )
 
     def __init__(
@@ -124,7 +124,9 @@ class PaperSGM(Detector):
         return cls(network, sigma, minimum, maximum, outer_window, inner_window, loss_curve)
 
     def fit(self, cube: Cube, progress: Progress | None = None) -> Fit:
-        """`Fit` of the values of a scene in the range 0..1 that the network knows: how many lie outside, or all where they fill a sliver of it."""
+        """`Fit` of the values of a scene in the range 0..1 that the network knows: how many lie outside, or all where they fill a sliver of
+        it.
+        """
         values = self.scaled(self._sampled_spectra(cube, FIT_PIXELS, 0, progress), "cpu")
         low, high = torch.quantile(values.flatten()[:QUANTILE_VALUES], torch.tensor([0.01, 0.99]))
         outside = float(((values < -MARGIN) | (values > 1 + MARGIN)).float().mean())
@@ -237,8 +239,8 @@ class PaperSGM(Detector):
 class PaperScorer(Scorer):
     """A `PaperSGM` bound to a scene. model: `PaperSGM`; t, perturbations, seed: as for `PaperSGM.bind`.
 
-    The perturbations of a pixel follow from the seed, its row and how many pixels are left of it: a single pixel costs as many random numbers
-    as those have, one hundred thousandth of a second each.
+    The perturbations of a pixel follow from the seed, its row and how many pixels are left of it: a single pixel costs as many random
+    numbers as those have, one hundred thousandth of a second each.
     """
 
     pass_pixels = 1  # row by row
@@ -309,7 +311,9 @@ class PaperScorer(Scorer):
         return Explanation(background.cpu().numpy(), after.cpu().numpy(), before.cpu().numpy(), contributions.cpu().numpy(), what)
 
     def _context(self, block: Block, rows: np.ndarray, columns: np.ndarray) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """Function of perturbed spectra that gives the context of pixels (n,) of the scene from their rings, which lie in the block; None for an unconditional network."""
+        """Function of perturbed spectra that gives the context of pixels (n,) of the scene from their rings, which lie in the block; None
+        for an unconditional network.
+        """
         if self._offsets is None:
             return None
         near_rows, near_columns = ring_positions(rows, columns, self._offsets, self.cube.rows, self.cube.columns)
@@ -366,7 +370,9 @@ def _training_pixels(
 
 
 def _with_rings(cube: Cube, positions: np.ndarray, offsets: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Spectra and valid of the pixels at `positions` and of the rings around them, each pixel once, and indices (pixels, 1 + neighbours) into them."""
+    """Spectra and valid of the pixels at `positions` and of the rings around them, each pixel once, and indices (pixels, 1 + neighbours)
+    into them.
+    """
     rows, columns = ring_positions(positions[:, 0], positions[:, 1], np.concatenate([[[0, 0]], offsets]), cube.rows, cube.columns)
     needed, indices = np.unique(rows * cube.columns + columns, return_inverse=True)
     spectra, valid = np.empty((len(needed), cube.bands), dtype=np.float32), np.empty(len(needed), dtype=bool)

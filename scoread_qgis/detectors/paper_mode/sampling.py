@@ -25,8 +25,8 @@ def predictor_corrector(
 ) -> torch.Tensor:
     """Spectra (n, bands) sampled with a score, from noise at t = 1 down to t = 0.001.
 
-    Each step is one of Langevin dynamics (corrector, signal-to-noise ratio 0.16) and one of the reverse SDE (predictor, Euler-Maruyama): Song
-    et al., "Score-Based Generative Modeling through Stochastic Differential Equations", ICLR 2021, algorithm 2, as ScoreAD samples.
+    Each step is one of Langevin dynamics (corrector, signal-to-noise ratio 0.16) and one of the reverse SDE (predictor, Euler-Maruyama):
+    Song et al., "Score-Based Generative Modeling through Stochastic Differential Equations", ICLR 2021, algorithm 2, as ScoreAD samples.
 
     score: function (x_t (n, bands), t (1,)) -> (n, bands). sde: `VESDE`. start: (n, bands), drawn from the distribution at t = 1.
     """
@@ -45,7 +45,8 @@ def predictor_corrector(
         z, s = noise(), score(x, t)
         length = 2 * (SIGNAL_TO_NOISE * z.norm(dim=1).mean() / s.norm(dim=1).mean()) ** 2
         x = x + length * s + (2 * length).sqrt() * z
-        # The variance that the SDE adds between two times is what the reverse step takes away; no need for sigma^(2t) dt, which is its limit.
+        # The variance that the SDE adds between two times is what the reverse step takes away; no need for sigma^(2t) dt, which is its
+        # limit.
         removed = sde.std(t) ** 2 - sde.std(times[number + 1 : number + 2].to(start.device)) ** 2
         mean = x + removed * score(x, t)
         x = mean + removed.sqrt() * noise()

@@ -21,8 +21,8 @@ WINDOW_CHUNK = 2**20  # numbers in the windows that are worked on at a time
 class LocalRX(Detector):
     """RX against the pixels between an inner and an outer window around each pixel.
 
-    inner_window, outer_window: their odd widths in pixels. At the edges of the scene both are moved inwards and keep their size, as those of
-        `spectral.rx` in Spectral Python are.
+    inner_window, outer_window: their odd widths in pixels. At the edges of the scene both are moved inwards and keep their size, as those
+        of `spectral.rx` in Spectral Python are.
     shrinkage: share of a multiple of the identity, with the same mean variance, in the covariance, 0..1. None chooses it in each window by
         the formula of O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", Journal of
         Multivariate Analysis 88, 2004, and works when the windows hold fewer pixels than bands; 0 is RX as published and does not.

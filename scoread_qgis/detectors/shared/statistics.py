@@ -79,8 +79,9 @@ class MahalanobisDistance:
         if statistics.count <= directions + 1:
             # Each pixel then has the same distance from their mean, (n - 1)^2 / n.
             raise ValueError(
-                f"{statistics.count} valid pixels tell nothing of a background that varies in {directions} directions, in which all of them are "
-                f"equally far from their mean: {directions + 2} pixels are needed at least. Choose fewer bands, or a larger scene or mask."
+                f"{statistics.count} valid pixels tell nothing of a background that varies in {directions} directions, in which all of "
+                f"them are equally far from their mean: {directions + 2} pixels are needed at least. Choose fewer bands, or a larger scene "
+                "or mask."
             )
         self._whitening = eigenvectors[:, kept] / eigenvalues[kept].sqrt()
         self.mean = statistics.mean

@@ -4,8 +4,8 @@ torch.load(weights_only=True) keeps code from being executed as well, but for it
 (CVE-2025-32434, CVE-2026-24747), and the users of QGIS have torch as old as 2.1. What state dicts need of a pickle is little: it is
 interpreted here, and all the rest is refused.
 
-The layout (https://pytorch.org/docs/stable/notes/serialization.html): a zip of members that are not compressed, in one folder; `data.pkl`, a
-pickle of protocol 2, refers to the numbers of each tensor, the member `data/<key>`.
+The layout (https://pytorch.org/docs/stable/notes/serialization.html): a zip of members that are not compressed, in one folder; `data.pkl`,
+a pickle of protocol 2, refers to the numbers of each tensor, the member `data/<key>`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Kind = TypeVar("Kind")
 _MOST_PICKLE = 2**25
 _WIDEST_STRIDE = 2**62
 _OLD_FILE = (
-    "it is a pickle or a tar, as PyTorch wrote before version 1.6. Such a file can run code when it is opened, and was not looked into. If you "
-    "trust it, save it anew with PyTorch: torch.save(torch.load(file, weights_only=True), another_file)"
+    "it is a pickle or a tar, as PyTorch wrote before version 1.6. Such a file can run code when it is opened, and was not looked into. If "
+    "you trust it, save it anew with PyTorch: torch.save(torch.load(file, weights_only=True), another_file)"
 )
 
 

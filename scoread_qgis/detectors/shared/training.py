@@ -103,8 +103,8 @@ def train_score_network(
 
 def _diverged(step: int, steps: int, learning_rate: float, sde: VESDE) -> ValueError:
     return ValueError(
-        f"the training diverged: at step {step} of {steps} the loss or the weights are no longer finite. Choose a smaller learning rate (it is "
-        f"{learning_rate:g}) or, in the paper mode, a smaller sigma (it is {sde.sigma:g}), and look for absurd values in the scene"
+        f"the training diverged: at step {step} of {steps} the loss or the weights are no longer finite. Choose a smaller learning rate "
+        f"(it is {learning_rate:g}) or, in the paper mode, a smaller sigma (it is {sde.sigma:g}), and look for absurd values in the scene"
     )
 
 
@@ -115,7 +115,8 @@ def shares(count: int, scenes: int) -> list[int]:
     """
     if count < scenes:
         raise ValueError(
-            f"{scenes} scenes cannot share {count} training pixels: each has to give one at least. Raise the number of training pixels to {scenes} or more"
+            f"{scenes} scenes cannot share {count} training pixels: each has to give one at least. Raise the number of training pixels to "
+            f"{scenes} or more"
         )
     return [count // scenes + (number < count % scenes) for number in range(scenes)]
 

@@ -50,7 +50,10 @@ class ConvTranspose2d(_WithoutWeights, nn.ConvTranspose2d):
 
 @torch.no_grad()
 def draw_weights(network: AnyNetwork, generator: torch.Generator) -> AnyNetwork:
-    """Have each module of a network that has a method `draw(generator)` draw its weights, in the order in which they were made. Returns the network."""
+    """Have each module of a network that has a method `draw(generator)` draw its weights, in the order in which they were made.
+
+    Returns the network.
+    """
     for module in network.modules():
         draw = getattr(module, "draw", None)
         if draw is not None:
