@@ -102,7 +102,7 @@ def _keep(layer, path, replaced):
 
     replaced: whether the raster took the place of an older one, whose style goes with it.
     """
-    layer.setCustomProperty(_OURS, True)  # by which a style of ours is known
+    layer.setCustomProperty(_OURS, True)  # marks styles made by this plugin
     document = QDomDocument()
     layer.exportNamedStyle(document)
     style = document.toString()

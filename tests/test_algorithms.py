@@ -110,7 +110,7 @@ class TestImportMatlab:
         results = run("import_matlab", FILE=str(tmp_path / "a.mat"), OUTPUT=str(tmp_path / "s.tif"), TRUTH=str(tmp_path / "t.tif"))
         assert read(results.OUTPUT).shape == (7, 9, 8)
         assert not (tmp_path / "t.tif").exists()
-        assert "no truth map" in results.log
+        assert "no ground truth map" in results.log
 
 
 class TestTrainAndDetect:
@@ -328,7 +328,7 @@ class TestRX:
         local = {"MODE": 1, "INNER_WINDOW": 1, "OUTER_WINDOW": 5}
         scores = read(run("detect_rx", INPUT=str(tmp_path / "tiny.tif"), OUTPUT=str(tmp_path / "local.tif"), **local).OUTPUT)
         assert np.isfinite(scores).all()
-        with pytest.raises(QgsProcessingException, match="30 valid pixels tell nothing.*Choose fewer bands, or a larger scene or mask"):
+        with pytest.raises(QgsProcessingException, match="30 valid pixels do not describe.*Choose fewer bands, or a larger scene or mask"):
             run("detect_rx", INPUT=str(tmp_path / "tiny.tif"), OUTPUT=str(tmp_path / "rx.tif"))
         model = run("train_sgm", INPUT=str(tmp_path / "tiny.tif"), MODEL=str(tmp_path / "m.pt")).MODEL
         scores = read(run("detect_anomalies", INPUT=str(tmp_path / "tiny.tif"), MODEL=model, OUTPUT=str(tmp_path / "a.tif")).OUTPUT)

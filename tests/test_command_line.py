@@ -70,7 +70,7 @@ class TestOptions:
         [
             (["rx", "a.tif"], "--output"),
             (["rx", "a.tif", "--output", "o", "--shrinkage", "2"], "2 is more than 1"),
-            (["rx", "a.tif", "--output", "o", "--inner-window", "x"], "x is no whole number"),
+            (["rx", "a.tif", "--output", "o", "--inner-window", "x"], "x is not a whole number"),
             (["rx", "a.tif", "--output", "o", "--mode", "local", "--inner-window", "4"], "have to be odd"),
             (["rx", "a.tif", "--output", "o", "--bands", "1, a-3"], '"a-3" is no band number'),
             (["rx", "a.tif", "--output", "o", "--overwrite", "--resume"], "not allowed with"),
@@ -170,7 +170,7 @@ class TestAgain:
         before = (made / "one_rx.tif").stat().st_mtime_ns
         code, out, err = cli("rx", archive / "one.tif", "--output", made)
         assert code == 2
-        assert "1 of 1 maps are there already" in err
+        assert "1 of 1 maps already exist" in err
         assert (made / "one_rx.tif").stat().st_mtime_ns == before
         assert cli("rx", archive / "one.tif", "--output", made, "--overwrite")[0] == 0
         assert (made / "one_rx.tif").stat().st_mtime_ns > before

@@ -239,12 +239,12 @@ class TestLimits:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["train", "a.tif", "--model", "m.pt", "--learning-rate", "nan"], "nan is no finite number"),
+            (["train", "a.tif", "--model", "m.pt", "--learning-rate", "nan"], "nan is not a finite number"),
             (["train", "a.tif", "--model", "m.pt", "--learning-rate", "1e30"], "1e30 is more than 1"),
-            (["train", "a.tif", "--model", "m.pt", "--sigma", "inf"], "inf is no finite number"),
+            (["train", "a.tif", "--model", "m.pt", "--sigma", "inf"], "inf is not a finite number"),
             (["train", "a.tif", "--model", "m.pt", "--sigma", "1e30"], "1e30 is more than 1000"),
             (["train", "a.tif", "--model", "m.pt", "--hidden", "1000000000"], "1000000000 is more than 4096"),
-            (["rx", "a.tif", "--output", "o", "--shrinkage", "nan"], "nan is no finite number"),
+            (["rx", "a.tif", "--output", "o", "--shrinkage", "nan"], "nan is not a finite number"),
             (["detect", "a.tif", "--output", "o", "--model", "m.pt", "--perturbations", "1"], "1 is less than 2"),
             (
                 ["rx", "a.tif", "--output", "o.png"],

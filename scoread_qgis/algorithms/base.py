@@ -58,7 +58,7 @@ class Algorithm(QgsProcessingAlgorithm):
     def work(self, run):
         """Do the work as a `workflows.run.Run`, and return the outputs. Runs on a thread of Python's own, without QGIS.
 
-        Raise ValueError with a remedy for what the user can mend.
+        Raise ValueError with a remedy for what the user can fix.
         """
         raise NotImplementedError
 
@@ -66,7 +66,7 @@ class Algorithm(QgsProcessingAlgorithm):
         """Save what the outputs look like. Runs on the background thread of QGIS. Not called after a cancel."""
 
     def finish(self, context):
-        """What is left to do with layers of outputs that are there.
+        """What remains to be done with the layers of the outputs.
 
         Runs on the main thread, so it must be quick. Not called after a cancel.
         """
@@ -144,9 +144,9 @@ class Algorithm(QgsProcessingAlgorithm):
             self._done = True
             self._files = [value for value in results.values() if isinstance(value, str)]
             if feedback.isCanceled():  # QGIS calls that a failure
-                feedback.pushInfo("The work was over when it was cancelled: its results are whole.")
+                feedback.pushInfo("The work had finished before it was cancelled: its results are complete.")
             return results
-        except Cancelled as cancel:  # an exception alone is no success to batch, models and qgis_process
+        except Cancelled as cancel:  # only an exception keeps batch, models and qgis_process from counting it as a success
             raise QgsProcessingException(str(cancel)) from cancel
         except Exception as error:
             if not (isinstance(error, (ValueError, OSError)) or out_of_memory(error)):

@@ -9,7 +9,7 @@ from ..workflows.sources import RasterSource
 
 
 class UsageError(ValueError):
-    """The command cannot be meant like that; nothing has been done."""
+    """The command makes no sense as given; nothing has been done."""
 
 
 def expand(patterns):
@@ -58,7 +58,7 @@ def _stem(source):
 
 
 def is_finished(output, sources):
-    """Whether a map is there, can be opened, and is not older than any of the files it was made from."""
+    """Whether a map exists, can be opened, and is not older than any of the files it was made from."""
     if not os.path.exists(output):
         return False
     try:

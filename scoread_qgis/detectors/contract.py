@@ -46,8 +46,8 @@ class Gathered(Protocol):
 class Detector:
     """A way to find anomalies, with what it has learnt.
 
-    kind: permanent name, in model files. title: name for people. score_name: what its map shows.
-    keeps_model: whether it is trained and kept in a model file; one that is not needs nothing but the scene.
+    kind: permanent name, in model files. title: display name. score_name: what its map shows.
+    keeps_model: whether it is trained and kept in a model file; one that is not needs only the scene.
     in_row_blocks: whether the map of some rows needs only the rows around them and, of the rest of the scene, what `gather` gathers, so
         that a scene may be split into row blocks.
     gathered: class of what `gather` returns, with `merge(other)`, `state()` and `from_state(state)`; None where binding gathers nothing.
@@ -75,7 +75,7 @@ class Detector:
     ) -> Detector:
         """A detector trained on `cubes`, scenes of the same bands; subclasses add their settings.
 
-        Raises ValueError where they do not allow it.
+        Raises ValueError where settings or scenes do not allow training.
         """
         raise NotImplementedError
 
@@ -89,11 +89,11 @@ class Detector:
         raise NotImplementedError
 
     def fit(self, cube: Cube, progress: Progress | None = None) -> Fit | None:
-        """`shared.fit.Fit` of the background of a scene in what was learnt; None where that is not known, or belongs to the scene anyway."""
+        """`shared.fit.Fit` of the background of a scene to what was learnt; None where unknown, or where all of it belongs to the scene."""
         return None
 
     def adapted(self, cube: Cube, seed: int = 0, progress: Progress | None = None) -> Detector:
-        """The detector for a scene that it does not fit: what belongs to the scene is estimated anew from it, and what was learnt is kept."""
+        """The detector for a scene that it does not fit: what belongs to the scene is re-estimated, and what was learnt is kept."""
         raise NotImplementedError
 
     def gather(self, cube: Cube, progress: Progress | None = None) -> Gathered:
@@ -140,8 +140,8 @@ class Scorer:
     def values(self, block: Block, tell: Tell) -> np.ndarray:
         """Anomaly values (rows, columns) float32 of a block's own pixels, NaN where not valid.
 
-        block: `Block` with `context` rows and columns of context, fewer at the edges of the scene. tell(share): to be called at least every
-        second with the share of the block that is done; raises `Cancelled`.
+        block: `Block` with `context` rows and columns of context, fewer at the edges of the scene. tell(share): to be called at least once
+        a second with the share of the block that is done; raises `Cancelled`.
         """
         raise NotImplementedError
 
@@ -266,4 +266,4 @@ def streamed(
 
 
 def _tell_nobody(share: float) -> None:
-    """For single windows, which take no time worth a report."""
+    """For single windows, which are too quick to report progress."""

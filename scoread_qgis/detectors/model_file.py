@@ -42,7 +42,7 @@ class Model:
     loss_curve: list[float] = field(default_factory=list)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model, whole or not at all. Raises ValueError where `path` cannot be written, or the model is of no use."""
+        """Write the model, whole or not at all. Raises ValueError where `path` cannot be written, or the model is not finite."""
         content = {name: getattr(self, name) for name in _FACTS}
         content.update(format=_FORMAT, version=_VERSION, kind=self.detector.kind, state=self.detector.state())
         try:
@@ -55,15 +55,18 @@ class Model:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Model:
-        """Read a model file. Raises ValueError, with the remedy, for a file that is no model of ours. Never executes what is in it."""
+        """Read a model file.
+
+        Raises ValueError, with the remedy, for a file that was not created by this plugin. Never executes what is in it.
+        """
         if not os.path.isfile(path):
             raise ValueError(f"There is no model file {path}. Make one with Train SGM or Train FERS.")
         try:
             content = decode(path) if is_tensor_file(path) else read_archive(path)
             if not isinstance(content, dict) or not isinstance(content.get("format"), str) or content["format"] != _FORMAT:
-                raise ValueError("it holds no model")
+                raise ValueError("it does not hold a model")
         except OSError as error:
-            raise ValueError(f"The model {path} cannot be read: {error.strerror}. Choose another, or mend its permissions.") from error
+            raise ValueError(f"The model {path} cannot be read: {error.strerror}. Choose another, or fix its permissions.") from error
         except ValueError as error:
             raise ValueError(
                 f"{path} is not a model of this plugin, or is damaged: {error}. Choose a file made by Train SGM or Train FERS."

@@ -1,4 +1,4 @@
-"""All detectors, by kind. A new one is a line here; what can be done with it, it says itself (`contract.Detector`)."""
+"""All detectors, by kind. A new one is a class and a line here; the class itself says what can be done with it (`contract.Detector`)."""
 
 from __future__ import annotations
 

@@ -386,7 +386,7 @@ class FERSScorer(Scorer):
         return scattered(self.readout(*self.detector.features(block, self.scene)), block.valid[block.inner])
 
     def explain(self, spectra: np.ndarray, positions: np.ndarray, progress: Progress | None = None) -> Explanation:
-        """By the RX of input + f_spe + f_spa, channel for band, of a spectrum among its like.
+        """By the RX of input + f_spe + f_spa, channel for band, of a spectrum surrounded by copies of itself.
 
         The background is that of RX, the mean spectrum of the scene, with an anomaly value of 0 at the mean of the features.
         """

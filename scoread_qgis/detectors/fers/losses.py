@@ -39,7 +39,10 @@ def spectral_loss(
     teacher: Sequence[torch.Tensor],
     student: Sequence[torch.Tensor],
 ) -> dict[str, torch.Tensor]:
-    """Parts of the loss of stage 1 by name, with their weights. logits: of the pixel classifier, to whom all is background (0)."""
+    """Parts of the loss of stage 1 by name, with their weights.
+
+    logits: of the pixel classifier, for which every pixel is background (0).
+    """
     return {
         "classifier": 0.1 * binary_cross_entropy_with_logits(logits, logits.new_zeros(logits.shape)),
         "reconstruction": 0.1 * mse_loss(reconstruction, inputs),
@@ -61,7 +64,7 @@ def cosine_loss(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def variance_loss(features: torch.Tensor) -> torch.Tensor:
-    """Keeps the variance of each channel of features of pixels (n, channels) from falling below 1, at a price on their size."""
+    """Keeps the variance of each channel of features of pixels (n, channels) from falling below 1, and penalises their size."""
     return relu(1 - features.var(0)).mean() + features.abs().mean()
 
 
@@ -84,7 +87,7 @@ def spatial_loss(
 ) -> dict[str, torch.Tensor]:
     """Parts of the loss of stage 2 by name, with their weights. spectral, spatial: features of pixels (n, channels).
 
-    The structural similarity, a mean over bands, is that of some random bands, drawn from `generator`: it costs more than all else.
+    The structural similarity, a mean over bands, is that of some random bands, drawn from `generator`: it costs more than everything else.
     """
     bands = torch.randperm(inputs.shape[1], generator=generator)[:SSIM_BANDS]
     return {

@@ -1,4 +1,4 @@
-"""The scale of a scene, as FERS wants it."""
+"""The scaling of scenes for FERS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training of FERS trains: networks and patches of background scenes, in two stages."""
+"""Training of FERS in two stages, on patches of background scenes."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Training:
         self._match_deviations(self.spectral.branch, self.spectral_features)
 
     def spatial_stage(self, epochs: int, learning_rate: float, progress: Progress) -> None:
-        """Stage 2: the spatial branch learns what the spectral one, now frozen, does not say."""
+        """Stage 2: the spatial branch learns what the spectral one, now frozen, does not express."""
         student = torch.nn.ModuleList([self.spatial, self.restoration])
         self.spatial.train()
 
@@ -159,7 +159,7 @@ class Training:
         """Rescale the feature of a branch so that each channel varies over the patches as the band does that it is added to.
 
         The losses leave its size open: the classifier of stage 1 inflates f_spe to hundreds of times the input, and a sum with f_spe would
-        then be f_spe alone. RX does not mind the common scale of a channel, but it does mind that of the terms.
+        then be f_spe alone. RX does not depend on the overall scale of a channel, but on the relative scale of the terms.
         """
         sums = torch.zeros(2, 2, self.spectral.branch.feature.out_channels, dtype=torch.float64)  # on the CPU: not every GPU has it
         count = 0

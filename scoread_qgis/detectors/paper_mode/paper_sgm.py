@@ -29,7 +29,7 @@ TIME, PERTURBATIONS = 0.05, 100  # of the readout, as published
 SAMPLES = 30_000  # pixels that are trained on at most
 FIT_PIXELS = 4096  # that tell whether a scene fits
 QUANTILE_VALUES = 2**20  # that their range is found from
-MARGIN, SLIVER = 0.05, 0.02  # of the range of the training values: what may lie beyond it, and what is less than a scene
+MARGIN, SLIVER = 0.05, 0.02  # of the range of the training values: how far values may lie beyond it, and how little of it does not fit
 WIDEST_WINDOW = 999  # pixels, in a model file
 
 
@@ -124,8 +124,8 @@ class PaperSGM(Detector):
         return cls(network, sigma, minimum, maximum, outer_window, inner_window, loss_curve)
 
     def fit(self, cube: Cube, progress: Progress | None = None) -> Fit:
-        """`Fit` of the values of a scene in the range 0..1 that the network knows: how many lie outside, or all where they fill a sliver of
-        it.
+        """`Fit` of the values of a scene relative to the range 0..1 that the network was trained on: the share outside it, or 1 where they
+        fill only a sliver of it.
         """
         values = self.scaled(self._sampled_spectra(cube, FIT_PIXELS, 0, progress), "cpu")
         low, high = torch.quantile(values.flatten()[:QUANTILE_VALUES], torch.tensor([0.01, 0.99]))
@@ -328,7 +328,7 @@ def _parts(spectra: torch.Tensor, size: int) -> Iterator[tuple[int, torch.Tensor
 
 
 def _value_range(spectra: torch.Tensor) -> tuple[float, float]:
-    """Smallest and largest value of the training spectra, over all bands: those of the scene where every pixel is trained on, as published."""
+    """Smallest and largest training value over all bands: those of the scene where every pixel is trained on, as published."""
     if len(spectra) == 0:
         raise ValueError("there is no valid pixel to train on")
     minimum, maximum = float(spectra.min()), float(spectra.max())
@@ -349,7 +349,7 @@ def _training_pixels(
     counts = shares(count, len(cubes))
     for number, cube in enumerate(cubes):
         part = progress.part(number / len(cubes), (number + 1) / len(cubes))
-        # Drawn alike for all scenes, which a cluster does together; the first pixels of a sample are a smaller one.
+        # The same number is drawn from every scene, so that a cluster does it in one task; the start of a sample is a smaller sample.
         positions, sampled = cube.sample(
             counts[0], seed, lambda block, r, c: (block.values[r, c],), 0, part.part(0, 0.5), "sampling pixels"
         )

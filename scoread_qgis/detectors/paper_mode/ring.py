@@ -28,7 +28,7 @@ def ring_positions(
 
 
 def nearest_in_ring(x_t: torch.Tensor, ring: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """For each noised spectrum the nearest valid spectrum of its ring, in Euclidean distance, its cosine similarity and its distance.
+    """For each perturbed spectrum the nearest valid spectrum of its ring, in Euclidean distance, its cosine similarity and its distance.
 
     x_t: (pixels, K, bands); ring: (pixels, neighbours, bands); valid: (pixels, neighbours) bool.
     Returns (pixels, K, bands + 2), zeros where a ring has no valid pixel.

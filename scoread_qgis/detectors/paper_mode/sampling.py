@@ -1,4 +1,4 @@
-"""New spectra from a score-based generative model, to see what it has learnt."""
+"""New spectra sampled from a score-based generative model, which show what it has learnt."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def predictor_corrector(
         z, s = noise(), score(x, t)
         length = 2 * (SIGNAL_TO_NOISE * z.norm(dim=1).mean() / s.norm(dim=1).mean()) ** 2
         x = x + length * s + (2 * length).sqrt() * z
-        # The variance that the SDE adds between two times is what the reverse step takes away; no need for sigma^(2t) dt, which is its
-        # limit.
+        # The variance that the SDE adds between two times is what the reverse step removes; sigma^(2t) dt, its limit, is not
+        # needed.
         removed = sde.std(t) ** 2 - sde.std(times[number + 1 : number + 2].to(start.device)) ** 2
         mean = x + removed * score(x, t)
         x = mean + removed.sqrt() * noise()

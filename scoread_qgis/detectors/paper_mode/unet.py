@@ -48,7 +48,7 @@ class ChannelBias(nn.Module):
 
 
 class ScoreUNet(nn.Module):
-    """Scaled score std(t) * S(x_t, t) of noised spectra: the interface of every score network here, see `training.train_score_network`.
+    """Scaled score std(t) * S(x_t, t) of perturbed spectra: the interface of every score network here, see `training.train_score_network`.
 
     bands: number of bands. hidden: width of the first layer, a multiple of 8 (three halvings).
     conditional: whether a context of bands + 2 numbers for each spectrum acts through FiLM (Perez et al. 2018) on the first layer.
@@ -77,7 +77,7 @@ class ScoreUNet(nn.Module):
         self.tfc1 = Linear(2 * hidden, bands)
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
-        """x: noised spectra (n, bands); t: (n,), or (1,) for one time for all; context: (n, bands + 2), or None for zeros.
+        """x: perturbed spectra (n, bands); t: (n,), or (1,) for one time for all; context: (n, bands + 2), or None for zeros.
 
         Returns (n, bands).
         """

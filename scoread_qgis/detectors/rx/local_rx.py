@@ -69,7 +69,7 @@ class LocalRX(Detector):
 
 
 class LocalRXScorer(Scorer):
-    """detector: `LocalRX`. Pixels with too few valid ones around them, or with pixels that are all alike, are not scored."""
+    """detector: `LocalRX`. Pixels with too few valid ones around them, or with identical ones, are not scored."""
 
     phase = "local RX"
     pass_pixels = 1  # row by row
@@ -165,7 +165,7 @@ def local_distance(spectra: torch.Tensor, background: torch.Tensor, used: torch.
         projected = (background @ difference.unsqueeze(2)).squeeze(2)
         explained = _inverse_product(products, projected) * (1 - share) / (count - 1)
         distance = (difference.square().sum(1) - explained) / identity
-    # Of no more pixels than bands nothing can be told without shrinkage, of pixels that are all alike nothing at all.
+    # Without shrinkage, distances need more pixels than bands; of identical pixels there is no distance at all.
     return torch.where((count > (bands if shrinkage == 0 else 1)) & (variance > 0), distance, torch.nan)
 
 

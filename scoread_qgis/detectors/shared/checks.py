@@ -1,4 +1,4 @@
-"""What a model file says, checked before anything is made of it: the file may be damaged, or a stranger's.
+"""Checks of what a model file says, before it is used: the file may be damaged, or come from a stranger.
 
 Each function takes a dict as it comes from the file, and raises ValueError that names what is wrong with it.
 """

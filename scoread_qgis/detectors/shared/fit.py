@@ -1,4 +1,4 @@
-"""Whether the background of a scene is the one that a model has learnt."""
+"""Whether the background of a scene is the one that a model was trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TAIL = 0.01
 
 @dataclass(frozen=True)
 class Fit:
-    """How the background of a scene sits in a model, for each component of the anomaly value.
+    """How well the background of a scene fits a model, for each component of the anomaly value.
 
     Over a background that fits, tail probabilities are uniform: their median is 0.5, and 1 % of the pixels lie beyond the 1 % tail.
     medians: component -> median of -ln of the tail probability; ln 2 = 0.69 where it fits.

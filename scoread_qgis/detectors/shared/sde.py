@@ -1,4 +1,4 @@
-"""The variance-exploding stochastic differential equation (VE-SDE) that noises spectra.
+"""The variance-exploding stochastic differential equation (VE-SDE) that perturbs spectra.
 
 Song et al., "Score-Based Generative Modeling through Stochastic Differential Equations", ICLR 2021, in the form that ScoreAD uses
 (arXiv 2601.12379): dx = sigma^t dw, t in (0, 1].
@@ -26,5 +26,5 @@ class VESDE:
         return torch.sqrt(torch.expm1(2 * log_sigma * t) / (2 * log_sigma))
 
     def perturb(self, x: torch.Tensor, t: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """Noised spectra x_t = x + std(t) z; x and z (..., bands), t of the leading shape or one that broadcasts to it."""
+        """Perturbed spectra x_t = x + std(t) z; x and z (..., bands), t of the leading shape or one that broadcasts to it."""
         return x + self.std(t)[..., None] * z

@@ -72,15 +72,15 @@ class MahalanobisDistance:
 
     def __init__(self, statistics: GaussianStatistics) -> None:
         if statistics.count < 2:
-            raise ValueError(f"the background statistics need two valid pixels at least; this scene has {statistics.count}")
+            raise ValueError(f"the background statistics need at least two valid pixels; this scene has {statistics.count}")
         eigenvalues, eigenvectors = torch.linalg.eigh(statistics.covariance)
         kept = eigenvalues > eigenvalues[-1].clamp(min=0) * len(eigenvalues) * torch.finfo(torch.float64).eps
         directions = int(kept.sum())
         if statistics.count <= directions + 1:
             # Each pixel then has the same distance from their mean, (n - 1)^2 / n.
             raise ValueError(
-                f"{statistics.count} valid pixels tell nothing of a background that varies in {directions} directions, in which all of "
-                f"them are equally far from their mean: {directions + 2} pixels are needed at least. Choose fewer bands, or a larger scene "
+                f"{statistics.count} valid pixels do not describe a background that varies in {directions} directions, in which all of "
+                f"them are equally far from their mean: {directions + 2} pixels are needed. Choose fewer bands, or a larger scene "
                 "or mask."
             )
         self._whitening = eigenvectors[:, kept] / eigenvalues[kept].sqrt()
@@ -92,6 +92,6 @@ class MahalanobisDistance:
         return torch.cat(parts)
 
     def contributions(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Share of each component in the distances: (n, size) float64 of vectors (n, size) on any device, which sum up to `self(vectors)`."""
+        """Share of each component in the distances `self(vectors)`: (n, size) float64 of vectors (n, size) on any device."""
         offset = vectors.cpu().double() - self.mean
         return offset * (offset @ self._whitening @ self._whitening.T)

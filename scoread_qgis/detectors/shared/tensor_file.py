@@ -2,8 +2,8 @@
 
 They have the layout of safetensors (https://huggingface.co/docs/safetensors), which opens them too: the length of the header in 8 bytes,
 little-endian; the header in JSON, name -> {"dtype", "shape", "data_offsets"}; the tensors, one after the other. Two texts in the header's
-"__metadata__" are ours: "values", in JSON all that was written, with {"tensor": name} for each tensor, and "sha256", the checksum of the
-whole file with 64 zeros in its own place. Where a bit has changed, the file is refused, instead of giving another map.
+"__metadata__" are this plugin's own: "values", in JSON all that was written, with {"tensor": name} for each tensor, and "sha256", the
+checksum of the whole file with 64 zeros in its own place. A file in which a bit has changed is refused, instead of giving a different map.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _check_entries(entries: dict[str, Any], size: int) -> None:
             raise ValueError(f"its header is wrong about the size of {name[:40]}")
         end = offsets[1]
     if end != size:
-        raise ValueError(f"it has {size} bytes of tensors where {end} belong")
+        raise ValueError(f"it has {size} bytes of tensors instead of {end}")
 
 
 def _filled(text: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -1,8 +1,8 @@
 """Files of torch.save, read without torch.load and without unpickling: nothing in them is executed, whatever the version of torch.
 
-torch.load(weights_only=True) keeps code from being executed as well, but for its errors, which are found every other year
-(CVE-2025-32434, CVE-2026-24747), and the users of QGIS have torch as old as 2.1. What state dicts need of a pickle is little: it is
-interpreted here, and all the rest is refused.
+torch.load(weights_only=True) keeps code from being executed as well, except through its own flaws, which are found every other year
+(CVE-2025-32434, CVE-2026-24747), and QGIS may come with torch as old as 2.1. State dicts need few of a pickle's opcodes: those are
+interpreted here, and everything else is refused.
 
 The layout (https://pytorch.org/docs/stable/notes/serialization.html): a zip of members that are not compressed, in one folder; `data.pkl`,
 a pickle of protocol 2, refers to the numbers of each tensor, the member `data/<key>`.
@@ -27,19 +27,21 @@ Kind = TypeVar("Kind")
 _MOST_PICKLE = 2**25
 _WIDEST_STRIDE = 2**62
 _OLD_FILE = (
-    "it is a pickle or a tar, as PyTorch wrote before version 1.6. Such a file can run code when it is opened, and was not looked into. If "
-    "you trust it, save it anew with PyTorch: torch.save(torch.load(file, weights_only=True), another_file)"
+    "it is a pickle or a tar, as PyTorch wrote before version 1.6. Such a file can run code when it is opened, and was not read. If "
+    "you trust it, save it again with PyTorch: torch.save(torch.load(file, weights_only=True), another_file)"
 )
 
 
 def read_archive(path: str | os.PathLike[str]) -> Any:
-    """What torch.save has written: dicts, lists, tuples, plain values and tensors. Raises ValueError for all else, and what is damaged."""
+    """What torch.save has written: dicts, lists, tuples, plain values and tensors. Raises ValueError for anything else, and for damaged
+    files.
+    """
     with open(path, "rb") as file:
         start = file.read(512)
     if start[:1] == b"\x80" or start[257:262] == b"ustar":  # a pickle of protocol 2 or later, a tar
         raise ValueError(_OLD_FILE)
     if start[:4] != b"PK\x03\x04":
-        raise ValueError("it does not begin as such a file does")
+        raise ValueError("it does not begin like such a file")
     size = os.path.getsize(path)
     if size > MOST_BYTES:
         raise ValueError(f"it is larger than any file of weights, {size} bytes")
@@ -65,7 +67,7 @@ class _Archive:
             raise ValueError("the members of its zip are larger than the file")
         tables = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(tables) != 1:
-            raise ValueError("its zip is not one of torch.save: there is no data.pkl")
+            raise ValueError("its zip was not written by torch.save: it has no data.pkl")
         self._folder = tables[0].partition("/")[0]
         self._members = members
         self._storages: dict[str, torch.Tensor] = {}
@@ -149,7 +151,7 @@ class _Archive:
     def _storage(self, tag: object, dtype: object, key: object, device: object, count: object) -> torch.Tensor:
         """The numbers (count,) of a persistent id."""
         if tag != "storage" or not isinstance(dtype, torch.dtype):
-            raise ValueError("its data.pkl refers to something else than numbers")
+            raise ValueError("its data.pkl refers to something other than numbers")
         key = _instance(key, str)
         if key not in self._storages:
             size = self._members[f"{self._folder}/data/{key}"].file_size

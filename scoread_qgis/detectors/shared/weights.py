@@ -1,8 +1,8 @@
-"""First weights of a network, drawn from a generator of the caller's own.
+"""Initial weights of a network, drawn from a generator of the caller's own.
 
-torch's layers draw theirs from the generator of the whole process as they are made, even where a model file overwrites them at once. Two
-trainings at a time would then draw from each other's numbers, and other plugins from ours. The layers here are made without weights;
-`draw_weights` gives them the very weights that torch would have drawn.
+torch's layers draw theirs from the process-wide generator when they are created, even where a model file then overwrites them. Two
+concurrent trainings would share one sequence of random numbers, and change that of other plugins. The layers here are made without weights;
+`draw_weights` gives them the same weights that torch would have drawn.
 """
 
 from __future__ import annotations
