@@ -45,8 +45,8 @@ class TestMetadata:
         ]  # fmt: skip
         assert names["import_matlab"] == ["FILE", "CUBE", "MAP", "OUTPUT", "TRUTH"]
         assert names["train_fers"] == [
-            "INPUTS", "BANDS", "SEED", "DEVICE", "PATCH", "EPOCHS", "BATCH", "LEARNING_RATE", "BACKBONE", "BACKBONE_WEIGHTS", "KEEP_ON_CANCEL",
-            "MODEL",
+            "INPUTS", "BANDS", "SEED", "DEVICE", "PATCH", "EPOCHS", "BATCH", "LEARNING_RATE", "BACKBONE", "BACKBONE_WEIGHTS",
+            "KEEP_ON_CANCEL", "MODEL",
         ]  # fmt: skip
         assert names["sample_scene"] == ["ROWS", "COLUMNS", "BAND_COUNT", "SEED", "OUTPUT", "TRUTH"]
 

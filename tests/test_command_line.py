@@ -16,7 +16,10 @@ from osgeo import gdal, ogr, osr
 from scoread_qgis.commandline.main import main
 from scoread_qgis.scenes.writer import write_scene
 
-WITHOUT_QGIS = "import sys, runpy; sys.modules.update(qgis=None, processing=None); runpy.run_module('scoread_qgis', run_name='__main__', alter_sys=True)"
+WITHOUT_QGIS = (
+    "import sys, runpy; sys.modules.update(qgis=None, processing=None); "
+    "runpy.run_module('scoread_qgis', run_name='__main__', alter_sys=True)"
+)
 
 
 def start(*arguments, code=WITHOUT_QGIS, **options):
@@ -210,7 +213,7 @@ class TestAgain:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert "Cancelled: nothing was written of the scenes at work." in err
+        assert "Cancelled: nothing was written of the unfinished scenes." in err
         assert "--resume goes on" in err
         assert names(tmp_path / "o") == []
 
@@ -252,7 +255,8 @@ class TestMask:
 
     def test_lines_are_no_mask(self, cli, sample, tmp_path):
         (tmp_path / "lines.geojson").write_text(
-            '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}}]}'
+            '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, '
+            '"geometry": {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}}]}'
         )
         code, _, err = cli("rx", sample.path, "--mask", tmp_path / "lines.geojson", "--output", tmp_path / "o.tif")
         assert code == 2

@@ -63,7 +63,7 @@ KINDS = {
 
 
 def at_once(work, runs=2):
-    """Results of `work(progress)` on some threads, which start together and whose steps alternate, as each report gives way to the others."""
+    """Results of `work(progress)` on some threads, which start together and take turns, as each report gives way to the others."""
     start = threading.Barrier(runs)
 
     def one():

@@ -108,7 +108,7 @@ class TestCancelInQgis:
         parameters = {"INPUT": sample.path, "detect:Anomaly map": str(tmp_path / "o.tif")}
         with pytest.raises(QgsProcessingException, match="Cancelled: what the steps before have written is there, and nothing else"):
             processing.run("scoread:train_and_detect", parameters, feedback=feedback)
-        assert "The work was over when it was cancelled: its results are whole." in feedback.lines
+        assert "The work had finished before it was cancelled: its results are complete." in feedback.lines
         assert names(tmp_path) == []
 
     @pytest.mark.parametrize("algorithm", ["train_sgm", "detect_anomalies"])
@@ -137,7 +137,8 @@ class TestCancelInQgis:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_qgis_process(self, qgis, large, tmp_path, number):
         process = subprocess.Popen(
-            [qgis._program, "run", "scoread:detect_rx", "--", f"INPUT={large}", *(f"{n}={v}" for n, v in LONG.items()), f"OUTPUT={tmp_path / 'o.tif'}"],
+            [qgis._program, "run", "scoread:detect_rx", "--", f"INPUT={large}", *(f"{n}={v}" for n, v in LONG.items()),
+             f"OUTPUT={tmp_path / 'o.tif'}"],
             env=qgis._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip

@@ -133,7 +133,10 @@ def mask_source(algorithm, parameters, context, name=MASK, label="The mask"):
             )
         return MaskSource(layer.name(), _wkt(layer.crs()), polygons=_polygons(layer.getSelectedFeatures()), file=layer.source())
     if chosen:
-        note = f"{label} {layer.name()} has a selection, which is ignored: all of its polygons are used. Check Selected polygons only to use {chosen} of them."
+        note = (
+            f"{label} {layer.name()} has a selection, which is ignored: all of its polygons are used. "
+            f"Check Selected polygons only to use {chosen} of them."
+        )
     return MaskSource(layer.name(), _wkt(layer.crs()), polygons=_polygons(layer.getFeatures()), note=note, file=layer.source())
 
 
@@ -142,7 +145,7 @@ def _polygons(features):
 
 
 def region_source(source, label, file=None):
-    """`workflows.sources.RegionSource` of a feature source, read from `file`: its geometries with the fields id and rank where it has them."""
+    """`workflows.sources.RegionSource` of a feature source, read from `file`: its geometries, with id and rank where they are fields."""
     from ..workflows.sources import RegionSource
 
     if source is None:
