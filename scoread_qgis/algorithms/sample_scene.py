@@ -28,7 +28,7 @@ class SampleScene(Algorithm):
             "The scene as a GeoTIFF, Int16 with a scale, with wavelength, width and bad-band flag of each band.",
         )
         self.add(
-            QgsProcessingParameterRasterDestination(TRUTH, "Ground truth map", optional=True),
+            QgsProcessingParameterRasterDestination(TRUTH, "Ground truth", optional=True),
             "1 where an anomaly covers at least a tenth of the pixel, else 0. For evaluation; no detector reads it.",
         )
 

@@ -36,7 +36,9 @@ class TrainSGM(Algorithm):
     TAGS = ("score", "generative", "model", "learn", "scoread")
     HELP = (
         "Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model "
-        "file for Detect anomalies. The model fits this scene and others of the same sensor."
+        "file for Detect anomalies. One scene alone does not need the file: Detect anomalies without a model learns the scene itself. A "
+        "model of several scenes, or one that is shared, is used on further scenes of the sensor; Detect anomalies measures whether it "
+        "fits them, and adapts it where it does not."
     )
     TRAINS = True
 

@@ -8,6 +8,7 @@ from ..core.progress import Cancelled, keeping
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
 from ..detectors.shared.training import shares
+from ..scenes.provenance import without_secrets
 from .outputs import check_outputs, trained_model
 from .sources import MaskSource, good_cubes
 
@@ -16,7 +17,8 @@ from .sources import MaskSource, good_cubes
 class Training:
     """The making of one model file.
 
-    kind: of the detector, in `registry.DETECTORS`. scenes: `RasterSource`s of one sensor. model: .pt. bands: numbers from 1, or all good ones.
+    kind: of the detector, in `registry.DETECTORS`. scenes: `RasterSource`s of one sensor. model: .pt. bands: numbers from 1, or all good
+        ones.
     mask: `MaskSource` or None, for the first scene. settings: of the detector's `train`, name -> value; those that it does not know are
     ignored. device: auto, cpu, cuda or mps. report: .html file or None. keep_on_cancel: write what has been learnt so far when the run is
     cancelled, for detectors that have something by then.
@@ -77,7 +79,7 @@ def train(training, run, open_cubes=good_cubes):
         from .report import write_report
 
         parameters = {
-            "scenes": [scene.source for scene in training.scenes], "mask": training.mask and training.mask.name,
+            "scenes": [without_secrets(scene.source) for scene in training.scenes], "mask": training.mask and training.mask.name,
             "bands asked for": training.bands, "detector": detector_class.title,
             "settings": [f"{name} = {value}" for name, value in settings.items()], "random seed": training.seed, "device": device,
             "model": training.model,
