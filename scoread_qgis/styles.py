@@ -1,7 +1,7 @@
 """How results look.
 
-Anomaly maps: dark and transparent where nothing is odd, bright where the few highest scores are, numbers in the legend. Regions: outlines, the
-brightest and last drawn where the peaks are highest.
+Anomaly maps: dark and transparent where nothing is odd, bright where the few highest scores are, numbers in the legend. Regions: outlines,
+the brightest and last drawn where the peaks are highest.
 """
 
 import os
@@ -71,7 +71,9 @@ def save_anomaly_style(path, replaced=False):
 
 
 def save_regions_style(path):
-    """Make the style of the regions in the GeoPackage at `path` and save it in there: a .qml beside it could be that of a map of the same name."""
+    """Make the style of the regions in the GeoPackage at `path` and save it in there: a .qml beside it could be that of a map of the same
+    name.
+    """
     layer = QgsVectorLayer(path, "regions", "ogr")
     count, ranges, first = layer.featureCount(), [], 1
     for last, color, width in _RANKS:
@@ -104,7 +106,7 @@ def _keep(layer, path, replaced):
 
     replaced: whether the raster took the place of an older one, whose style goes with it.
     """
-    layer.setCustomProperty(_OURS, True)  # by which a style of ours is known
+    layer.setCustomProperty(_OURS, True)  # marks styles made by this plugin
     document = QDomDocument()
     layer.exportNamedStyle(document)
     style = document.toString()

@@ -1,7 +1,7 @@
 """What a user does at the desktop, step by step: run by QGIS itself (qgis --code), started by test_desktop.py.
 
-The environment variable SCOREAD_DESKTOP names a folder with `scene.tif`; results and `report.json` go there. The steps are a generator that a
-timer continues, so that the event loop runs as it does for a user, and whoever blocks it is found out.
+The environment variable SCOREAD_DESKTOP names a folder with `scene.tif`; results and `report.json` go there. The steps are a generator that
+a timer continues, so that the event loop runs as it does for a user, and whoever blocks it is found out.
 """
 
 import json

@@ -40,9 +40,10 @@ class DetectAnomalies(Algorithm):
     GROUP = "Anomaly detection"
     TAGS = ("score", "fers", "scoread", "map")
     HELP = (
-        "Maps how poorly each pixel of a scene fits its background. Without a model the background is learnt first, from the scene itself, in seconds. "
-        "With a model of Train SGM or Train FERS it is the background of the scenes that the model was trained on; whether this scene fits it is "
-        "measured first. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more anomalous."
+        "Maps how poorly each pixel of a scene fits its background. Without a model the background is learnt first, from the scene itself, "
+        "in seconds. With a model of Train SGM or Train FERS it is the background of the scenes that the model was trained on; whether "
+        "this scene fits it is measured first. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more "
+        "anomalous."
     )
     PRESETS = {INPUT: best_scene, MODEL: last_model}
 

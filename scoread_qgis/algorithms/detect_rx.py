@@ -31,8 +31,8 @@ class DetectRX(Algorithm):
     GROUP = "Anomaly detection"
     TAGS = ("rx", "reed-xiaoli", "mahalanobis")
     HELP = (
-        "The Reed-Xiaoli detector: how far a spectrum lies from the mean of its background, measured by the background's covariance (squared "
-        "Mahalanobis distance). It needs no model, and is the baseline for the others."
+        "The Reed-Xiaoli detector: how far a spectrum lies from the mean of its background, measured by the background's covariance "
+        "(squared Mahalanobis distance). It needs no model, and is the baseline for the others."
     )
     PRESETS = {INPUT: best_scene}
 

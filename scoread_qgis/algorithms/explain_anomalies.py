@@ -25,9 +25,9 @@ class ExplainAnomalies(Algorithm):
     GROUP = "Anomaly maps"
     TAGS = ("report", "spectrum", "bands", "evidence", "why")
     HELP = (
-        "Shows why a model finds some places anomalous: their mean spectrum against the background spectrum that the model expected there, the bands "
-        "that contribute most to the anomaly value, and the most similar spectrum elsewhere in the scene. Takes the regions of Extract anomalies, or any "
-        "polygons or points."
+        "Shows why a model finds some places anomalous: their mean spectrum against the background spectrum that the model expected there, "
+        "the bands that contribute most to the anomaly value, and the most similar spectrum elsewhere in the scene. Takes the regions of "
+        "Extract anomalies, or any polygons or points."
     )
     PRESETS = {INPUT: best_scene, MODEL: last_model, REGIONS: regions_found}
 

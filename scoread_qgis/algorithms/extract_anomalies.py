@@ -27,9 +27,9 @@ class ExtractAnomalies(Algorithm):
     GROUP = "Anomaly maps"
     TAGS = ("threshold", "regions", "polygons", "otsu", "percentile", "extreme value", "false alarm")
     HELP = (
-        "Turns an anomaly map into a list of places: polygons around the pixels above a threshold, ranked by their highest score. By default the "
-        "threshold is the score that the background exceeds at the rate given, from a fit of the upper tail of its scores, which leaves out "
-        "anomalies that stand out from it."
+        "Turns an anomaly map into a list of places: polygons around the pixels above a threshold, ranked by their highest score. By "
+        "default the threshold is the score that the background exceeds at the rate given, from a fit of the upper tail of its scores, "
+        "which leaves out anomalies that stand out from it."
     )
     NEEDS = ("scipy",)
     PRESETS = {INPUT: best_map}
@@ -42,8 +42,8 @@ class ExtractAnomalies(Algorithm):
         add_settings(self, *EXTRACTION)
         self.add(
             QgsProcessingParameterVectorDestination(REGIONS, "Regions", QgsProcessing.SourceType.TypeVectorPolygon),
-            "GeoPackage of polygons in the CRS of the map, in the order of rank: 1 has the highest peak. area is in m² on the ground; p_value is "
-            "the probability that a pixel of the background scores higher than the peak; x and y are the centroid.",
+            "GeoPackage of polygons in the CRS of the map, in the order of rank: 1 has the highest peak. area is in m² on the ground; "
+            "p_value is the probability that a pixel of the background scores higher than the peak; x and y are the centroid.",
         )
         self.add(
             QgsProcessingParameterRasterDestination(MASK, "Mask", optional=True, createByDefault=False),

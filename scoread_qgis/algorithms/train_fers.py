@@ -41,8 +41,8 @@ class TrainFERS(Algorithm):
         add_settings(self, SEED, DEVICE, *FERS_TRAINING)
         self.add(
             QgsProcessingParameterMultipleLayers(BACKBONE_WEIGHTS, "Backbone weights", QgsProcessing.SourceType.TypeFile, optional=True),
-            "For the published backbone: files with the state dictionaries of Wide-ResNet-101-2 and ResNet34 trained on ImageNet, in torchvision's "
-            "layout. Unset: random filters.",
+            "For the published backbone: files with the state dictionaries of Wide-ResNet-101-2 and ResNet34 trained on ImageNet, in "
+            "torchvision's layout. Unset: random filters.",
             advanced=True,
         )
         add_settings(self, KEEP_ON_CANCEL)

@@ -17,7 +17,8 @@ _OFFSETS = ("LINE_OFF", "SAMP_OFF")  # of RPC, in pixels
 class Georeference:
     """Where the pixels of a raster lie.
 
-    geotransform: GDAL's six coefficients, None where there are none. crs: WKT, "" where unknown; with RPC alone that of their longitudes and latitudes.
+    geotransform: GDAL's six coefficients, None where there are none. crs: WKT, "" where unknown; with RPC alone that of their longitudes
+        and latitudes.
     points: ground control points, (x, y, z, column, row), of the CRS. rpc: name and value of each entry of GDAL's RPC metadata.
     """
 
@@ -45,7 +46,10 @@ class Georeference:
         return self.geotransform is None and bool(self.points or self.rpc)
 
     def of_window(self, row, column):
-        """That of a window of the raster whose first pixel is (row, column). Where there is none, the window lies where QGIS draws it in the raster."""
+        """That of a window of the raster whose first pixel is (row, column).
+
+        Where there is none, the window lies where QGIS draws it in the raster.
+        """
         if self.bent:
             points = tuple((x, y, z, at_column - column, at_row - row) for x, y, z, at_column, at_row in self.points)
             shifts = dict(zip(_OFFSETS, (row, column)))

@@ -27,9 +27,10 @@ _ENVI_DATA = ("", ".dat", ".img", ".raw", ".bin", ".bsq", ".bil", ".bip", ".sli"
 class RasterFile:
     """A hyperspectral raster on disk, opened read-only.
 
-    source: path or GDAL connection string. name: what messages call it. crs: WKT that overrides the one in the file. nodata: `NoData` of the user.
-    Attributes: rows, columns, count (all bands of the file), table (`BandTable`), georeference, of which geotransform (None where unknown) and
-    crs (WKT or "").
+    source: path or GDAL connection string. name: what messages call it. crs: WKT that overrides the one in the file. nodata: `NoData` of
+        the user.
+    Attributes: rows, columns, count (all bands of the file), table (`BandTable`), georeference, of which geotransform (None where unknown)
+    and crs (WKT or "").
     Raises ValueError with a remedy for what is not a hyperspectral raster.
     """
 
@@ -81,8 +82,8 @@ class RasterFile:
                 f"Check that the file is whole and that its header {headers[0]} is one of ENVI, with samples, lines, bands and data type."
             )
         return (
-            f"If it is an ENVI file, it needs its header, a text file {os.path.basename(stem)}.hdr beside it, which is missing: fetch that too. "
-            "Otherwise check that the file is whole and its format known."
+            f"If it is an ENVI file, it needs its header, a text file {os.path.basename(stem)}.hdr beside it, which is missing: fetch that "
+            "too. Otherwise check that the file is whole and its format known."
         )
 
     def _check_types(self):
@@ -90,8 +91,8 @@ class RasterFile:
         if complex_bands:
             code = self._types[complex_bands[0] - 1]
             raise ValueError(
-                f"{self.name} has complex values ({gdal.GetDataTypeName(code)}) in band {list_bands(complex_bands)}. Convert them to real ones first, "
-                "for instance to amplitude, or save the scene without."
+                f"{self.name} has complex values ({gdal.GetDataTypeName(code)}) in band {list_bands(complex_bands)}. Convert them to real "
+                "ones first, for instance to amplitude, or save the scene without."
             )
 
     def _check_scale(self):
@@ -99,8 +100,8 @@ class RasterFile:
             broken = np.flatnonzero(~np.isfinite(values))
             if broken.size:
                 raise ValueError(
-                    f"{self.name} has the {what} {values[broken[0]]:g} in band {list_bands(broken + 1)}, which leaves no values. Set the {what} "
-                    f"of each band (gdal_edit.py -{what}), or save the scene without that band."
+                    f"{self.name} has the {what} {values[broken[0]]:g} in band {list_bands(broken + 1)}, which leaves no values. Set the "
+                    f"{what} of each band (gdal_edit.py -{what}), or save the scene without that band."
                 )
 
     def _check_size(self):
@@ -128,8 +129,8 @@ class RasterFile:
         return code, np.dtype(NUMPY_TYPES[code])
 
     def read_bands(self, first, last, numbers, left=0, right=None):
-        """Rows first..last-1 of columns left..right-1, by default all, of the bands `numbers` (from 1): values (bands, rows, columns) float32 and
-        where each holds a value, bool."""
+        """Rows first..last-1 of columns left..right-1, by default all, of the bands `numbers` (from 1): values (bands, rows, columns)
+        float32 and where each holds a value, bool."""
         # GDAL does not take numpy's integers
         left, first, columns, rows = int(left), int(first), int((self.columns if right is None else right) - left), int(last - first)
         code, dtype = self._buffer(numbers)
@@ -246,8 +247,9 @@ def choose_bands(raster, numbers=None, memory=512 * 2**20, progress=None, survey
                 f"; {survey.absurd} values beyond ±{LARGEST_VALUE:g} are taken for nodata, since nothing that is measured is that large"
             )
         raise ValueError(
-            f"{raster.name} has {len(kept)} usable band{'s' if len(kept) != 1 else ''} of {raster.count} ({because or 'only one asked for'}). "
-            "At least two are needed: check the file's nodata value and bad-band list, or name the bands."
+            f"{raster.name} has {len(kept)} usable band{'s' if len(kept) != 1 else ''} of {raster.count} "
+            f"({because or 'only one asked for'}). At least two are needed: check the file's nodata value and bad-band list, or name the "
+            "bands."
         )
     return BandChoice(kept, left_out)
 
@@ -255,9 +257,9 @@ def choose_bands(raster, numbers=None, memory=512 * 2**20, progress=None, survey
 def match_bands(raster, numbers, wavelengths, count, trained_numbers=None):
     """The bands of a `RasterFile` that a model was trained on, as numbers from 1, in the model's order.
 
-    By wavelength where model and raster know it, each band of the raster once, and by number where the wavelengths are those of training, band for
-    band. Without wavelengths by count: the bands the user named in `numbers`, the same band numbers as in training where the raster has them, or
-    simply all. Raises ValueError that lists the difference.
+    By wavelength where model and raster know it, each band of the raster once, and by number where the wavelengths are those of training,
+    band for band. Without wavelengths by count: the bands the user named in `numbers`, the same band numbers as in training where the
+    raster has them, or simply all. Raises ValueError that lists the difference.
     """
     check_bands(numbers or (), raster)
     table = raster.table
@@ -279,8 +281,8 @@ def match_bands(raster, numbers, wavelengths, count, trained_numbers=None):
         span = f"{known.min():.0f} to {known.max():.0f} nm in {known.size} good bands" if known.size else "no good band"
         raise ValueError(
             f"The model needs bands that {raster.name} does not have: {missing} nm{f' and {more} more' if more > 0 else ''} "
-            f"({np.count_nonzero(found < 0)} of {count}; the scene has {span}). Train a model on a scene of this sensor, or choose the bands "
-            "that both have when training."
+            f"({np.count_nonzero(found < 0)} of {count}; the scene has {span}). Train a model on a scene of this sensor, or choose the "
+            "bands that both have when training."
         )
     if numbers and len(numbers) == count:
         return list(numbers)
@@ -298,8 +300,8 @@ def match_bands(raster, numbers, wavelengths, count, trained_numbers=None):
 def common_bands(rasters, choices, by_number=False):
     """The bands that several scenes of a sensor share, as one list of band numbers for each scene, in the order of the first.
 
-    rasters, choices: `RasterFile`s with the `BandChoice` of each. Matched by number where the wavelengths are the same band for band, by wavelength
-    where they are known, else by number where the rasters have equally many bands, or the user named the bands (`by_number`).
+    rasters, choices: `RasterFile`s with the `BandChoice` of each. Matched by number where the wavelengths are the same band for band, by
+    wavelength where they are known, else by number where the rasters have equally many bands, or the user named the bands (`by_number`).
     """
     first, kept = rasters[0], np.array(choices[0].numbers)
     partners = [kept]
@@ -315,8 +317,8 @@ def common_bands(rasters, choices, by_number=False):
             numbers = np.where(np.isin(partners[0], choice.numbers), partners[0], 0)
         else:
             raise ValueError(
-                f"{raster.name} has {raster.count} bands and {first.name} {first.count}, and without wavelengths on both sides they cannot be "
-                "matched. Train on scenes of one sensor."
+                f"{raster.name} has {raster.count} bands and {first.name} {first.count}, and without wavelengths on both sides they cannot "
+                "be matched. Train on scenes of one sensor."
             )
         keep = numbers > 0
         partners = [p[keep] for p in partners] + [numbers[keep]]
@@ -331,8 +333,9 @@ def _check_distinct(wavelengths, whose):
     if np.any(counts > 1):
         twice = ", ".join(f"{value:g}" for value in values[counts > 1][:8])
         raise ValueError(
-            f"Several bands of {whose} have one wavelength ({twice} nm), so that they cannot be told apart by it, and the tables of wavelengths differ, so that "
-            "they cannot be matched by number. Use scenes with one table, write the wavelengths with more digits, or train on one band of each wavelength."
+            f"Several bands of {whose} have one wavelength ({twice} nm), so that they cannot be told apart by it, and the tables of "
+            "wavelengths differ, so that they cannot be matched by number. Use scenes with one table, write the wavelengths with more "
+            "digits, or train on one band of each wavelength."
         )
 
 

@@ -24,7 +24,8 @@ class Extraction:
 
     map: `RasterSource` of an anomaly map. regions: .gpkg for the polygons. mask: .tif for the pixels in them, or None.
     method: "tail", where the background of the map exceeds the threshold at the false-alarm rate `rate`; "percentile"; "otsu"; or "value".
-    min_area: smaller regions, in pixels, are dropped. connectivity: 4 or 8. seed: of the sample that the threshold of a large map is found from.
+    min_area: smaller regions, in pixels, are dropped. connectivity: 4 or 8. seed: of the sample that the threshold of a large map is found
+        from.
     """
 
     map: RasterSource

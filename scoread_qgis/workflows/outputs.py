@@ -12,10 +12,10 @@ from ..scenes.writer import MapWriter
 def check_outputs(outputs, inputs, scratch=None):
     """What has to be known of the files that a workflow writes before its work, not after. Raises ValueError, with the remedy.
 
-    outputs: pairs of path and the suffix that it must have; those whose path is None or "" are not wanted. inputs: all that the workflow reads:
-    paths, `RasterSource`s, `MaskSource`s, `RegionSource`s; None is passed over. No output may be a file that an input is read from, by whatever
-    name, nor another output; and all must be possible to write. Removes what runs that were killed left beside the outputs and in `scratch`, the
-    folder for temporary files, None for the system's.
+    outputs: pairs of path and the suffix that it must have; those whose path is None or "" are not wanted. inputs: all that the workflow
+    reads: paths, `RasterSource`s, `MaskSource`s, `RegionSource`s; None is passed over. No output may be a file that an input is read from,
+    by whatever name, nor another output; and all must be possible to write. Removes what runs that were killed left beside the outputs and
+    in `scratch`, the folder for temporary files, None for the system's.
     """
     outputs = [(str(path), suffix) for path, suffix in outputs if path]
     for path, suffix in outputs:
@@ -48,7 +48,10 @@ def _harmless(cell):
 
 
 def write_map(path, raster, description, scores, area=None, metadata=None):
-    """Write `scores`, pairs of first row and (rows, columns) array, as the anomaly map of a `RasterFile`. area, metadata: as for `MapWriter`."""
+    """Write `scores`, pairs of first row and (rows, columns) array, as the anomaly map of a `RasterFile`.
+
+    area, metadata: as for `MapWriter`.
+    """
     with MapWriter(path, raster, description, area, metadata) as writer:
         for row, rows in scores:
             writer.write(row, rows)

@@ -1,7 +1,7 @@
 """The settings of every task: what they are called, their limits, defaults and help.
 
-The parameters of the algorithms in QGIS and the options of the command line are both made from these tables. Layers and files are not here, since
-each of the two has kinds of its own for them. This module imports nothing that takes time to load.
+The parameters of the algorithms in QGIS and the options of the command line are both made from these tables. Layers and files are not here,
+since each of the two has kinds of its own for them. This module imports nothing that takes time to load.
 """
 
 from dataclasses import dataclass, replace
@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 class Parameter:
     """A setting that a user may change.
 
-    name: that of the keyword argument or field that takes it; permanent, as scripts and designer models keep it (in QGIS in upper case, on the
-        command line with hyphens). title: label in a dialog.
+    name: that of the keyword argument or field that takes it; permanent, as scripts and designer models keep it (in QGIS in upper case, on
+        the command line with hyphens). title: label in a dialog.
     kind: int, float or bool, of one that is no choice.
     default: None where the setting may be left unset; what happens then, the help says.
     least, most: limits of a number, None where there is none.
-    choices: labels to choose from; their order is permanent. values: what each of them stands for; without values the labels stand for themselves,
-        and are not translated.
+    choices: labels to choose from; their order is permanent. values: what each of them stands for; without values the labels stand for
+        themselves, and are not translated.
     advanced: whether a dialog hides it at first.
     """
 
@@ -57,8 +57,8 @@ SEED = Parameter(
 DEVICE = Parameter(
     "device",
     "Device",
-    "Where to compute. auto takes a GPU where PyTorch finds one, else the processor, unless the settings of the plugin in QGIS name another; cuda is a "
-    "GPU of NVIDIA, mps one of Apple.",
+    "Where to compute. auto takes a GPU where PyTorch finds one, else the processor, unless the settings of the plugin in QGIS name "
+    "another; cuda is a GPU of NVIDIA, mps one of Apple.",
     default="auto",
     choices=("auto", "cpu", "cuda", "mps"),
 )
@@ -154,8 +154,8 @@ KEEP_ON_CANCEL = Parameter(
 LEARN_AREA = Parameter(
     "learn_area",
     "Learn from the area alone",
-    "Look at nothing outside of the area, but a margin of some pixels: the background is that of the area alone. Unset: the map covers the area, and its "
-    "scores are those of a map of the whole scene. (FERS looks at the whole scene always.)",
+    "Look at nothing outside of the area, but a margin of some pixels: the background is that of the area alone. Unset: the map covers the "
+    "area, and its scores are those of a map of the whole scene. (FERS looks at the whole scene always.)",
     bool,
     default=False,
     advanced=True,
@@ -165,7 +165,8 @@ LEARN_AREA = Parameter(
 UNFIT = Parameter(
     "unfit",
     "If the scene does not fit the model",
-    "Adapt: estimate anew from the scene what belongs to it, and keep the rest of the model. Warn: use the model as it is. Refuse: make no map.",
+    "Adapt: estimate anew from the scene what belongs to it, and keep the rest of the model. Warn: use the model as it is. Refuse: make no "
+    "map.",
     default="adapt",
     choices=("Adapt", "Warn", "Refuse"),
     values=("adapt", "warn", "refuse"),
@@ -191,8 +192,8 @@ DETECTION = (
     Parameter(
         "readout",
         "Readout",
-        "FERS only: RX of the sum of the features, the product of two RX maps, or the error of a small autoencoder. Unset: as published, by the "
-        "number of bands.",
+        "FERS only: RX of the sum of the features, the product of two RX maps, or the error of a small autoencoder. Unset: as published, "
+        "by the number of bands.",
         choices=("sum", "product", "autoencoder"),
         advanced=True,
     ),
@@ -229,8 +230,8 @@ LOCAL_RX = (
     Parameter(
         "shrinkage",
         "Shrinkage",
-        "Local only. Share of the mean variance in the covariance, 0 to 1. Unset: chosen in each window after Ledoit and Wolf, so that windows may "
-        "hold fewer pixels than bands.",
+        "Local only. Share of the mean variance in the covariance, 0 to 1. Unset: chosen in each window after Ledoit and Wolf, so that "
+        "windows may hold fewer pixels than bands.",
         float,
         least=0,
         most=1,
@@ -242,8 +243,8 @@ LOCAL_RX = (
 METHOD = Parameter(
     "method",
     "Threshold by",
-    "False-alarm rate: from a fit of the upper tail of the background's scores. Percentile: a share of all pixels. Otsu: splits the scores into the "
-    "two classes that differ most, for maps with many anomalies. Value: a score.",
+    "False-alarm rate: from a fit of the upper tail of the background's scores. Percentile: a share of all pixels. Otsu: splits the scores "
+    "into the two classes that differ most, for maps with many anomalies. Value: a score.",
     default="tail",
     choices=("False-alarm rate", "Percentile", "Otsu", "Value"),
     values=("tail", "percentile", "otsu", "value"),

@@ -10,7 +10,8 @@ from .parameters import METHOD
 def facts_of_map(detection, ready, cube, options, run):
     """Those of the map of a `Detection`.
 
-    ready: `Ready`. cube: the scene with the bands that were used. options: those that the detector took. No passwords, and nothing of the machine.
+    ready: `Ready`. cube: the scene with the bands that were used. options: those that the detector took. No passwords, and nothing of the
+        machine.
     """
     model, detector = ready.model, ready.model.detector
     settings = model.settings if detector.keeps_model else detector.state()

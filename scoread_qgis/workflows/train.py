@@ -17,7 +17,8 @@ from .sources import MaskSource, good_cubes
 class Training:
     """The making of one model file.
 
-    kind: of the detector, in `registry.DETECTORS`. scenes: `RasterSource`s of one sensor. model: .pt. bands: numbers from 1, or all good ones.
+    kind: of the detector, in `registry.DETECTORS`. scenes: `RasterSource`s of one sensor. model: .pt. bands: numbers from 1, or all good
+        ones.
     mask: `MaskSource` or None, for the first scene. settings: of the detector's `train`, name -> value; those that it does not know are
     ignored. device: auto, cpu, cuda or mps. report: .html file or None. keep_on_cancel: write what has been learnt so far when the run is
     cancelled, for detectors that have something by then.
