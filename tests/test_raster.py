@@ -200,7 +200,7 @@ class TestUnusable:
         size = (tmp_path / "a.dat").stat().st_size
         with open(path, "r+b") as file:
             file.truncate(size // 2)
-        with pytest.raises(ValueError, match=r"my scene is truncated: the file has \d+ bytes and its header promises \d+. Fetch it again"):
+        with pytest.raises(ValueError, match=r"my scene is truncated: the file has \d+ bytes and its header calls for \d+. Fetch it again"):
             choose_bands(RasterFile(path, "my scene"))
 
     def test_truncated_geotiff(self, tmp_path):

@@ -1,5 +1,8 @@
 """Where the pixels of a raster lie: by a geotransform, by ground control points or by rational polynomial coefficients (RPC)."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,22 +15,23 @@ _IDENTITY = (0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 class Georeference:
     """Where the pixels of a raster lie.
 
-    geotransform: GDAL's six coefficients, None where there are none. crs: WKT, "" where unknown; with RPC alone that of their longitudes and latitudes.
-    points: ground control points, (x, y, z, column, row), of the CRS. rpc: name and value of each entry of GDAL's RPC metadata.
+    geotransform: GDAL's six coefficients, None where there are none. crs: WKT, "" where unknown; with RPC only, that of their longitudes
+    and latitudes. points: ground control points, (x, y, z, column, row), in the CRS. rpc: name and value of each entry of GDAL's RPC
+    metadata.
     """
 
-    geotransform: tuple = None
+    geotransform: Sequence[float] | None = None
     crs: str = ""
-    points: tuple = ()
-    rpc: tuple = ()
+    points: tuple[tuple[float, float, float, float, float], ...] = ()
+    rpc: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, dataset, crs=""):
-        """That of a gdal.Dataset. crs: WKT that overrides the file's."""
+    def of(cls, dataset: gdal.Dataset, crs: str | None = "") -> Georeference:
+        """The georeference of a dataset. crs: WKT that overrides the file's."""
         points = tuple((p.GCPX, p.GCPY, p.GCPZ, p.GCPPixel, p.GCPLine) for p in dataset.GetGCPs() or ())
         rpc = tuple(sorted((dataset.GetMetadata("RPC") or {}).items()))
         geotransform = dataset.GetGeoTransform(can_return_null=True)
-        if geotransform == _IDENTITY and (points or rpc):  # some drivers' word for none
+        if geotransform == _IDENTITY and (points or rpc):  # what some drivers return for none
             geotransform = None
         own = dataset.GetProjection() or dataset.GetGCPProjection()
         if geotransform is None and not points and rpc:
@@ -35,12 +39,12 @@ class Georeference:
         return cls(geotransform, crs or own or "", () if geotransform else points, rpc)
 
     @property
-    def bent(self):
-        """Whether pixels lie by control points or RPC, on no regular grid of the CRS."""
+    def bent(self) -> bool:
+        """Whether the pixels are located by control points or RPC, and so not on a regular grid of the CRS."""
         return self.geotransform is None and bool(self.points or self.rpc)
 
-    def write(self, dataset):
-        """Give it to a gdal.Dataset that can be written."""
+    def write(self, dataset: gdal.Dataset) -> None:
+        """Write it to a dataset."""
         if self.points:
             dataset.SetGCPs([gdal.GCP(*point) for point in self.points], self.crs)
         elif self.crs and not self.bent:
@@ -50,7 +54,7 @@ class Georeference:
         if self.rpc:
             dataset.SetMetadata(dict(self.rpc), "RPC")
 
-    def to_map(self, places):
+    def to_map(self, places: np.ndarray) -> np.ndarray:
         """Map coordinates (n, 2) of (column, row) places (n, 2), counted from the upper left corner of the raster, where it is `bent`."""
         dataset = gdal.GetDriverByName("MEM").Create("", 1, 1, 1)
         self.write(dataset)
