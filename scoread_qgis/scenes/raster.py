@@ -269,7 +269,8 @@ def choose_bands(
             because += f"; {survey.out_of_range} values beyond ±{LARGEST_VALUE:g} are taken for nodata: no measured value is that large"
         raise ValueError(
             f"{raster.name} has {len(kept)} usable band{'s' if len(kept) != 1 else ''} of {raster.count} "
-            f"({because or 'only one asked for'}). At least two are needed: check the file's nodata value and bad-band list, or name the bands."
+            f"({because or 'only one asked for'}). At least two are needed: check the file's nodata value and bad-band list, or name the "
+            "bands."
         )
     return BandChoice(kept, left_out)
 
