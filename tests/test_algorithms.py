@@ -303,7 +303,7 @@ class TestFERS:
 
         assert band_numbers("1-3, 7;9") == [1, 2, 3, 7, 9]
         assert band_numbers("") == []
-        with pytest.raises(ValueError, match='"a-3" is no band number'):
+        with pytest.raises(ValueError, match='"a-3" is not a band number'):
             band_numbers("1, a-3")
 
 

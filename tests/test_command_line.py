@@ -75,7 +75,7 @@ class TestOptions:
             (["rx", "a.tif", "--output", "o", "--shrinkage", "2"], "2 is more than 1"),
             (["rx", "a.tif", "--output", "o", "--inner-window", "x"], "x is not a whole number"),
             (["rx", "a.tif", "--output", "o", "--mode", "local", "--inner-window", "4"], "have to be odd"),
-            (["rx", "a.tif", "--output", "o", "--bands", "1, a-3"], '"a-3" is no band number'),
+            (["rx", "a.tif", "--output", "o", "--bands", "1, a-3"], '"a-3" is not a band number'),
             (["rx", "a.tif", "--output", "o", "--overwrite", "--resume"], "not allowed with"),
             (["rx", "a.tif", "--output", "o", "--scheduler", "tcp://x:1", "--local-cluster", "2"], "not allowed with"),
             (["rx", "none*.tif", "--output", "o"], "No file matches none*.tif"),

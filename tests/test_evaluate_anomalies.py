@@ -188,7 +188,7 @@ class TestTruth:
     def test_of_another_size_that_lies_nowhere_is_refused(self, files, tmp_path):
         write_scene(tmp_path / "lost.tif", np.eye(7, dtype=np.uint8))
         with pytest.raises(
-            ValueError, match="truth lost does not fit good: it has 7 rows × 7 columns .* nothing tells where lost lies. Georef"
+            ValueError, match="truth lost does not fit good: it has 7 rows × 7 columns .* nothing says where lost lies. Georef"
         ):
             evaluated(files, MaskSource("lost", source=str(tmp_path / "lost.tif")))
 
@@ -221,8 +221,8 @@ class TestMaps:
     @pytest.mark.parametrize(
         ("grid", "epsg", "message"),
         [
-            ((500005, 10, 0, 5800000, 0, -10), 32633, "its corners lie 0.5 pixels beside"),
-            ((500000, 20, 0, 5800000, 0, -20), 32633, "its corners lie 40 pixels beside"),
+            ((500005, 10, 0, 5800000, 0, -10), 32633, "its corners lie 0.5 pixels off"),
+            ((500000, 20, 0, 5800000, 0, -20), 32633, "its corners lie 40 pixels off"),
             (GRID, 32632, "its CRS is EPSG:32632 instead of EPSG:32633"),
         ],
     )

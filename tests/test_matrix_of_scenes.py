@@ -342,7 +342,7 @@ class TestRefused:
     def test_envi_headers(self, tmp_path, exceptions):
         path = envi(tmp_path / "a.dat")
         header(path, "header offset = 0", "header offset = abc")
-        self.refused(path, r'a.dat cannot be read: its ENVI header says "header offset = abc".* Mend that line')
+        self.refused(path, r'a.dat cannot be read: its ENVI header says "header offset = abc".* Correct that line')
         header(path, "header offset = abc", "header offset = -8")
         self.refused(path, "header")
         path.with_suffix(".hdr").unlink()
@@ -399,7 +399,7 @@ class TestRefused:
     def test_huge_values(self, tmp_path, exceptions):
         raster = RasterFile(str(envi(tmp_path / "a.dat", np.full((6, 5, 3), 1e38, np.float32))))
         with pytest.raises(
-            ValueError, match=r"no data: 1-3; 90 values beyond ±1e\+18 are taken for nodata, since nothing that is measured is that"
+            ValueError, match=r"no data: 1-3; 90 values beyond ±1e\+18 are taken for nodata: no measured value is that large"
         ):
             choose_bands(raster)
 

@@ -111,7 +111,7 @@ def test_surveys_of_parts_merge(tmp_path):
         merged.merge(survey_bands(raster, rows=rows))
     assert choose_bands(raster, survey=merged) == choose_bands(raster)
     assert choose_bands(raster).left_out == {"one value everywhere": [2], "no data over most of the scene": [4]}
-    assert merged.absurd == expected.absurd == 1
+    assert merged.out_of_range == expected.out_of_range == 1
 
 
 def test_leftovers_are_those_of_the_file_alone(tmp_path):

@@ -200,7 +200,7 @@ class TestUnusable:
         size = (tmp_path / "a.dat").stat().st_size
         with open(path, "r+b") as file:
             file.truncate(size // 2)
-        with pytest.raises(ValueError, match=r"my scene is truncated: the file has \d+ bytes and its header promises \d+. Fetch it again"):
+        with pytest.raises(ValueError, match=r"my scene is truncated: the file has \d+ bytes and its header calls for \d+. Fetch it again"):
             choose_bands(RasterFile(path, "my scene"))
 
     def test_truncated_geotiff(self, tmp_path):
@@ -352,8 +352,9 @@ class TestBandLists:
             ("5,5,5", "Band 5 is named twice"),
             ("1-4, 3", "Band 3 is named twice"), ("1-99999999", "no scene has more than 65535 bands"),
             ("99999999999999999999", "no scene has more"),
-            ("a", '"a" is no band number'), ("-3", "is no band number"), ("1--3", "is no band number"), ("1-2-3", "is no band number"),
-            ("²", "is no band number"),
+            ("a", '"a" is not a band number'),
+            ("-3", "is not a band number"), ("1--3", "is not a band number"), ("1-2-3", "is not a band number"),
+            ("²", "is not a band number"),
         ],
     )  # fmt: skip
     def test_refused(self, text, message):

@@ -1,14 +1,23 @@
-"""What is known of a scene's bands: wavelength, width and whether they are flagged good; and how the bands of two scenes correspond.
+"""What is known about a scene's bands: wavelength, width and whether they are flagged good; and how the bands of two scenes correspond.
 
 Sources: band and dataset metadata of ENVI headers (https://www.nv5geospatialsoftware.com/docs/ENVIHeaderFiles.html), of GeoTIFFs in the
 style of the EnMAP-Box, and GDAL's IMAGERY domain (https://gdal.org/user/raster_data_model.html#imagery-domain-remote-sensing).
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-MOST_BANDS = 65_535  # that a TIFF can have, and more than any sensor
+if TYPE_CHECKING:
+    from osgeo import gdal
+
+    from .raster import RasterFile
+
+MOST_BANDS = 65_535  # the limit of TIFF, and more than any sensor has
 _TO_NANOMETRES = {
     "nm": 1.0, "nanometer": 1.0, "nanometers": 1.0, "nanometre": 1.0, "nanometres": 1.0,
     "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3,
@@ -28,8 +37,8 @@ class BandTable:
     good: np.ndarray
 
 
-def read_band_table(dataset):
-    """The `BandTable` of an open gdal.Dataset, from wherever the file keeps it."""
+def read_band_table(dataset: gdal.Dataset) -> BandTable:
+    """The `BandTable` of an open dataset, from whichever metadata the file keeps it in."""
     count = dataset.RasterCount
     bands = [dataset.GetRasterBand(number) for number in range(1, count + 1)]
     per_band = [_lower_keys(band.GetMetadata()) for band in bands]
@@ -37,7 +46,7 @@ def read_band_table(dataset):
     whole = {**_lower_keys(dataset.GetMetadata()), **_lower_keys(dataset.GetMetadata("ENVI"))}
     unit = per_band[0].get("wavelength_units", whole.get("wavelength_units", whole.get("wavelength units")))
 
-    def values(*names):
+    def values(*names: str) -> np.ndarray:
         from_bands = [_number(next((metadata[name] for name in names if name in metadata), None)) for metadata in per_band]
         if not np.all(np.isnan(from_bands)):
             return np.array(from_bands)
@@ -57,30 +66,32 @@ def read_band_table(dataset):
     return BandTable(wavelengths, fwhm, flags != 0)
 
 
-def _lower_keys(metadata):
+def _lower_keys(metadata: dict[str, str] | None) -> dict[str, str]:
     return {key.lower(): value for key, value in (metadata or {}).items()}
 
 
-def _number(text):
+def _number(text: str | None) -> float:
     try:
-        return float(text)
-    except (TypeError, ValueError):
+        return np.nan if text is None else float(text)
+    except ValueError:
         return np.nan
 
 
-def _nanometres(unit, wavelengths):
+def _nanometres(unit: str | None, wavelengths: np.ndarray) -> float:
     """Factor from `unit` to nanometres. Without a unit, numbers below 100 can only be micrometres in the optical range."""
     if unit and unit.strip().lower() in _TO_NANOMETRES:
         return _TO_NANOMETRES[unit.strip().lower()]
     return 1e3 if np.nanmax(wavelengths, initial=0) < 100 else 1.0
 
 
-def match_wavelengths(wanted, available, usable=None):
+def match_wavelengths(
+    wanted: Sequence[float] | np.ndarray, available: Sequence[float] | np.ndarray, usable: Sequence[bool] | np.ndarray | None = None
+) -> np.ndarray:
     """Index of the band of `available` (nm) nearest to each wavelength of `wanted` (nm), -1 where none is within tolerance; each band once.
 
-    The tolerance is half the median distance between neighbouring wanted wavelengths: less than that is the same band, on any sensor.
-    Bands of `available` that are not `usable` (bool), or without a wavelength, are ignored. Where several wanted wavelengths have one nearest band,
-    they get bands such that as many as can have one, and the distances are least in sum.
+    The tolerance is half the median distance between neighbouring wanted wavelengths: closer bands are the same band, on any sensor.
+    Bands of `available` that are not `usable` (bool), or without a wavelength, are ignored. Where several wanted wavelengths share their
+    nearest band, bands are assigned so that as many of them as possible get one and the sum of the distances is smallest.
     """
     wanted, available = np.asarray(wanted, float), np.asarray(available, float).copy()
     if usable is not None:
@@ -100,11 +111,10 @@ def match_wavelengths(wanted, available, usable=None):
     return found
 
 
-def list_bands(numbers, limit=8):
+def list_bands(numbers: Iterable[int], limit: int = 8) -> str:
     """Band numbers as a person writes them: "1-6, 12, 40"; after `limit` runs the rest is counted."""
-    numbers = sorted(int(n) for n in numbers)
-    runs = []
-    for number in numbers:
+    runs: list[list[int]] = []
+    for number in sorted(int(n) for n in numbers):
         if runs and number == runs[-1][1] + 1:
             runs[-1][1] = number
         else:
@@ -114,15 +124,15 @@ def list_bands(numbers, limit=8):
     return ", ".join(texts[:limit]) + (f" and {hidden} more" if hidden else "")
 
 
-def check_bands(numbers, raster):
-    """Raise ValueError where the band `numbers`, from 1, are not bands of a `RasterFile`, or name one twice."""
+def check_bands(numbers: Sequence[int], raster: RasterFile) -> None:
+    """Raise ValueError if any of the band `numbers`, from 1, is not a band of a `RasterFile`, or is named twice."""
     wrong = [number for number in numbers if not 1 <= number <= raster.count]
     if wrong:
         raise ValueError(f"{raster.name} has {raster.count} bands; there is no band {wrong[0]}.")
     _check_once(numbers)
 
 
-def _check_once(numbers):
+def _check_once(numbers: Iterable[int]) -> None:
     seen = set()
     for number in numbers:
         if number in seen:
@@ -130,23 +140,23 @@ def _check_once(numbers):
         seen.add(number)
 
 
-def band_numbers(text):
+def band_numbers(text: str | None) -> list[int]:
     """Band numbers of a text such as "1-3, 7" or "1;2": [1, 2, 3, 7]. Raises ValueError for anything else."""
-    numbers = []
-    for part in (text or "").replace(";", ",").split(","):
-        part = part.strip()
-        if not part:
+    numbers: list[int] = []
+    for entry in (text or "").replace(";", ",").split(","):
+        entry = entry.strip()
+        if not entry:
             continue
-        first, dash, last = (each.strip() for each in part.partition("-"))
-        if not (first.isdecimal() and (last.isdecimal() or not dash)):
-            raise ValueError(f'"{part}" is no band number: write numbers and ranges, such as 1-100, 115-188.')
-        first, last = int(first), int(last or first)
+        start, dash, end = (each.strip() for each in entry.partition("-"))
+        if not (start.isdecimal() and (end.isdecimal() or not dash)):
+            raise ValueError(f'"{entry}" is not a band number: write numbers and ranges, such as 1-100, 115-188.')
+        first, last = int(start), int(end or start)
         if first < 1:
-            raise ValueError(f'"{part}": bands are counted from 1.')
+            raise ValueError(f'"{entry}": bands are counted from 1.')
         if last < first:
-            raise ValueError(f'"{part}" is a range that ends before it begins: write {last}-{first}.')
+            raise ValueError(f'"{entry}" is a range that ends before it begins: write {last}-{first}.')
         if last > MOST_BANDS:
-            raise ValueError(f'"{part}": no scene has more than {MOST_BANDS} bands.')
+            raise ValueError(f'"{entry}": no scene has more than {MOST_BANDS} bands.')
         numbers += range(first, last + 1)
     _check_once(numbers)
     return numbers

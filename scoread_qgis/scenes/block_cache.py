@@ -1,11 +1,14 @@
-"""GDAL's cache of blocks of files. There is one for the whole process, which QGIS and other plugins use too."""
+"""GDAL's block cache. There is one for the whole process, which QGIS and other plugins use too."""
+
+from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
 
 from osgeo import gdal
 
-# Enough for the blocks of the file that one read touches; GDAL's own default is a share of the whole memory.
+# Bytes: enough for the blocks that one read touches; GDAL's own default is a share of all memory.
 _MOST = 256 * 2**20
 
 _lock = threading.Lock()
@@ -13,8 +16,8 @@ _readers, _size_before = 0, 0
 
 
 @contextlib.contextmanager
-def small_block_cache():
-    """Hold the cache at 256 MB at most, as long as any thread is inside of this; the last one to leave restores its size."""
+def small_block_cache() -> Iterator[None]:
+    """Limit the cache to 256 MB as long as any thread is inside this block; the last one to leave restores its size."""
     global _readers, _size_before
     with _lock:
         if _readers == 0:

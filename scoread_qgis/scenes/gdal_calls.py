@@ -1,20 +1,24 @@
-"""GDAL's failures as Python sees them: alike, whether somebody has switched on GDAL's exceptions or not.
+"""Failures of GDAL, reported in the same way whether GDAL's exceptions are switched on or not.
 
-The switch belongs to the whole process, to QGIS and to its other plugins, so nothing of this plugin turns it.
+The switch applies to the whole process, and so to QGIS and its other plugins: this plugin never touches it.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from osgeo import gdal
 
 
 @contextmanager
-def gdal_failures():
-    """The messages of all failures that GDAL reports inside, as a list: many of its calls return as if nothing had happened.
+def gdal_failures() -> Iterator[list[str]]:
+    """The messages of all failures that GDAL reports inside this block, as a list: many of its calls return as if nothing had happened.
 
-    The first failure may end the block, so that what is assigned in it needs a value before. Holds for the thread that it runs on.
+    The first failure may end the block, so variables assigned in it need a value before. Applies to the current thread only.
     """
-    failures = []
+    failures: list[str] = []
     gdal.PushErrorHandler(lambda level, number, message: failures.append(message) if level >= gdal.CE_Failure else None)
     try:
         yield failures
@@ -24,8 +28,8 @@ def gdal_failures():
         gdal.PopErrorHandler()
 
 
-def open_dataset(source, kind=gdal.OF_RASTER):
-    """A gdal.Dataset of a path or connection string, read-only, and "": or None and the reason. kind: gdal.OF_..."""
+def open_dataset(source: str | os.PathLike[str], kind: int = gdal.OF_RASTER) -> tuple[gdal.Dataset | None, str]:
+    """The dataset at a path or connection string, read-only, and ""; or None and the reason. kind: gdal.OF_..."""
     dataset = None
     with gdal_failures() as failures:
         dataset = gdal.OpenEx(str(source), kind | gdal.OF_READONLY | gdal.OF_VERBOSE_ERROR)

@@ -1,33 +1,38 @@
-"""Which files an input is read from, whatever wraps them, so that no output is ever written over one."""
+"""The files that an input is read from, whatever wraps them, so that no output ever overwrites one."""
+
+from __future__ import annotations
 
 import html
 import os
 import re
+from collections.abc import Iterable, Sequence
+from typing import Union
 from urllib.parse import unquote
 
 from osgeo import gdal
 
 from ..core.files import SIDECARS
-from .writer import gdal_failures
+from .gdal_calls import gdal_failures
 
-# In connection strings of GDAL and QGIS, what stands before and after the names of files.
+# What comes before and after file names in connection strings of GDAL and QGIS.
 _BETWEEN = re.compile(r"""[:"',?&={}|]|/vsi\w+/|file://""")
 _SOURCES = re.compile(r"<(SourceFilename|SourceDataset|SrcDataSource|IndexDataset)\b[^>]*>([^<]+)<")
 _REMOTE = re.compile(r"/vsi(?!zip|gzip|tar|7z|rar|subfile|sparse|mem)")
 _LONGEST = 10_000  # characters of a connection string
 _LARGEST = 100 * 2**20  # bytes of an XML file that names others
-# Not to be opened but by SQLite: whoever closes such a file takes the locks away that this process has on it.
+# Only SQLite may open these: closing such a file by other means releases the locks that this process holds on it.
 _DATABASES = (".gpkg", ".sqlite", ".sqlite3", ".db", ".mbtiles")
-# Formats of vectors in several files.
+# Vector formats that consist of several files.
 _SEVERAL_FILES = ["ESRI Shapefile", "MapInfo File"]
+_Identity = Union[str, tuple[int, int]]  # path, or device and inode
 
 
-def check_apart(outputs, inputs):
-    """Raise ValueError, with the remedy, where writing the files `outputs` would change one that an input is read from, or one would replace another.
+def check_apart(outputs: Sequence[str], inputs: Iterable[str]) -> None:
+    """Raise ValueError, with the remedy, if an output is a file that an input is read from, or two outputs are the same file.
 
-    outputs: paths. inputs: paths and connection strings of GDAL or QGIS. Links are followed, and so are wrappers: see `input_files`.
+    outputs: paths. inputs: paths and connection strings of GDAL or QGIS. Links and wrappers are followed: see `input_files`.
     """
-    written = {}
+    written: dict[_Identity, str] = {}
     for output in outputs:
         keys = {key for ending in ("", *SIDECARS) for key in _identities(output + ending)}
         for key in keys & written.keys():
@@ -40,19 +45,21 @@ def check_apart(outputs, inputs):
             for key in _identities(path):
                 if key in written:
                     raise ValueError(
-                        f"{written[key]} is the input itself, or a file that {source} is read from, and inputs are never changed. Choose another "
-                        "name for the output."
+                        f"{written[key]} is the input itself, or a file that {source} is read from, and inputs are never changed. "
+                        "Choose another name for the output."
                     )
 
 
-def same_files(paths, others):
-    """Whether two lists of paths share a file, by whatever names."""
+def same_files(paths: Iterable[str], others: Iterable[str]) -> bool:
+    """Whether two lists of paths share a file, under whatever names."""
     return not {key for path in paths for key in _identities(path)}.isdisjoint(key for path in others for key in _identities(path))
 
 
-def input_files(source):
-    """The files that a raster or vector file is read from, as GDAL tells: itself, its headers and sidecars, the sources of virtual rasters within
-    virtual rasters, what a connection string such as NETCDF:"a.nc":v names, and archives that it lies in.
+def input_files(source: str) -> list[str]:
+    """The files that a raster or vector file is read from, according to GDAL.
+
+    That is the file itself, its headers and sidecars, the sources of virtual rasters within virtual rasters, the files that a connection
+    string such as NETCDF:"a.nc":v names, and the archives that contain it.
 
     source: path, or connection string of GDAL or QGIS.
     """
@@ -64,23 +71,25 @@ def input_files(source):
     return sorted({file for text in listed for file in _names(text, "")})
 
 
-def _listed(text, kind, drivers):
-    """What GDAL says that it reads for a path or connection string."""
+def _listed(text: str, kind: int, drivers: list[str]) -> list[str]:
+    """The files that GDAL says it reads for a path or connection string."""
     with gdal_failures():
         dataset = gdal.OpenEx(text, kind | gdal.OF_READONLY, allowed_drivers=drivers)
         return [] if dataset is None else dataset.GetFileList() or []
     return []
 
 
-def named_files(source):
-    """Those of `input_files` that can be known without opening the data: what a connection string names, and virtual files within virtual files."""
-    found, waiting, seen = set(), [(str(source), "")], set()
+def named_files(source: str) -> list[str]:
+    """Those of `input_files` that are known without opening the data: files that a connection string or a virtual file names."""
+    found: set[str] = set()
+    seen: set[tuple[str, str]] = set()
+    waiting = [(str(source), "")]
     while waiting:
         text, folder = waiting.pop()
         if (text, folder) in seen:
             continue
         seen.add((text, folder))
-        names = () if text.lstrip().startswith("<") else _names(text, folder)
+        names = [] if text.lstrip().startswith("<") else _names(text, folder)
         found.update(names)
         for place in {text.partition("|")[0], *names}:
             xml = _xml(place)
@@ -90,7 +99,7 @@ def named_files(source):
     return sorted(found)
 
 
-def _names(text, folder):
+def _names(text: str, folder: str) -> list[str]:
     """Existing files that a path or connection string names, relative to `folder` too."""
     found = []
     for place in dict.fromkeys(("", folder)):
@@ -101,16 +110,17 @@ def _names(text, folder):
     for written in dict.fromkeys((text, unquote(text))):
         cuts = list(_BETWEEN.finditer(written))
         starts = sorted({0, *(match.end() for match in cuts)})
-        # A file may be an archive, with more of the path behind it.
-        ends = sorted({len(written), *(match.start() for match in cuts), *(match.start() for match in re.finditer(r"[/\\]", written))})
+        # A file may be an archive, followed by the rest of the path.
+        slashes = re.finditer(r"[/\\]", written)
+        ends = sorted({len(written), *(match.start() for match in cuts), *(match.start() for match in slashes)})
         for start in starts:
             for name in (written[start:end] for end in ends if end > start):
                 found.extend(path for path in (os.path.join(place, name) for place in ("", folder)) if os.path.isfile(path))
     return found
 
 
-def _xml(place):
-    """Text of the XML that `place` is, or that the file of this name holds; "" for all else."""
+def _xml(place: str) -> str:
+    """The XML that `place` is, or that the file of this name holds; "" for anything else."""
     if place.lstrip().startswith("<"):
         return place
     if place.lower().endswith(_DATABASES) or _REMOTE.search(place):
@@ -130,9 +140,9 @@ def _xml(place):
     return ""
 
 
-def _identities(path):
-    """What tells whether two names are one file: the path without links, and the number that the disk gives a file."""
-    found = {os.path.normcase(os.path.realpath(path))}
+def _identities(path: str) -> set[_Identity]:
+    """What identifies a file, whatever its name: its path with links resolved, and its device and inode numbers."""
+    found: set[_Identity] = {os.path.normcase(os.path.realpath(path))}
     try:
         status = os.stat(path)
     except OSError:

@@ -1,14 +1,18 @@
-"""A raster as a cube: any file that GDAL opens, read-only, row by row, with scale, offset and nodata honoured."""
+"""A raster as a cube: any file that GDAL opens, read-only, row by row, with scale, offset and nodata applied."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from osgeo import gdal
 
 from ..core.cube import Cube
 from ..core.progress import Progress
-from .bands import check_bands, list_bands, match_wavelengths, read_band_table
+from .bands import BandTable, check_bands, list_bands, match_wavelengths, read_band_table
 from .block_cache import small_block_cache
 from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
@@ -16,11 +20,14 @@ from .multidimensional import open_cube_variable
 from .nodata import NUMPY_TYPES, NoData
 from .provenance import without_secrets
 
-# No reflectance, radiance or count is that large: such values are fill values that nobody declared, and their squares overflow float32.
+if TYPE_CHECKING:
+    from .mask import Mask
+
+# No reflectance, radiance or count is that large: such values are undeclared fill values, and their squares overflow float32.
 LARGEST_VALUE = 1e18
-# A band without data over most of the scene would take the whole scene with it, since a pixel needs all of its bands.
+# A band without data over most of the scene would make most of the scene invalid, since a pixel needs all of its bands.
 _MOSTLY_EMPTY = 0.5
-# How files end that may be the data of ENVI: some tools write none at all.
+# Suffixes of files that may be ENVI data; some tools write no suffix at all.
 _ENVI_DATA = ("", ".dat", ".img", ".raw", ".bin", ".bsq", ".bil", ".bip", ".sli")
 
 
@@ -28,13 +35,13 @@ class RasterFile:
     """A hyperspectral raster on disk, opened read-only.
 
     source: path or GDAL connection string. name: what messages call it. crs: WKT that overrides the one in the file. nodata: `NoData` of
-        the user.
-    Attributes: rows, columns, count (all bands of the file), table (`BandTable`), georeference, of which geotransform (None where unknown)
-    and crs (WKT or "").
-    Raises ValueError with a remedy for what is not a hyperspectral raster.
+    the user.
+    Attributes: rows, columns, count (all bands of the file), table (`BandTable`), georeference, and of that geotransform (None where
+    unknown) and crs (WKT or ""); out_of_range: number of values beyond `LARGEST_VALUE` among those read so far.
+    Raises ValueError, with a remedy, for anything that is not a hyperspectral raster.
     """
 
-    def __init__(self, source, name=None, crs=None, nodata=None):
+    def __init__(self, source: str, name: str | None = None, crs: str | None = None, nodata: NoData | None = None) -> None:
         self.source, self.name = source, name or without_secrets(source)
         self.dataset, table = self._open()
         self.rows, self.columns, self.count = self.dataset.RasterYSize, self.dataset.RasterXSize, self.dataset.RasterCount
@@ -56,11 +63,12 @@ class RasterFile:
         self._scale = np.array([1.0 if band.GetScale() is None else band.GetScale() for band in bands], np.float32)
         self._offset = np.array([band.GetOffset() or 0.0 for band in bands], np.float32)
         self._check_scale()
-        self.absurd_values = 0  # beyond what anything measures, among those read so far
+        self.out_of_range = 0
         self._masked = bool(bands[0].GetMaskFlags() & gdal.GMF_PER_DATASET)
 
-    def _open(self):
+    def _open(self) -> tuple[gdal.Dataset, BandTable | None]:
         dataset, table = open_cube_variable(self.source)
+        reason = ""
         if dataset is None:
             dataset, reason = open_dataset(self.source)
         if dataset is None:
@@ -70,7 +78,7 @@ class RasterFile:
             raise ValueError(f"{self.name} is a container of several rasters. Choose one of: {names}")
         return dataset, table
 
-    def _hint(self):
+    def _hint(self) -> str:
         """What to do about a file that GDAL does not open."""
         path = str(self.source)
         stem, suffix = os.path.splitext(path)
@@ -86,7 +94,7 @@ class RasterFile:
             "too. Otherwise check that the file is whole and its format known."
         )
 
-    def _check_types(self):
+    def _check_types(self) -> None:
         complex_bands = [number for number, code in enumerate(self._types, 1) if gdal.DataTypeIsComplex(code)]
         if complex_bands:
             code = self._types[complex_bands[0] - 1]
@@ -95,7 +103,7 @@ class RasterFile:
                 "ones first, for instance to amplitude, or save the scene without."
             )
 
-    def _check_scale(self):
+    def _check_scale(self) -> None:
         for what, values in (("scale", self._scale), ("offset", self._offset)):
             broken = np.flatnonzero(~np.isfinite(values))
             if broken.size:
@@ -104,47 +112,51 @@ class RasterFile:
                     f"{what} of each band (gdal_edit.py -{what}), or save the scene without that band."
                 )
 
-    def _check_size(self):
+    def _check_size(self) -> None:
         """GDAL reads zeros where an ENVI file ends too early; a scene must not have rows of them."""
         header = self.dataset.GetMetadata("ENVI")
         if not header or header.get("file_compression", "0") != "0":
             return
         offset = header.get("header_offset", "0").strip()
-        if not offset.isdecimal():  # GDAL reads what is no number as 0, and every value from the wrong place
+        if not offset.isdecimal():  # GDAL takes anything else for 0, and reads every value from the wrong place
             raise ValueError(
-                f'{self.name} cannot be read: its ENVI header says "header offset = {offset}", which is not a number of bytes. Mend that line; 0 where the '
-                "pixels begin with the file."
+                f'{self.name} cannot be read: its ENVI header says "header offset = {offset}", which is not a number of bytes. Correct '
+                "that line: 0 where the pixels begin with the file."
             )
         bits = gdal.GetDataTypeSize(self._types[0])
         needed = int(offset) + self.rows * self.columns * self.count * bits // 8
         size = gdal.VSIStatL(self.dataset.GetFileList()[0]).size
         if size < needed:
-            raise ValueError(f"{self.name} is truncated: the file has {size} bytes and its header promises {needed}. Fetch it again.")
+            raise ValueError(f"{self.name} is truncated: the file has {size} bytes and its header calls for {needed}. Fetch it again.")
 
-    def _buffer(self, numbers):
-        """The GDAL and the numpy type that hold the values of some bands, which need not have the same."""
+    def _buffer(self, numbers: Sequence[int]) -> tuple[int, np.dtype]:
+        """The GDAL and the numpy data type that hold the values of some bands, whose own types may differ."""
         types = {self._types[number - 1] for number in numbers}
         code = types.pop() if len(types) == 1 else gdal.GDT_Float64
         code = code if code in NUMPY_TYPES else gdal.GDT_Float64
         return code, np.dtype(NUMPY_TYPES[code])
 
-    def read_bands(self, first, last, numbers, left=0, right=None):
-        """Rows first..last-1 of columns left..right-1, by default all, of the bands `numbers` (from 1): values (bands, rows, columns)
-        float32 and where each holds a value, bool."""
+    def read_bands(
+        self, first: int, last: int, numbers: Sequence[int], left: int = 0, right: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows first..last-1 of columns left..right-1, by default all, of the bands `numbers` (from 1).
+
+        Returns values (bands, rows, columns) float32, and where each of them holds a value, bool.
+        """
         # GDAL does not take numpy's integers
         left, first, columns, rows = int(left), int(first), int((self.columns if right is None else right) - left), int(last - first)
         code, dtype = self._buffer(numbers)
-        raw = masked = None
+        read = masked = None
         with small_block_cache(), gdal_failures() as failures:
-            raw = self.dataset.ReadRaster(left, first, columns, rows, band_list=[int(n) for n in numbers], buf_type=code)
+            read = self.dataset.ReadRaster(left, first, columns, rows, band_list=[int(n) for n in numbers], buf_type=code)
             if self._masked:
                 masked = self.dataset.GetRasterBand(1).GetMaskBand().ReadAsArray(left, first, columns, rows)
-        if raw is None or failures:
+        if read is None or failures:
             raise ValueError(
                 f"{self.name} cannot be read at rows {first + 1} to {last}: {failures[-1] if failures else 'GDAL does not say why'}. "
                 "The file is probably truncated or damaged: fetch it again."
             )
-        raw = np.frombuffer(raw, dtype).reshape(len(numbers), rows, columns)
+        raw = np.frombuffer(read, dtype).reshape(len(numbers), rows, columns)
         index = np.asarray(numbers) - 1
         filled = np.ones(raw.shape, bool)
         for place, band in enumerate(index):
@@ -161,7 +173,7 @@ class RasterFile:
             self._user_nodata.exclude(number, values[place], filled[place], scaled)
         if scaled or dtype.kind == "f":
             measured = np.abs(values) < LARGEST_VALUE  # False for NaN too
-            self.absurd_values += np.count_nonzero(filled & ~measured & ~np.isnan(values))
+            self.out_of_range += np.count_nonzero(filled & ~measured & ~np.isnan(values))
             filled &= measured
         if masked is not None:
             filled &= masked != 0
@@ -172,34 +184,41 @@ class RasterFile:
 class BandChoice:
     """Which bands of a raster are used: `numbers` (from 1), and `left_out`: reason -> band numbers."""
 
-    numbers: list
-    left_out: dict
+    numbers: list[int]
+    left_out: dict[str, list[int]]
 
 
 @dataclass
 class BandSurvey:
-    """What the values of some bands say about them, over some rows of a scene.
+    """What the values of some bands show about them, over some rows of a scene.
 
-    numbers: the bands, from 1. lowest, highest: (bands,) of their values. filled: (bands,) how many pixels hold a value; any_filled: in how
-    many any of these bands does. absurd: values beyond what anything measures.
+    numbers: the bands, from 1. lowest, highest: (bands,) of their values. filled: (bands,) how many pixels hold a value; any_filled: how
+    many hold one in any of these bands. out_of_range: number of values beyond `LARGEST_VALUE`.
     """
 
-    numbers: list
+    numbers: list[int]
     lowest: np.ndarray
     highest: np.ndarray
     filled: np.ndarray
     any_filled: int = 0
-    absurd: int = 0
+    out_of_range: int = 0
 
-    def merge(self, other):
+    def merge(self, other: BandSurvey) -> None:
         """Add the survey of the same bands over other rows."""
         self.lowest, self.highest = np.minimum(self.lowest, other.lowest), np.maximum(self.highest, other.highest)
         self.filled = self.filled + other.filled
         self.any_filled += other.any_filled
-        self.absurd += other.absurd
+        self.out_of_range += other.out_of_range
 
 
-def survey_bands(raster, numbers=None, memory=512 * 2**20, progress=None, rows=None, columns=(0, None)):
+def survey_bands(
+    raster: RasterFile,
+    numbers: Sequence[int] | None = None,
+    memory: int = 512 * 2**20,
+    progress: Progress | None = None,
+    rows: tuple[int, int] | None = None,
+    columns: tuple[int, int | None] = (0, None),
+) -> BandSurvey:
     """`BandSurvey` of a `RasterFile`, in one pass.
 
     numbers: the bands that the user asked for, from 1; by default all that the file does not flag as bad. memory: bytes for reading.
@@ -211,7 +230,7 @@ def survey_bands(raster, numbers=None, memory=512 * 2**20, progress=None, rows=N
     rows_per_read = rows_within(memory, raster.columns, raster.count, raster.block_rows)
     survey = BandSurvey(wanted, np.full(len(wanted), np.inf), np.full(len(wanted), -np.inf), np.zeros(len(wanted), np.int64))
     first, stop = rows or (0, raster.rows)
-    absurd_before = raster.absurd_values
+    out_of_range_before = raster.out_of_range
     for row in range(first, stop, rows_per_read) if wanted else ():
         last = min(row + rows_per_read, stop)
         progress((row - first) / (stop - first), f"looking for good bands, row {row + 1} of {raster.rows}")
@@ -220,15 +239,21 @@ def survey_bands(raster, numbers=None, memory=512 * 2**20, progress=None, rows=N
         survey.any_filled += np.count_nonzero(filled.any(axis=0))
         survey.lowest = np.minimum(survey.lowest, np.min(values, axis=(1, 2), where=filled, initial=np.inf))
         survey.highest = np.maximum(survey.highest, np.max(values, axis=(1, 2), where=filled, initial=-np.inf))
-    survey.absurd = raster.absurd_values - absurd_before
+    survey.out_of_range = raster.out_of_range - out_of_range_before
     return survey
 
 
-def choose_bands(raster, numbers=None, memory=512 * 2**20, progress=None, survey=None):
+def choose_bands(
+    raster: RasterFile,
+    numbers: Sequence[int] | None = None,
+    memory: int = 512 * 2**20,
+    progress: Progress | None = None,
+    survey: BandSurvey | None = None,
+) -> BandChoice:
     """Survey a `RasterFile` and choose its good bands.
 
-    numbers, memory: as for `survey_bands`. survey: `BandSurvey` of the scene, where it is there already. Left out are bands without any
-    data, constant ones, and ones that are empty over most of the scene. Raises ValueError if fewer than two bands remain.
+    numbers, memory: as for `survey_bands`. survey: `BandSurvey` of the scene, if it exists already. Bands without any data, constant bands
+    and bands that are empty over most of the scene are left out. Raises ValueError if fewer than two bands remain.
     """
     survey = survey or survey_bands(raster, numbers, memory, progress)
     wanted, lowest, highest, filled_count, any_filled = survey.numbers, survey.lowest, survey.highest, survey.filled, survey.any_filled
@@ -242,10 +267,8 @@ def choose_bands(raster, numbers=None, memory=512 * 2**20, progress=None, survey
     kept = [n for n in wanted if not any(n in bands for bands in left_out.values())]
     if len(kept) < 2:
         because = "; ".join(f"{reason}: {list_bands(bands)}" for reason, bands in left_out.items())
-        if survey.absurd:
-            because += (
-                f"; {survey.absurd} values beyond ±{LARGEST_VALUE:g} are taken for nodata, since nothing that is measured is that large"
-            )
+        if survey.out_of_range:
+            because += f"; {survey.out_of_range} values beyond ±{LARGEST_VALUE:g} are taken for nodata: no measured value is that large"
         raise ValueError(
             f"{raster.name} has {len(kept)} usable band{'s' if len(kept) != 1 else ''} of {raster.count} "
             f"({because or 'only one asked for'}). At least two are needed: check the file's nodata value and bad-band list, or name the "
@@ -254,12 +277,18 @@ def choose_bands(raster, numbers=None, memory=512 * 2**20, progress=None, survey
     return BandChoice(kept, left_out)
 
 
-def match_bands(raster, numbers, wavelengths, count, trained_numbers=None):
+def match_bands(
+    raster: RasterFile,
+    numbers: Sequence[int] | None,
+    wavelengths: Sequence[float] | np.ndarray | None,
+    count: int,
+    trained_numbers: dict[str, Any] | None = None,
+) -> list[int]:
     """The bands of a `RasterFile` that a model was trained on, as numbers from 1, in the model's order.
 
-    By wavelength where model and raster know it, each band of the raster once, and by number where the wavelengths are those of training,
-    band for band. Without wavelengths by count: the bands the user named in `numbers`, the same band numbers as in training where the
-    raster has them, or simply all. Raises ValueError that lists the difference.
+    They are matched by wavelength where model and raster know it, each band of the raster once, and by number where the wavelengths are
+    those of training, band for band. Without wavelengths they are matched by count: the bands that the user named in `numbers`, the same
+    band numbers as in training where the raster has them, or simply all. Raises ValueError that lists the difference.
     """
     check_bands(numbers or (), raster)
     table = raster.table
@@ -297,11 +326,12 @@ def match_bands(raster, numbers, wavelengths, count, trained_numbers=None):
     )
 
 
-def common_bands(rasters, choices, by_number=False):
+def common_bands(rasters: Sequence[RasterFile], choices: Sequence[BandChoice], by_number: bool = False) -> list[list[int]]:
     """The bands that several scenes of a sensor share, as one list of band numbers for each scene, in the order of the first.
 
-    rasters, choices: `RasterFile`s with the `BandChoice` of each. Matched by number where the wavelengths are the same band for band, by
-    wavelength where they are known, else by number where the rasters have equally many bands, or the user named the bands (`by_number`).
+    rasters, choices: `RasterFile`s with the `BandChoice` of each. Bands are matched by number where the wavelengths are the same band for
+    band; by wavelength where they are known; otherwise by number where the rasters have equally many bands, or where the user named the
+    bands (`by_number`).
     """
     first, kept = rasters[0], np.array(choices[0].numbers)
     partners = [kept]
@@ -327,8 +357,8 @@ def common_bands(rasters, choices, by_number=False):
     return [[int(n) for n in numbers] for numbers in partners]
 
 
-def _check_distinct(wavelengths, whose):
-    """Raise ValueError where bands have one wavelength: which of them is which in another table cannot be told."""
+def _check_distinct(wavelengths: Sequence[float] | np.ndarray, whose: str) -> None:
+    """Raise ValueError if several bands have the same wavelength: they cannot be told apart in another table."""
     values, counts = np.unique(np.round(wavelengths, 6), return_counts=True)
     if np.any(counts > 1):
         twice = ", ".join(f"{value:g}" for value in values[counts > 1][:8])
@@ -345,14 +375,14 @@ class RasterCube(Cube):
     numbers: bands from 1. mask: `scenes.mask.Mask` or None. memory: bytes that reading may take; it sets `rows_per_block`.
     """
 
-    def __init__(self, raster, numbers, mask=None, memory=512 * 2**20):
+    def __init__(self, raster: RasterFile, numbers: Sequence[int], mask: Mask | None = None, memory: int = 512 * 2**20) -> None:
         self.raster, self.numbers, self.mask = raster, list(numbers), mask
         self.rows, self.columns, self.bands = raster.rows, raster.columns, len(self.numbers)
         wavelengths = raster.table.wavelengths[np.array(self.numbers) - 1]
         self.wavelengths = None if np.isnan(wavelengths).any() else wavelengths
         self.rows_per_block = rows_within(memory, self.columns, self.bands, raster.block_rows)
 
-    def read(self, first, last, left=0, right=None):
+    def read(self, first: int, last: int, left: int = 0, right: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         values, filled = self.raster.read_bands(first, last, self.numbers, left, right)
         valid = filled.all(axis=0)
         if self.mask is not None:
@@ -361,14 +391,14 @@ class RasterCube(Cube):
         values[~valid] = 0
         return values, valid
 
-    def map_positions(self, positions):
+    def map_positions(self, positions: np.ndarray) -> np.ndarray:
         if self.raster.geotransform is None:
             return super().map_positions(positions)
         x0, xc, xr, y0, yc, yr = self.raster.geotransform
         rows, columns = np.asarray(positions, np.float64).T + 0.5
         return np.stack([x0 + xc * columns + xr * rows, y0 + yc * columns + yr * rows], axis=1)
 
-    def pixel_positions(self, coordinates):
+    def pixel_positions(self, coordinates: np.ndarray) -> np.ndarray:
         if self.raster.geotransform is None:
             return super().pixel_positions(coordinates)
         x0, xc, xr, y0, yc, yr = self.raster.geotransform
@@ -377,10 +407,10 @@ class RasterCube(Cube):
         return np.stack([(xc * y - yc * x) / determinant, (yr * x - xr * y) / determinant], axis=1) - 0.5
 
 
-def rows_within(memory, columns, bands, block_rows=1):
-    """Rows to read at a time: as many as `memory` bytes hold of a dozen float32 arrays of this width, in multiples of the file's blocks.
+def rows_within(memory: int, columns: int, bands: int, block_rows: int = 1) -> int:
+    """Rows to read at a time: as many as fit into `memory` bytes as a dozen float32 arrays of this width, in multiples of `block_rows`.
 
-    Some hundred thousand pixels are plenty for any processor, so it does not take more than that even where memory is.
+    A hundred thousand pixels or so are plenty for any processor, so it is never more than that.
     """
     rows = int(min(memory / (columns * bands * 4 * 12), 2**17 / columns))
     return max(rows - rows % block_rows if rows > block_rows else rows, 1)

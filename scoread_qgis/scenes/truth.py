@@ -1,23 +1,31 @@
-"""The truth of a scene on the grid of its anomaly maps: where anomalies are, and where that is known. For evaluation, nothing else."""
+"""Ground truth on the grid of anomaly maps: where anomalies are, and where that is known. Used for evaluation only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .mask import Mask
+from .mask import AnyMask, Mask
+
+if TYPE_CHECKING:
+    from .raster import RasterFile
+    from .score_map import ScoreMap
 
 
 class Truth(Mask):
-    """Anomalous pixels, read by rows. Polygons mark anomalies and leave the rest background; a raster marks them by any value but 0.
+    """Ground truth: anomalous pixels, read by rows. Outside of polygons is background; in a raster, every value except 0 is an anomaly.
 
-    Where a raster has nodata or does not reach, nothing is known.
+    Where a raster has nodata, and beyond its edges, nothing is known.
     """
 
-    kind = "truth"
+    kind = "ground truth"
     _elsewhere = np.nan
 
-    def known(self, first, last, left=0, right=None):
-        """Where rows first..last-1 of columns left..right-1, by default all, are known to be anomalous or not, (rows, columns) bool."""
+    def known(self, first: int, last: int, left: int = 0, right: int | None = None) -> np.ndarray:
+        """Where the ground truth of rows first..last-1 of columns left..right-1, by default all, is known, (rows, columns) bool."""
         return np.isfinite(self._values(first, last, left, right))
 
-    def _checked(self, raster, name):
+    def _checked(self: AnyMask, raster: RasterFile | ScoreMap, name: str) -> AnyMask:
         self._dataset.FlushCache()
-        return self  # what it marks matters only where there are scores
+        return self  # anomalies are needed only where there are scores

@@ -116,7 +116,7 @@ class MapWriter(_GeoTiff):
         if self._count == 0:
             raise ValueError(
                 "No pixel of the scene could be scored: each has nodata or no finite value in one of the bands used, or lies outside of "
-                "the mask." + (f" {absurd} values beyond ±1e18 were taken for nodata." if (absurd := self._raster.absurd_values) else "")
+                "the mask." + (f" {count} values beyond ±1e18 were taken for nodata." if (count := self._raster.out_of_range) else "")
             )
         mean = self._sum / self._count
         deviation = max(self._squares / self._count - mean**2, 0.0) ** 0.5

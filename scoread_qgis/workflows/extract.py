@@ -1,7 +1,10 @@
-"""Extraction: from an anomaly map to the regions that are anomalous."""
+"""Extraction: from an anomaly map to its anomalous regions."""
+
+from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,35 +18,39 @@ from .parameters import CONNECTIVITY, METHOD, MIN_AREA, PERCENTILE, RATE, VALUE
 from .provenance import facts_of_regions
 from .sources import RasterSource
 
-SAMPLE = 2_000_000  # pixels that the threshold is found from: all of most scenes
+if TYPE_CHECKING:
+    from ..scenes.score_map import ScoreMap
+    from .run import Run
+
+SAMPLE = 2_000_000  # pixels that the threshold is estimated from: all pixels of most scenes
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """The making of one list of regions.
+    """The settings of an extraction of regions.
 
     map: `RasterSource` of an anomaly map. regions: .gpkg for the polygons. mask: .tif for the pixels in them, or None.
     method: "tail", where the background of the map exceeds the threshold at the false-alarm rate `rate`; "percentile"; "otsu"; or "value".
-    min_area: smaller regions, in pixels, are dropped. connectivity: 4 or 8. seed: of the sample that the threshold of a large map is found
-        from.
+    min_area: smaller regions, in pixels, are dropped. connectivity: 4 or 8. seed: of the sample that the threshold of a large map is
+    estimated from.
     """
 
     map: RasterSource
     regions: str
-    mask: str = None
+    mask: str | None = None
     method: str = METHOD.default
     rate: float = RATE.default
     percentile: float = PERCENTILE.default
-    value: float = VALUE.default
+    value: float | None = VALUE.default
     min_area: int = MIN_AREA.default
     connectivity: int = CONNECTIVITY.default
     seed: int = 0
 
 
-def extract(extraction, run):
+def extract(extraction: Extraction, run: Run) -> tuple[float, int]:
     """Write the regions of an anomaly map that score above a threshold. Returns the threshold and the number of regions.
 
-    Raises ValueError with the remedy for what does not fit.
+    Raises ValueError, with the remedy, for settings and maps that do not fit.
     """
     method, min_area, mask = extraction.method, extraction.min_area, extraction.mask
     if method == "value" and extraction.value is None:
@@ -53,12 +60,12 @@ def extract(extraction, run):
     scores = _sample(score_map, extraction.seed, run.part(0.0, 0.2))
     tail = _tail(scores, method == "tail", run.part(0.2, 0.25))
     if method == "tail":
-        threshold = tail.threshold(extraction.rate)
+        threshold = tail.threshold(extraction.rate)  # type: ignore[union-attr]  # this method requires a tail
     elif method == "percentile":
         threshold = percentile_threshold(scores, extraction.percentile)
     else:
         threshold = otsu_threshold(scores) if method == "otsu" else extraction.value
-    threshold = float(np.float32(threshold))  # as the scores are, so that the number that is told is the one that was applied
+    threshold = float(np.float32(threshold))  # the precision of the scores, so that the number in the log is the one that was applied
     del scores
     found = Regions.find(score_map, threshold, extraction.connectivity, min_area, run.progress.part(0.25, 0.5))
     if len(found):
@@ -78,7 +85,7 @@ def extract(extraction, run):
     return threshold, len(found)
 
 
-def _sample(score_map, seed, run):
+def _sample(score_map: ScoreMap, seed: int, run: Run) -> np.ndarray:
     """Scores of the map, (n,) float32: all, or `SAMPLE` of them drawn at random."""
     _, drawn = score_map.sample(
         SAMPLE, seed, lambda block, rows, columns: (block.values[rows, columns, 0],), progress=run.progress, message="reading scores"
@@ -91,7 +98,7 @@ def _sample(score_map, seed, run):
     return scores
 
 
-def _tail(scores, required, run):
+def _tail(scores: np.ndarray, required: bool, run: Run) -> Tail | None:
     """Tail of the background, or None where it cannot be fitted and the threshold does not need it."""
     try:
         tail = Tail.fit(scores, run.progress)

@@ -1,10 +1,12 @@
-"""How much memory there is for the work."""
+"""How much memory is available."""
+
+from __future__ import annotations
 
 import os
 
 
-def free_memory():
-    """Bytes of memory that programs can still take. 4 GB where the system does not tell."""
+def free_memory() -> int:
+    """Bytes of memory that programs can still take; 4 GB if the system does not say."""
     try:
         import psutil  # comes with most QGIS installations
 

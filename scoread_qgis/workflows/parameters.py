@@ -1,23 +1,26 @@
-"""The settings of every task: what they are called, their limits, defaults and help.
+"""The settings of every task: names, limits, defaults and help.
 
 The parameters of the algorithms in QGIS and the options of the command line are both made from these tables. Layers and files are not here,
-since each of the two has kinds of its own for them. This module imports nothing that takes time to load.
+since each of the two has its own kinds for them. This module imports nothing that takes time to load.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Parameter:
     """A setting that a user may change.
 
-    name: that of the keyword argument or field that takes it; permanent, as scripts and designer models keep it (in QGIS in upper case, on
-        the command line with hyphens). title: label in a dialog.
-    kind: int, float or bool, of one that is no choice.
-    default: None where the setting may be left unset; what happens then, the help says.
-    least, most: limits of a number, None where there is none.
+    name: that of the keyword argument or field that takes it; permanent, since scripts and designer models contain it (in QGIS in upper
+        case, on the command line with hyphens). title: label in a dialog.
+    kind: int, float or bool, unless it is a choice.
+    default: None where the setting may be left unset; the help says what happens then.
+    least, most: limits of a number, None where there is no limit.
     choices: labels to choose from; their order is permanent. values: what each of them stands for; without values the labels stand for
-        themselves, and are not translated.
+        themselves and are not translated.
     advanced: whether a dialog hides it at first.
     """
 
@@ -25,24 +28,24 @@ class Parameter:
     title: str
     help: str
     kind: type = int
-    default: object = None
-    least: float = None
-    most: float = None
-    choices: tuple = ()
-    values: tuple = ()
+    default: Any = None
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+    values: tuple[Any, ...] = ()
     advanced: bool = False
 
     @property
-    def optional(self):
+    def optional(self) -> bool:
         return self.default is None
 
-    def value(self, index):
-        """What the choice of that number stands for."""
+    def value(self, index: int) -> Any:
+        """What the choice with this index stands for."""
         return (self.values or self.choices)[index]
 
     @property
-    def default_index(self):
-        """Number of the choice that is the default; None where none is."""
+    def default_index(self) -> int | None:
+        """Index of the choice that is the default; None where none is."""
         return None if self.optional else (self.values or self.choices).index(self.default)
 
 
@@ -72,8 +75,10 @@ SGM_MODE = Parameter(
     choices=("Default", "Paper"),
     values=("sgm", "sgm-paper"),
 )
-SGM_TRAINING = (
-    Parameter("samples", "Training pixels", "How many pixels, drawn from all over the scenes, are trained on at most.", least=100, most=1_000_000),
+SGM_TRAINING: tuple[Parameter, ...] = (
+    Parameter(
+        "samples", "Training pixels", "How many pixels, drawn from all over the scenes, are trained on at most.", least=100, most=1_000_000,
+    ),
     Parameter("steps", "Steps", "Default mode: how many training steps.", least=1, most=1_000_000),
     Parameter("epochs", "Epochs", "Paper mode: how often training goes through the pixels. Published: 100.", least=1, most=100_000),
     Parameter("batch_size", "Batch size", "Spectra in a training step. Published: 16.", least=1, most=100_000),
@@ -86,7 +91,8 @@ SGM_TRAINING = (
     ),
     Parameter(
         "inner_window", "Inner window",
-        "Paper mode, conditional: odd width in pixels of the window that the context does not come from. Published: 1, 3 or 5.", least=1, most=99,
+        "Paper mode, conditional: odd width in pixels of the window that the context does not come from. Published: 1, 3 or 5.",
+        least=1, most=99,
     ),
 )  # fmt: skip
 SGM_TRAINING = tuple(replace(each, help=f"{each.help} Unset: what the mode takes.", advanced=True) for each in SGM_TRAINING) + (
@@ -165,8 +171,8 @@ LEARN_AREA = Parameter(
 UNFIT = Parameter(
     "unfit",
     "If the scene does not fit the model",
-    "Adapt: estimate anew from the scene what belongs to it, and keep the rest of the model. Warn: use the model as it is. Refuse: make no "
-    "map.",
+    "Adapt: estimate anew from the scene what belongs to it, and keep the rest of the model. Warn: use the model as it is. Refuse: "
+    "make no map.",
     default="adapt",
     choices=("Adapt", "Warn", "Refuse"),
     values=("adapt", "warn", "refuse"),
@@ -243,8 +249,8 @@ LOCAL_RX = (
 METHOD = Parameter(
     "method",
     "Threshold by",
-    "False-alarm rate: from a fit of the upper tail of the background's scores. Percentile: a share of all pixels. Otsu: splits the scores "
-    "into the two classes that differ most, for maps with many anomalies. Value: a score.",
+    "False-alarm rate: from a fit of the upper tail of the background's scores. Percentile: a share of all pixels. Otsu: splits the "
+    "scores into the two classes that differ most, for maps with many anomalies. Value: a score.",
     default="tail",
     choices=("False-alarm rate", "Percentile", "Otsu", "Value"),
     values=("tail", "percentile", "otsu", "value"),

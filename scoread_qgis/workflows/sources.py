@@ -101,9 +101,10 @@ def good_cubes(sources, bands, mask, run, surveys=None):
         share = run.progress.part(index / len(rasters), (index + 1) / len(rasters))
         survey = surveys[index] if surveys else survey_bands(raster, bands, run.memory, share)
         choices.append(choose_bands(raster, bands, survey=survey))
-        if survey.absurd:
+        if survey.out_of_range:
             run.log(
-                f"{raster.name}: {survey.absurd} values beyond ±1e18 or infinite are taken for nodata. Set the file's nodata value if they are fill values."
+                f"{raster.name}: {survey.out_of_range} values beyond ±1e18 or infinite are taken for nodata. Set the file's nodata value "
+                "if they are fill values."
             )
         for reason, numbers in choices[-1].left_out.items():
             run.log(f"{raster.name}: left out {len(numbers)} of {raster.count} bands, {reason}: {list_bands(numbers)}.")

@@ -1,8 +1,12 @@
 """Training: from scenes to a model file."""
 
+from __future__ import annotations
+
 import inspect
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ..core.progress import Cancelled, keeping
 from ..detectors.registry import DETECTORS
@@ -10,37 +14,44 @@ from ..detectors.shared.device import pick_device
 from ..detectors.shared.training import shares
 from ..scenes.provenance import without_secrets
 from .outputs import check_outputs, trained_model
-from .sources import MaskSource, good_cubes
+from .sources import MaskSource, RasterSource, good_cubes
+
+if TYPE_CHECKING:
+    from ..detectors.contract import Detector
+    from ..detectors.model_file import Model
+    from ..scenes.raster import RasterCube
+    from .run import Run
+
+    OpenCubes = Callable[[Sequence[RasterSource], Sequence[int], MaskSource | None, Run], tuple[list[RasterCube], dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Training:
-    """The making of one model file.
+    """The settings of a training, which makes one model file.
 
-    kind: of the detector, in `registry.DETECTORS`. scenes: `RasterSource`s of one sensor. model: .pt. bands: numbers from 1, or all good
-        ones.
-    mask: `MaskSource` or None, for the first scene. settings: of the detector's `train`, name -> value; those that it does not know are
-    ignored. device: auto, cpu, cuda or mps. report: .html file or None. keep_on_cancel: write what has been learnt so far when the run is
-    cancelled, for detectors that have something by then.
+    kind: of the detector, in `registry.DETECTORS`. scenes: `RasterSource`s of one sensor. model: .pt. bands: numbers from 1; by default all
+    good ones. mask: `MaskSource` or None, for the first scene. settings: of the detector's `train`, name -> value; those that it does not
+    know are ignored. device: auto, cpu, cuda or mps. report: .html file or None. keep_on_cancel: if the run is cancelled, write what has
+    been learnt so far, for detectors that have learnt something by then.
     """
 
     kind: str
-    scenes: list
+    scenes: Sequence[RasterSource]
     model: str
-    bands: tuple = ()
-    mask: MaskSource = None
-    settings: dict = field(default_factory=dict)
+    bands: Sequence[int] = ()
+    mask: MaskSource | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     device: str = "auto"
-    report: str = None
+    report: str | None = None
     keep_on_cancel: bool = False
 
 
-def train(training, run, open_cubes=good_cubes):
+def train(training: Training, run: Run, open_cubes: OpenCubes = good_cubes) -> float:
     """Train a detector on scenes and keep it in a model file. Returns the loss at the end.
 
     open_cubes: `good_cubes`, or a function like it whose cubes are surveyed and sampled elsewhere.
-    Raises ValueError with the remedy for what does not fit.
+    Raises ValueError, with the remedy, for settings and scenes that do not fit.
     """
     weights = training.settings.get("backbone_weights", ())
     check_outputs([(training.model, ".pt"), (training.report, ".html")], [*training.scenes, training.mask, *weights], run.scratch)
@@ -55,15 +66,15 @@ def train(training, run, open_cubes=good_cubes):
     settings = run.supported(detector_class.train, training.settings)
     kept_settings = {name: value for name, value in settings.items() if isinstance(value, (int, float, str))}  # no paths of files
 
-    def save(detector):
+    def save(detector: Detector) -> Model:
         model = trained_model(detector, cubes[0], numbers, kept_settings, training.seed, run)
         model.save(training.model)
         return model
 
-    kept = []
+    kept: list[str] = []
 
-    def keep(detector):
-        if detector.loss_curve:  # else it was cancelled before it had learnt anything
+    def keep(detector: Detector) -> None:
+        if detector.loss_curve:  # otherwise it was cancelled before it had learnt anything
             save(detector)
             kept.append(training.model)
 
@@ -78,7 +89,7 @@ def train(training, run, open_cubes=good_cubes):
     if training.report:
         from .report import write_report
 
-        parameters = {
+        parameters: dict[str, object] = {
             "scenes": [without_secrets(scene.source) for scene in training.scenes], "mask": training.mask and training.mask.name,
             "bands asked for": training.bands, "detector": detector_class.title,
             "settings": [f"{name} = {value}" for name, value in settings.items()], "random seed": training.seed, "device": device,
