@@ -95,7 +95,7 @@ def propose_model(dialog, scene, model):
 
 
 def model_path(source):
-    """A new file for the model of a scene: beside it, or in the profile where the scene is not a lasting file or its folder is read-only."""
+    """A new file for the model of a scene: beside it, or in the profile where the scene is temporary or its folder is read-only."""
     files = named_files(source)
     layer = next((layer.name() for layer in _rasters() if layer.source() == source), "scene")
     if files and not _is_temporary(files[0]):
