@@ -21,10 +21,20 @@ from scoread_qgis.workflows.detect import LIMIT
 
 POOLED_BANDS = 188
 NEAR = 0.01  # of AUC: as good as the scene's own model
+THRESHOLD = 2.0  # of the score, at which the backgrounds of scenes are compared
+
+
+def scores(scorer):
+    return np.concatenate([rows for _, rows in scorer.map()])
 
 
 def auc(truth, scorer):
-    return float(roc_auc_score(truth.ravel(), np.concatenate([rows for _, rows in scorer.map()]).ravel()))
+    return float(roc_auc_score(truth.ravel(), scores(scorer).ravel()))
+
+
+def rate(truth, scorer):
+    """Share of the background that scores above the threshold."""
+    return float((scores(scorer)[~truth] > THRESHOLD).mean())
 
 
 class Scenes:
@@ -88,6 +98,22 @@ def main():
     print()
     together = [row(scenes, f"all {len(poolable)}", pooled, name, POOLED_BANDS) for name in poolable]
     show(together)
+    print()
+    show(
+        [
+            {
+                "scene": name,
+                f"background above {THRESHOLD:g}: own": rate(scenes.truths[name], scenes.model(name, bands).bind(scenes.cube(name, bands))),
+                "adapted": rate(
+                    scenes.truths[name], scenes.model(source, bands).adapted(scenes.cube(name, bands)).bind(scenes.cube(name, bands))
+                ),
+                "as it is": rate(scenes.truths[name], scenes.model(source, bands).bind(scenes.cube(name, bands))),
+            }
+            for name in names
+            for source in [next(each for each in names if each != name)]
+            for bands in [min(scenes.values[each].shape[2] for each in (source, name))]
+        ]
+    )
     fitting = [each for each in [*pairs, *together] if each["fit"] >= LIMIT]
     near = sum(each["as it is"] >= each["own"] - NEAR for each in fitting)
     missed = [each["adapted"] - each["own"] for each in pairs]
@@ -100,7 +126,8 @@ def main():
         f"within {NEAR} of the AUC of the scene's own model: {near}. As they are, pairs lose "
         f"{-statistics.fmean(e['as it is'] - e['own'] for e in pairs):.3f}"
     )
-    print(f"on average; adapted, {-statistics.fmean(missed):+.4f}, at worst {-min(missed):+.4f}; worst against RX: {beaten:+.4f}.")
+    print(f"on average; adapted, they differ by {statistics.fmean(missed):+.4f} on average and {min(missed):+.4f} at worst, and from RX by")
+    print(f"{beaten:+.4f} at worst.")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ class TestImportMatlab:
         results = run("import_matlab", FILE=str(tmp_path / "a.mat"), OUTPUT=str(tmp_path / "s.tif"), TRUTH=str(tmp_path / "t.tif"))
         assert read(results.OUTPUT).shape == (7, 9, 8)
         assert not (tmp_path / "t.tif").exists()
-        assert "no truth map" in results.log
+        assert "no ground truth" in results.log
 
 
 class TestTrainAndDetect:

@@ -50,6 +50,39 @@ def test_the_bottom_needs_numpy_alone():
     assert imports(PLUGIN / "installation" / "pip_command.py") <= set(sys.stdlib_module_names)
 
 
+METHODS = {"default_mode", "paper_mode", "fers", "rx"}
+
+
+def detector_imports(path):
+    """Parts of `detectors/` that a file in there imports: folders and files below it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.parents[node.level - 1].relative_to(PLUGIN).parts
+            target = [*base, *(node.module.split(".") if node.module else [name.name for name in node.names])]
+            if target[:1] == ["detectors"] and len(target) > 1:
+                found.add(target[1])
+    return found
+
+
+def test_methods_of_detection_know_the_contract_and_what_is_shared_and_not_each_other():
+    folders = {path.name for path in (PLUGIN / "detectors").iterdir() if (path / "__init__.py").exists()}
+    assert folders == METHODS | {"shared"}
+    for method in METHODS:
+        for path in (PLUGIN / "detectors" / method).rglob("*.py"):
+            assert detector_imports(path) <= {method, "shared", "contract"}, path
+    for path in (PLUGIN / "detectors" / "shared").glob("*.py"):
+        assert detector_imports(path) <= {"shared"}, path
+
+
+def test_the_page_on_the_architecture_names_every_folder():
+    page = (PLUGIN.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = [path.parent.relative_to(PLUGIN) for path in PLUGIN.rglob("__init__.py") if path.parent != PLUGIN]
+    assert len(folders) > 10
+    for folder in folders:
+        assert f"`{folder.as_posix()}/`" in page, folder
+
+
 def test_only_what_qgis_has_or_the_plugin_asks_for():
     known = {"numpy", "scipy", "torch", "osgeo", "qgis", "processing", "h5py", "psutil", "matplotlib", "distributed"}
     for path in FILES:

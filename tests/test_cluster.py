@@ -218,7 +218,7 @@ class TestResults:
 
         shutil.copy(archive / "sgm.pt", tmp_path / "m.pt")
         before = cluster.client.run(reads)
-        arguments = ["detect", archive / "*.tif", "--model", tmp_path / "m.pt", *BLOCKS, "--scheduler", cluster.address]
+        arguments = ["detect", archive / "*.tif", "--model", tmp_path / "m.pt", "--unfit", "warn", *BLOCKS, "--scheduler", cluster.address]
         for output in ("a", "b"):
             assert cli(*arguments, "--output", tmp_path / output)[0] == 0
         after = cluster.client.run(reads)

@@ -217,3 +217,20 @@ class TestInQgis:
                 "detect_anomalies", INPUT=str(files / "other.tif"), MODEL=str(files / "model.pt"), UNFIT=2, OUTPUT=str(tmp_path / "map.tif")
             )
         assert not (tmp_path / "map.tif").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--model", "model.pt"]])
+def test_a_cluster_learns_and_adapts_as_one_machine_does(tmp_path, arguments):
+    """Also where a scene is split into row blocks: one task looks at the whole of it."""
+    from scoread_qgis.commandline.main import main
+
+    for number, (rows, gain) in enumerate(((60, 1), (210, 3)), start=1):
+        scene = simulate_scene(rows, 56, 96, seed=number)
+        write_scene(tmp_path / f"{number}.tif", (scene.cube * gain).astype(np.int16), (0, 2, 0, 0, 0, -2), wavelengths=scene.wavelengths)
+    arguments = [str(tmp_path / word) if word.endswith(".pt") else word for word in arguments]
+    if arguments:
+        train(Training("sgm", [RasterSource(str(tmp_path / "1.tif"))], arguments[-1], settings={"steps": 5}), Run(2**28))
+    for output, where in (("here", []), ("there", ["--local-cluster", "1"])):
+        command = ["detect", str(tmp_path / "2.tif"), *arguments, "--output", str(tmp_path / f"{output}.tif"), "--memory", "1", *where]
+        assert main(command) == 0
+    np.testing.assert_allclose(read(tmp_path / "there.tif"), read(tmp_path / "here.tif"), rtol=1e-5, atol=1e-5)

@@ -26,7 +26,7 @@ def cube():
 
 
 def parts(cube, edges):
-    return [cube.row_span(first, last) for first, last in zip(edges, edges[1:])]
+    return [cube.within(first, last) for first, last in zip(edges, edges[1:])]
 
 
 def whole(pieces, cube):
@@ -73,7 +73,7 @@ def test_statistics_of_parts_merge(cube, edges):
 
 def test_statistics_without_pixels_merge(cube):
     rx, empty = GlobalRX(), GaussianStatistics()
-    empty.merge(rx.gather(cube.row_span(31, 32)))
+    empty.merge(rx.gather(cube.within(31, 32)))
     assert empty.count == 0
     empty.merge(rx.gather(cube))
     np.testing.assert_allclose(empty.covariance, rx.gather(cube).covariance)
@@ -93,7 +93,7 @@ def test_the_sample_of_the_parts_is_the_sample(cube, edges, count):
 
 
 def test_a_sample_of_nothing(cube):
-    positions, arrays = cube.row_span(31, 32).sample(5, 0, lambda block, rows, columns: (rows,))
+    positions, arrays = cube.within(31, 32).sample(5, 0, lambda block, rows, columns: (rows,))
     assert positions.shape == (0, 2)
     assert arrays == ()
 

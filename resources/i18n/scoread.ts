@@ -60,6 +60,14 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Adapt</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Adapt: estimate anew from the scene what belongs to it, and keep the rest of the model. Warn: use the model as it is. Refuse: make no map.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>All numbers with their intervals, ROC curves, separability and the maps beside the ground truth, in one HTML file that opens without network.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -109,6 +117,10 @@
     </message>
     <message>
         <source>Bands to choose from. Unset: those of the model, by wavelength where known, else by number.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Bands to choose from. Unset: those of the model, by wavelength where known, else by number; or all good ones.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -196,7 +208,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Detects and extracts the anomalies of a scene with a model that is already trained. Run it as a batch process to screen many scenes of a sensor with one model: a map and a layer of ranked regions for each.</source>
+        <source>Detects and extracts the anomalies of a scene with a model that is already trained. Run it as a batch process to screen many scenes of a sensor with one model: a map and a layer of ranked regions for each. Whether a scene fits the model is measured, and the model is adapted where it does not.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -308,11 +320,19 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>How well the scene fits the model, 0 to 1</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Hyperspectral scene</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <source>Hyperspectral scenes of ordinary background, with the same bands or known wavelengths.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>If the scene does not fit the model</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -368,7 +388,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file for Detect anomalies. The model fits this scene and others of the same sensor.</source>
+        <source>Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file for Detect anomalies. For one scene nobody needs the file: Detect anomalies without a model learns the scene itself. A model of several scenes, or one that is shared, is used on further scenes of the sensor; whether it fits them, Detect anomalies measures, and adapts it where it does not.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -396,7 +416,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Maps how poorly each pixel of a scene fits what a model has learnt: the model of Train SGM, or of Train FERS. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more anomalous.</source>
+        <source>Maps how poorly each pixel of a scene fits its background. Without a model the background is learnt first, from the scene itself, in seconds. With a model of Train SGM or Train FERS it is the background of the scenes that the model was trained on; whether this scene fits it is measured first. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more anomalous.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -428,7 +448,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Model file made by Train SGM or Train FERS.</source>
+        <source>Model file made by Train SGM or Train FERS. Unset: the scene is learnt first, in the default mode, and no file is kept.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -540,11 +560,15 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Raster with the bands that the model was trained on.</source>
+        <source>Raster with many spectral bands; with a model, those that it was trained on.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <source>Readout</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Refuse</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -608,7 +632,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Simulates a hyperspectral scene in reflectance: fields, trees, water, roads and roofs, mixed in the pixels, with varying illumination, sensor noise and bands that water vapour makes useless. Anomalies of several materials and sizes are planted in it, also smaller than a pixel. For a first try, and to compare detectors where the truth is known.</source>
+        <source>Simulates a hyperspectral scene in reflectance: fields, trees, water, roads and roofs, mixed in the pixels, with varying illumination, sensor noise and bands that water vapour makes useless. Anomalies of several materials and sizes are planted in it, also smaller than a pixel. For a first try, and to compare detectors where the ground truth is known.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -740,11 +764,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Truth map</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
-        <source>Turns a hyperspectral scene in a MATLAB file, as the benchmarks of the field come, into a GeoTIFF. Reads files of version 5 to 7.3. Finds the cube and the truth map by itself where the file has one of each.</source>
+        <source>Turns a hyperspectral scene in a MATLAB file, as the benchmarks of the field come, into a GeoTIFF. Reads files of version 5 to 7.3. Finds the cube and the ground truth by itself where the file has one of each.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -768,11 +788,15 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Variable of the ground truth</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Variable of the scene</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Variable of the truth map</source>
+        <source>Warn</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

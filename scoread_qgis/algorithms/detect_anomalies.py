@@ -8,16 +8,19 @@ from qgis.core import (
 )
 
 from ..styles import save_anomaly_style
-from ..workflows.parameters import DETECTION, DEVICE, SEED, UNFIT
+from ..workflows.parameters import DETECTION, DEVICE, LEARN_AREA, SEED, UNFIT
 from .base import Algorithm
 from .inputs import (
     BANDS,
+    EXTENT_HELP,
     INPUT,
     REPORT,
     REPORT_HELP,
     SELECTED_HELP,
     bands_parameter,
     device_name,
+    extent_parameter,
+    extent_value,
     mask_parameter,
     mask_source,
     raster_source,
@@ -56,7 +59,8 @@ class DetectAnomalies(Algorithm):
         )
         self.add(mask_parameter(), "Polygons or raster (not 0) that say where to look. Unset: everywhere.")
         self.add(selected_parameter(), SELECTED_HELP)
-        add_settings(self, UNFIT, SEED, DEVICE, *DETECTION)
+        self.add(extent_parameter(), EXTENT_HELP)
+        add_settings(self, LEARN_AREA, UNFIT, SEED, DEVICE, *DETECTION)
         self.add(
             QgsProcessingParameterRasterDestination(OUTPUT, "Anomaly map"),
             "Anomaly score, Float32, on the grid and CRS of the scene; nodata where a band has no data. Larger is more anomalous.",
@@ -70,6 +74,8 @@ class DetectAnomalies(Algorithm):
         self.unfit = read_settings(self, (UNFIT,), parameters, context)["unfit"]
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.mask = mask_source(self, parameters, context)
+        self.extent = extent_value(self, parameters, context)
+        self.learn_area = read_settings(self, (LEARN_AREA,), parameters, context)["learn_area"]
         self.device = device_name(self, parameters, context)
         self.options = read_settings(self, (SEED, *DETECTION), parameters, context)
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
@@ -88,6 +94,8 @@ class DetectAnomalies(Algorithm):
             seed=self.options["seed"],
             device=self.device,
             report=self.report,
+            extent=self.extent,
+            learn_area=self.learn_area,
             unfit=self.unfit,
         )
         ready = detect(detection, run)

@@ -3,9 +3,21 @@
 from qgis.core import QgsProcessingParameterRasterDestination, QgsProcessingParameterRasterLayer
 
 from ..styles import save_anomaly_style
-from ..workflows.parameters import LOCAL_RX, RX_BACKGROUND
+from ..workflows.parameters import LEARN_AREA, LOCAL_RX, RX_BACKGROUND
 from .base import Algorithm
-from .inputs import BANDS, INPUT, SELECTED_HELP, bands_parameter, mask_parameter, mask_source, raster_source, selected_parameter
+from .inputs import (
+    BANDS,
+    EXTENT_HELP,
+    INPUT,
+    SELECTED_HELP,
+    bands_parameter,
+    extent_parameter,
+    extent_value,
+    mask_parameter,
+    mask_source,
+    raster_source,
+    selected_parameter,
+)
 from .maps import style_map
 from .parameters import add_settings, read_settings
 
@@ -27,7 +39,8 @@ class DetectRX(Algorithm):
         self.add(bands_parameter(INPUT), "Bands to use. Unset: all good bands, which the log names.")
         self.add(mask_parameter(), "Polygons or raster (not 0) that say where to look; they are the background too. Unset: everywhere.")
         self.add(selected_parameter(), SELECTED_HELP)
-        add_settings(self, RX_BACKGROUND, *LOCAL_RX)
+        self.add(extent_parameter(), EXTENT_HELP)
+        add_settings(self, LEARN_AREA, RX_BACKGROUND, *LOCAL_RX)
         self.add(
             QgsProcessingParameterRasterDestination(OUTPUT, "RX map"),
             "Squared Mahalanobis distance, Float32, on the grid of the scene. Larger is more anomalous.",
@@ -37,6 +50,8 @@ class DetectRX(Algorithm):
         self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.mask = mask_source(self, parameters, context)
+        self.extent = extent_value(self, parameters, context)
+        self.learn_area = read_settings(self, (LEARN_AREA,), parameters, context)["learn_area"]
         self.kind = read_settings(self, (RX_BACKGROUND,), parameters, context)["mode"]
         self.settings = read_settings(self, LOCAL_RX, parameters, context) if self.kind == "rx-local" else {}
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
@@ -44,7 +59,17 @@ class DetectRX(Algorithm):
     def work(self, run):
         from ..workflows.detect import Detection, detect
 
-        detect(Detection(self.scene, self.output, kind=self.kind, settings=self.settings, bands=self.bands, mask=self.mask), run)
+        detection = Detection(
+            self.scene,
+            self.output,
+            kind=self.kind,
+            settings=self.settings,
+            bands=self.bands,
+            mask=self.mask,
+            extent=self.extent,
+            learn_area=self.learn_area,
+        )
+        detect(detection, run)
         return {OUTPUT: self.output}
 
     def save_styles(self):

@@ -1,4 +1,4 @@
-"""Import MATLAB scene: a cube of a .mat file as a GeoTIFF, with the truth map of a benchmark where there is one."""
+"""Import MATLAB scene: a cube of a .mat file as a GeoTIFF, with the ground truth of a benchmark where there is one."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ class ImportMatlab(Algorithm):
     TAGS = ("mat", "benchmark", "truth", "import")
     HELP = (
         "Turns a hyperspectral scene in a MATLAB file, as the benchmarks of the field come, into a GeoTIFF. Reads files of version 5 to 7.3. "
-        "Finds the cube and the truth map by itself where the file has one of each."
+        "Finds the cube and the ground truth by itself where the file has one of each."
     )
     NEEDS = ("scipy",)
 
@@ -31,7 +31,7 @@ class ImportMatlab(Algorithm):
             advanced=True,
         )
         self.add(
-            QgsProcessingParameterString(MAP, "Variable of the truth map", optional=True),
+            QgsProcessingParameterString(MAP, "Variable of the ground truth", optional=True),
             "Name of the array of rows × columns that marks the anomalies. Needed only where the file has several.",
             advanced=True,
         )
@@ -40,7 +40,7 @@ class ImportMatlab(Algorithm):
             "The scene as a GeoTIFF with one band for each spectral band, and wavelengths where the file has them.",
         )
         self.add(
-            QgsProcessingParameterRasterDestination(TRUTH, "Truth map", optional=True, createByDefault=False),
+            QgsProcessingParameterRasterDestination(TRUTH, "Ground truth", optional=True, createByDefault=False),
             "1 for anomalies, 0 for the background, for evaluation. Not written where the file has no such map.",
         )
 
@@ -68,7 +68,7 @@ class ImportMatlab(Algorithm):
         results = {OUTPUT: self.output}
         self.has_truth = scene.truth is not None
         if self.truth and not self.has_truth:
-            run.log("The file has no truth map; none is written.")
+            run.log("The file has no ground truth; none is written.")
         elif self.truth:
             write_scene(self.truth, scene.truth, descriptions=["truth"])
             results[TRUTH] = self.truth

@@ -7,6 +7,7 @@ from qgis.core import (
     QgsProcessingFeatureSourceDefinition,
     QgsProcessingParameterBand,
     QgsProcessingParameterBoolean,
+    QgsProcessingParameterExtent,
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterMapLayer,
     QgsRasterLayer,
@@ -18,7 +19,7 @@ from ..settings import default_device
 from ..workflows.parameters import DEVICE
 from .parameters import read_settings
 
-INPUT, BANDS, MASK, SELECTED, REPORT = "INPUT", "BANDS", "MASK", "SELECTED", "REPORT"
+INPUT, BANDS, MASK, SELECTED, EXTENT, REPORT = "INPUT", "BANDS", "MASK", "SELECTED", "EXTENT", "REPORT"
 
 
 def bands_parameter(parent):
@@ -35,6 +36,24 @@ def selected_parameter():
 
 
 SELECTED_HELP = "Take only the polygons of the layer above that are selected in QGIS. Unset: all."
+
+
+def extent_parameter():
+    return QgsProcessingParameterExtent(EXTENT, "Area to look at", optional=True)
+
+
+EXTENT_HELP = "The map covers the pixels that this area touches; the background is learnt from the whole scene nevertheless. Unset: the map covers the scene."
+
+
+def extent_value(algorithm, parameters, context):
+    """`scenes.extent.Extent` of the parameter EXTENT; None where it is not set."""
+    from ..scenes.extent import Extent
+
+    if parameters.get(EXTENT) in (None, ""):
+        return None
+    box = algorithm.parameterAsExtent(parameters, EXTENT, context)
+    crs = algorithm.parameterAsExtentCrs(parameters, EXTENT, context)
+    return Extent(box.xMinimum(), box.yMinimum(), box.xMaximum(), box.yMaximum(), _wkt(crs))
 
 
 def device_name(algorithm, parameters, context):
@@ -145,7 +164,7 @@ def region_source(source, label, file=None):
     from ..workflows.sources import RegionSource
 
     if source is None:
-        raise QgsProcessingException(f"{label} are no vector layer that can be read. Choose polygons or points.")
+        raise QgsProcessingException(f"{label} cannot be read as a vector layer. Choose polygons or points.")
     names = source.fields().names()
     features = [feature for feature in source.getFeatures() if not feature.geometry().isNull()]
 

@@ -17,7 +17,7 @@ class SampleScene(Algorithm):
     HELP = (
         "Simulates a hyperspectral scene in reflectance: fields, trees, water, roads and roofs, mixed in the pixels, with varying "
         "illumination, sensor noise and bands that water vapour makes useless. Anomalies of several materials and sizes are planted in it, "
-        "also smaller than a pixel. For a first try, and to compare detectors where the truth is known."
+        "also smaller than a pixel. For a first try, and to compare detectors where the ground truth is known."
     )
     NEEDS = ("scipy",)
 
@@ -28,7 +28,7 @@ class SampleScene(Algorithm):
             "The scene as a GeoTIFF, Int16 with a scale, with wavelength, width and bad-band flag of each band.",
         )
         self.add(
-            QgsProcessingParameterRasterDestination(TRUTH, "Truth map", optional=True),
+            QgsProcessingParameterRasterDestination(TRUTH, "Ground truth", optional=True),
             "1 where an anomaly covers at least a tenth of the pixel, else 0. For evaluation; no detector reads it.",
         )
 

@@ -36,7 +36,9 @@ class TrainSGM(Algorithm):
     TAGS = ("score", "generative", "model", "learn", "scoread")
     HELP = (
         "Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file "
-        "for Detect anomalies. The model fits this scene and others of the same sensor."
+        "for Detect anomalies. For one scene nobody needs the file: Detect anomalies without a model learns the scene itself. A model of "
+        "several scenes, or one that is shared, is used on further scenes of the sensor; whether it fits them, Detect anomalies measures, and "
+        "adapts it where it does not."
     )
     TRAINS = True
 

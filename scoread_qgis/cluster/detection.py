@@ -28,7 +28,8 @@ def _plan(detection, memory):
             return log, fit
         log = [*log, f"Split into {len(layout.spans)} row blocks."]
         if layout.numbers is None:
-            surveys = yield [(tasks.survey_rows, (detection.scene, detection.bands, span, memory)) for span in layout.spans]
+            columns = tasks.learnt_columns(detection, layout)
+            surveys = yield [(tasks.survey_rows, (detection.scene, detection.bands, span, memory, columns)) for span in layout.spans]
             ((layout, more),) = yield [(tasks.choose_bands, (detection, layout, surveys, memory))]
             log += more
         if layout.learns:
@@ -37,7 +38,7 @@ def _plan(detection, memory):
         if layout.gathers:
             yield [(tasks.gather, (detection, layout, span, memory)) for span in layout.spans]
             yield [(tasks.merge_gathered, (detection, layout))]
-        yield [(tasks.map_rows, (detection, layout, span, memory)) for span in layout.spans]
+        yield [(tasks.map_rows, (detection, layout, span, memory)) for span in layout.map_spans]
         yield [(tasks.assemble, (detection, layout, memory))]
         return log, fit
     finally:

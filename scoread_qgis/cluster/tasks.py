@@ -7,11 +7,13 @@ import numpy as np
 
 from ..core.files import remove_temporaries, temporary_name, whole_file
 from ..core.progress import Cancelled, Progress
+from ..detectors.model_file import Model
 from ..detectors.registry import DETECTORS
 from ..scenes.raster import survey_bands
 from ..scenes.writer import MapWriter
-from ..workflows.detect import detect, make_ready, read_once
+from ..workflows.detect import Ready, detect, make_ready, read_once
 from ..workflows.outputs import check_outputs
+from ..workflows.provenance import facts_of_map
 from ..workflows.run import Run
 from ..workflows.sources import chosen_cube, good_cubes
 
@@ -20,23 +22,33 @@ _FEWEST_ROWS = 64  # of a block: the rows of context are read, and partly worked
 
 @dataclass(frozen=True)
 class Layout:
-    """How a scene is split into row blocks. spans: (first row, row after the last) of each block. folder: for files that tasks leave for
-    each other, beside the output. learns: whether its model has to be made ready. gathers: whether binding gathers something from the
-    scene. numbers: bands that are used, None where a survey has yet to find them. model: file of the model that was made for this scene,
-    None where that of the detection is used."""
+    """How a scene is split into row blocks. spans: (first row, row after the last) of each block that is learnt from. area: first row, row after the
+    last one, first column, column after the last one of the map. folder: for what tasks leave for each other, beside the output. learns: whether
+    its model has to be made ready. gathers: whether binding gathers something from the scene. numbers: bands that are used, None where a survey has
+    yet to find them. model: file of the model that was made for this scene, None where that of the detection serves. fit, source: as in `Ready`."""
 
     spans: tuple
+    area: tuple
     folder: str
     learns: bool
     gathers: bool
     numbers: tuple = None
     model: str = None
+    fit: float = None
+    source: str = Ready.source
 
-    def detector(self, detection):
-        """The `Detector` of a `Detection`."""
+    @property
+    def map_spans(self):
+        """(first row, row after the last) of each block of the map."""
+        return _within(self.spans, self.area)
+
+    def ready(self, detection):
+        """`Ready`, of a `Detection`."""
         if self.model is None and detection.model is None:
-            return DETECTORS[detection.kind](**detection.settings)
-        return read_once(self.model or detection.model, detection.device).detector
+            model = Model(DETECTORS[detection.kind](**detection.settings), len(self.numbers), seed=detection.seed)
+        else:
+            model = read_once(self.model or detection.model, detection.device)
+        return Ready(model, self.fit, self.source)
 
 
 def spans_of(raster, memory):
@@ -51,6 +63,12 @@ def spans_of(raster, memory):
     return tuple((first, min(first + rows, raster.rows)) for first in range(0, raster.rows, rows))
 
 
+def _within(spans, area):
+    """What of the rows of spans lies in an area."""
+    cut = ((max(first, area[0]), min(last, area[1])) for first, last in spans)
+    return tuple((first, last) for first, last in cut if first < last)
+
+
 def detect_scene(detection, memory):
     """Make the map of a `Detection`, or where the scene is too large return the `Layout` that splits it.
 
@@ -63,20 +81,22 @@ def detect_scene(detection, memory):
         check_outputs([(detection.output, ".tif")], [detection.scene, detection.model, detection.mask], run.scratch)
         folder = temporary_name(detection.output, owned=False)
         os.makedirs(folder)
-        numbers = None
+        raster, numbers = detection.scene.open(), None
+        area = detection.area() or (0, raster.rows, 0, raster.columns)
         if detection.model is not None:
             run.supported(detector_class.bind, detection.options)
             cube, _ = detection.cube(run)
             numbers = tuple(cube.numbers)
-        return Layout(spans, folder, detector_class.keeps_model, detector_class.gathered is not None, numbers), log, None
+        spans = _within(spans, area) if detection.learn_area else spans
+        return Layout(spans, area, folder, detector_class.keeps_model, detector_class.gathered is not None, numbers), log, None
     fit = detect(detection, run).fit
     return None, log, fit
 
 
-def survey_rows(source, bands, span, memory):
+def survey_rows(source, bands, span, memory, columns=(0, None)):
     """`BandSurvey` of some rows of a `RasterSource`."""
     run, _ = _run(memory)
-    return survey_bands(source.open(), bands, memory, run.progress, span)
+    return survey_bands(source.open(), bands, memory, run.progress, span, columns)
 
 
 def choose_bands(detection, layout, surveys, memory):
@@ -93,7 +113,9 @@ def make_model_ready(detection, layout, memory):
     """Learn the scene, or check whether it fits the model and adapt the model if not. Returns (Layout, log, fit)."""
     run, log = _run(memory)
     numbers = {"numbers": list(layout.numbers), "of": detection.scene.open().count}
-    ready = make_ready(detection, _cube(detection, layout, run), numbers, run)
+    cube = _cube(detection, layout, run)
+    ready = make_ready(detection, cube.within(*layout.area) if detection.learn_area else cube, numbers, run)
+    layout = replace(layout, fit=ready.fit, source=ready.source)
     if detection.model is not None and ready.model.detector is detection.kept().detector:
         return layout, log, ready.fit
     path = os.path.join(layout.folder, "model.pt")
@@ -104,7 +126,8 @@ def make_model_ready(detection, layout, memory):
 def gather(detection, layout, span, memory):
     """Write what binding gathers from some rows to the folder."""
     run, _ = _run(memory)
-    gathered = layout.detector(detection).gather(_cube(detection, layout, run).row_span(*span), run.progress)
+    part = _cube(detection, layout, run).within(*span, *learnt_columns(detection, layout))
+    gathered = layout.ready(detection).model.detector.gather(part, run.progress)
     _save_gathered(gathered, _gathered_file(layout, span[0]))
 
 
@@ -120,12 +143,12 @@ def merge_gathered(detection, layout):
 def map_rows(detection, layout, span, memory):
     """Write the map of some rows to the folder."""
     run, _ = _run(memory)
-    detector = layout.detector(detection)
-    cube = _cube(detection, layout, run).row_span(*span)
-    options = replace(run, log=lambda line: None).supported(detector.bind, detection.options)
+    detector = layout.ready(detection).model.detector
+    cube = _cube(detection, layout, run).within(*span, *layout.area[2:])
+    options = _options(detection, detector, run)
     if layout.gathers:
         options["gathered"] = _read_gathered(detector.gathered, _gathered_file(layout, "scene"))
-    scores = np.full((span[1] - span[0], cube.columns), np.nan, np.float32)
+    scores = np.full((span[1] - span[0], cube.width), np.nan, np.float32)
     for row, rows in detector.detect(cube, progress=run.progress, **options):
         scores[row - span[0] : row - span[0] + len(rows)] = rows
     _publish(_rows_file(layout, span[0]), lambda file: np.save(file, scores))
@@ -134,12 +157,13 @@ def map_rows(detection, layout, span, memory):
 def assemble(detection, layout, memory):
     """Assemble the map from its rows, and publish it."""
     run, _ = _run(memory)
-    raster = detection.scene.open()
-    with MapWriter(detection.output, raster, detection.detector_class().score_name) as writer:
-        for first, last in layout.spans:
-            run.progress(first / raster.rows, f"writing, row {first + 1} of {raster.rows}")
+    cube, ready = _cube(detection, layout, run), layout.ready(detection)
+    facts = facts_of_map(detection, ready, cube, _options(detection, ready.model.detector, run), run)
+    with MapWriter(detection.output, cube.raster, ready.model.detector.score_name, layout.area, facts) as writer:
+        for first, last in layout.map_spans:
+            run.progress(first / cube.rows, f"writing, row {first + 1} of {cube.rows}")
             rows = np.load(_rows_file(layout, first), mmap_mode="r", allow_pickle=False)
-            if rows.shape != (last - first, raster.columns):
+            if rows.shape != (last - first, layout.area[3] - layout.area[2]):
                 raise ValueError(f"{_rows_file(layout, first)} does not hold the rows {first + 1} to {last}. Run again.")
             writer.write(first, rows)
 
@@ -148,7 +172,7 @@ def sample_rows(source, numbers, mask, span, count, seed, gather, halo, memory):
     """The `count` smallest keys of `Cube.keyed_sample` over some rows of a scene, with their positions and arrays."""
     run, _ = _run(memory)
     cube = chosen_cube(source, numbers, mask, run)
-    keys, positions, arrays = cube.row_span(*span).keyed_sample(count, seed, gather, halo, run.progress)
+    keys, positions, arrays = cube.within(*span).keyed_sample(count, seed, gather, halo, run.progress)
     if len(keys) == 0:
         return keys, positions, arrays
     order = np.argsort(keys)[:count]
@@ -178,6 +202,16 @@ class _Watch:
 
 def _cube(detection, layout, run):
     return chosen_cube(detection.scene, layout.numbers, detection.mask, run)
+
+
+def _options(detection, detector, run):
+    """Those of a `Detection` that its detector takes, of which the log has told already."""
+    return replace(run, log=lambda line: None).supported(detector.bind, detection.options)
+
+
+def learnt_columns(detection, layout):
+    """First column, and column after the last one, of what is learnt from."""
+    return layout.area[2:] if detection.learn_area else (0, None)
 
 
 def _rows_file(layout, first):

@@ -9,6 +9,7 @@ from ..workflows.parameters import (
     DEVICE,
     FERS_TRAINING,
     KEEP_ON_CANCEL,
+    LEARN_AREA,
     LOCAL_RX,
     RX_BACKGROUND,
     SEED,
@@ -91,7 +92,7 @@ def build_parser():
         ("train-fers", _add_train_fers, "learn FERS from background scenes, and keep it in a model file"),
         ("detect", _add_detect, "map the anomalies of scenes by a model of train or train-fers"),
         ("rx", _add_rx, "map the anomalies of scenes by RX, without a model"),
-        ("info", _add_info, "tell what is known of scenes and model files"),
+        ("info", _add_info, "tell what is known of scenes, model files, maps and regions"),
     ):
         add(commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EXIT_CODES))
     return parser
@@ -128,7 +129,8 @@ def _add_detect(parser):
     _add_output(parser, "_anomalies")
     _add_bands(parser, "bands to choose from; by default those of the model")
     _add_mask(parser, "where to look")
-    _add_settings(parser, UNFIT, SEED, DEVICE, *DETECTION)
+    _add_extent(parser)
+    _add_settings(parser, LEARN_AREA, UNFIT, SEED, DEVICE, *DETECTION)
     parser.add_argument("--report", action="store_true", help="write a report beside each map, .html; a scene is then always one task")
     _add_machines(parser)
 
@@ -138,12 +140,15 @@ def _add_rx(parser):
     _add_output(parser, "_rx")
     _add_bands(parser, "bands to use; by default all good ones")
     _add_mask(parser, "where to look; these pixels are the background too")
-    _add_settings(parser, RX_BACKGROUND, *LOCAL_RX)
+    _add_extent(parser)
+    _add_settings(parser, LEARN_AREA, RX_BACKGROUND, *LOCAL_RX)
     _add_machines(parser)
 
 
 def _add_info(parser):
-    parser.add_argument("input", nargs="+", metavar="INPUT", help="scenes and model files (.pt); patterns such as 'scenes/*.tif' too")
+    parser.add_argument(
+        "input", nargs="+", metavar="INPUT", help="scenes, model files (.pt), maps and regions (.gpkg); patterns such as 'scenes/*.tif' too"
+    )
 
 
 def _add_inputs(parser, text):
@@ -168,6 +173,17 @@ def _add_bands(parser, text):
 
 def _add_mask(parser, text):
     parser.add_argument("--mask", metavar="FILE", help=f"polygons (any vector file) or raster (not 0) that say {text}")
+
+
+def _add_extent(parser):
+    parser.add_argument(
+        "--extent",
+        type=Number(float),
+        nargs=4,
+        metavar=("XMIN", "YMIN", "XMAX", "YMAX"),
+        help="area that the maps cover, in map coordinates of the scene's CRS; of a scene without georeference, its columns and rows, from 0 at the "
+        "upper left corner",
+    )
 
 
 def _add_memory(parser):

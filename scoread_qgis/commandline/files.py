@@ -4,6 +4,7 @@ import glob
 import os
 import re
 
+from ..scenes.provenance import without_secrets
 from ..scenes.score_map import ScoreMap
 from ..workflows.sources import RasterSource
 
@@ -28,7 +29,7 @@ def expand(patterns):
 
 def scene(path):
     """`RasterSource` of a path: absolute, as it may be read by a process that works elsewhere."""
-    return RasterSource(os.path.abspath(path) if os.path.exists(path) else path, path)
+    return RasterSource(os.path.abspath(path) if os.path.exists(path) else path, without_secrets(path))
 
 
 def outputs_of(inputs, output, suffix):

@@ -1,10 +1,22 @@
-"""What is known of a scene or a model file, as text."""
+"""What is known of a scene, a model file, a map or regions, as text."""
 
 import numpy as np
 from osgeo import gdal, osr
 
 from ..scenes.bands import list_bands
+from ..scenes.provenance import provenance_of
 from ..scenes.raster import RasterFile
+from ..scenes.score_map import ScoreMap
+
+
+def describe(path):
+    """What is known of a file. Raises ValueError for what is none of ours, nor a scene."""
+    if path.lower().endswith(".pt"):
+        return describe_model(path)
+    facts = provenance_of(path)
+    if not facts:
+        return describe_scene(path)
+    return describe_regions(path, facts) if path.lower().endswith(".gpkg") else describe_map(path)
 
 
 def describe_scene(path):
@@ -31,6 +43,27 @@ def describe_scene(path):
     nodata = first.GetNoDataValue()
     lines.append(f"  nodata: {'none' if nodata is None else f'{nodata:g}'}")
     return "\n".join(lines)
+
+
+def describe_map(path):
+    """Size and CRS of an anomaly map or a mask, and what it carries about its making. Raises ValueError for what cannot be read."""
+    score_map = ScoreMap(path)
+    lines = [
+        f"{path}: {'mask of regions' if 'threshold' in score_map.metadata else 'anomaly map'}",
+        f"  size: {score_map.rows} rows, {score_map.columns} columns",
+        f"  CRS: {_crs_name(score_map.crs)}",
+    ]
+    return "\n".join(lines + _told(score_map.metadata))
+
+
+def describe_regions(path, facts):
+    """How many regions a GeoPackage holds, and the facts that it carries about their making."""
+    dataset = gdal.OpenEx(path, gdal.OF_VECTOR)
+    return "\n".join([f"{path}: regions", f"  regions: {dataset.GetLayer(0).GetFeatureCount()}", *_told(facts)])
+
+
+def _told(facts):
+    return [f"  {name.replace('_', ' ')}: {text}" for name, text in facts.items()]
 
 
 def describe_model(path):

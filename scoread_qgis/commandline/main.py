@@ -96,15 +96,17 @@ def _rx(options, display):
 def _make_maps(options, display, suffix, how, report=False):
     """Make the maps of all scenes, each for itself: what fails is told in the summary and stops nothing else. how: of each `Detection`."""
     from ..core.files import remove_temporaries
+    from ..scenes.extent import Extent
     from ..workflows.detect import LIMIT, Detection
     from ..workflows.outputs import check_outputs
 
     inputs = expand(options.input)
     outputs = outputs_of(inputs, options.output, suffix)
     mask = _mask(options)
+    extent = Extent(*options.extent, rows_down=True) if options.extent else None
     reports = [f"{os.path.splitext(output)[0]}.html" if report else None for output in outputs]
     detections = [
-        Detection(scene(path), output, bands=options.bands, mask=mask, report=page, **how)
+        Detection(scene(path), output, bands=options.bands, mask=mask, report=page, extent=extent, learn_area=options.learn_area, **how)
         for path, output, page in zip(inputs, outputs, reports)
     ]
     with _usage():
@@ -278,12 +280,12 @@ class _Interruption:
 
 
 def _info(options, display):
-    from .info import describe_model, describe_scene
+    from .info import describe
 
     code = DONE
     for path in expand(options.input):
         try:
-            print(describe_model(path) if path.lower().endswith(".pt") else describe_scene(path))
+            print(describe(path))
         except ValueError as error:
             code = _fail(error, FAILED)
     return code

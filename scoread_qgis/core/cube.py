@@ -85,21 +85,33 @@ class Cube:
     bands: int
     wavelengths: np.ndarray | None = None
     rows_per_block = 64
-    _span: tuple[int, int] | None = None
+    _area: tuple[int, int, int, int] | None = None
+
+    @property
+    def area(self) -> tuple[int, int, int, int]:
+        """First row, row after the last one, first column, column after the last one that `blocks` and `sample` go through: the whole scene, except
+        `within` some of it."""
+        return self._area or (0, self.rows, 0, self.columns)
 
     @property
     def span(self) -> tuple[int, int]:
-        """First row, and row after the last one, that `blocks` and `sample` go through: the whole scene, except in a `row_span`."""
-        return self._span or (0, self.rows)
+        """The rows of the `area`: first row, and row after the last one."""
+        return self.area[:2]
 
-    def row_span(self: AnyCube, first: int, last: int) -> AnyCube:
-        """The same scene, with `blocks` and `sample` limited to rows first..last-1: for work that is split into row blocks.
+    @property
+    def width(self) -> int:
+        """How many columns the `area` has."""
+        return self.area[3] - self.area[2]
 
-        Size, row numbers and the rows of context are still those of the whole scene.
+    def within(self: AnyCube, first: int, last: int, left: int = 0, right: int | None = None) -> AnyCube:
+        """The same scene, with `blocks` and `sample` limited to rows first..last-1 of columns left..right-1, by default all columns: for work that
+        is split into row blocks, and for a look at an area.
+
+        Size, row and column numbers and the context are still those of the whole scene.
         """
-        rows = copy.copy(self)
-        rows._span = (first, last)
-        return rows
+        limited = copy.copy(self)
+        limited._area = (first, last, left, self.columns if right is None else right)
+        return limited
 
     def read(self, first: int, last: int, left: int = 0, right: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Rows first..last-1 of columns left..right-1, by default all of them.
@@ -132,14 +144,15 @@ class Cube:
         return np.asarray(coordinates, dtype=np.float64)
 
     def blocks(self, halo: int = 0, progress: Progress | None = None, message: str = "reading") -> Iterator[Block]:
-        """Yield the scene, or its `row_span`, as `Block`s from top to bottom, each with `halo` rows of context where the scene has them.
+        """Yield the scene, or its area, as `Block`s from top to bottom, each with `halo` pixels of context where the scene has them.
 
         Every row is read once: the context that neighbouring blocks share is kept from one to the next. The first block is shorter by the
         context, so that reads stay aligned to steps of `rows_per_block`, which may be those of the file's own blocks.
         """
         progress = progress or Progress()
         values, valid = np.empty(0, np.float32), np.empty(0, bool)
-        start, stop = self.span
+        start, stop, left, right = self.area
+        west, east = min(halo, left), min(halo, self.columns - right)
         row, end = start, 0  # first row of the block; row after the last one read
         while row < stop:
             progress((row - start) / (stop - start), f"{message}, row {row + 1} of {self.rows}")
@@ -149,11 +162,11 @@ class Cube:
             keep = max(end - (row - above), 0)
             values, valid = values[len(values) - keep :], valid[len(valid) - keep :]
             if end < last + below:
-                more, more_valid = self.read(end if keep else row - above, last + below)
+                more, more_valid = self.read(end if keep else row - above, last + below, left - west, right + east)
                 values = np.concatenate([values, more]) if keep else more
                 valid = np.concatenate([valid, more_valid]) if keep else more_valid
                 end = last + below
-            yield Block(values, valid, row, above, below)
+            yield Block(values, valid, row, above, below, left, west, east)
             row = last
         progress(1.0, f"{message}, row {stop} of {self.rows}")
 
@@ -173,9 +186,10 @@ class Cube:
     ) -> KeyedSample:
         """Like `sample`, but unordered and with the keys, (keys, positions, arrays), for `merge_samples`."""
         keys, positions, kept = np.empty(0), None, None
+        _, _, left, right = self.area
         for block in self.blocks(halo, progress, message):
             block_keys = np.stack(
-                [np.random.Generator(np.random.Philox(key=[seed, block.row + r])).random(self.columns) for r in range(block.rows)]
+                [np.random.Generator(np.random.Philox(key=[seed, block.row + r])).random(right)[left:] for r in range(block.rows)]
             )
             limit = _nth_smallest(keys, count)
             chosen = block.valid[block.inner] & (block_keys < limit)
@@ -183,9 +197,9 @@ class Cube:
             rows, columns = np.nonzero(chosen)
             if rows.size == 0:
                 continue
-            gathered = gather(block, rows + block.above, columns)
+            gathered = gather(block, rows + block.above, columns + block.left)
             keys = np.concatenate([keys, block_keys[rows, columns]])
-            place = np.stack([rows + block.row, columns], axis=1)
+            place = np.stack([rows + block.row, columns + block.column], axis=1)
             positions = place if positions is None else np.concatenate([positions, place])
             kept = gathered if kept is None else tuple(np.concatenate(pair) for pair in zip(kept, gathered))
             if keys.size > 2 * count:

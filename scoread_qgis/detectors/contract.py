@@ -136,16 +136,26 @@ class Scorer:
         """Scores (rows, columns) of a window of the scene, those of the map; reads no more than the window and its halo."""
         return self.score(self.cube.window(row, column, rows, columns, self.halo))
 
-    def map(self, progress=None):
-        """Yield (first row, scores (rows, columns) float32, NaN where not valid) from top to bottom of the cube's span."""
+    def map(self, progress=None, area=None):
+        """Yield (first row, scores (rows, columns) float32, NaN where not valid) from top to bottom of an area of the scene.
+
+        area: (first row, row after the last one, first column, column after the last one); by default that of the cube. Nothing but the area
+        and its halo is read, and its scores are those of the whole map.
+        """
         progress, self.unscored = progress or Progress(), 0
-        first, last = self.cube.span
+        first, last, left, right = area or self.cube.area
         start, stop = max(0, first - self.surround), min(self.cube.rows, last + self.surround)
-        values = self._rows(self.cube.row_span(start, stop), progress)
+        west, east = max(0, left - self.surround), min(self.cube.columns, right + self.surround)
+        values = self._rows(self.cube.within(start, stop, west, east), progress)
         if not self.surround:
             yield from values
             return
-        for row, scores in streamed(values, self.surround, self.against_surroundings, stop, start):
+        own_columns = slice(left - west, right - west)
+
+        def finish(values, rows, columns):
+            return self.against_surroundings(values, rows, own_columns)
+
+        for row, scores in streamed(values, self.surround, finish, stop, start):
             own = slice(max(0, first - row), max(0, last - row))
             if len(scores[own]):
                 yield row + own.start, scores[own]
@@ -178,7 +188,7 @@ def passes(cube, context=0, pixels=PASS_PIXELS, fewest_rows=1, progress=None, ph
             at = row + share * rows
             progress((at - start) / (stop - start), f"{phase}, row {int(at) + 1} of {cube.rows}")
 
-    at_a_time = max(fewest_rows, pixels // cube.columns)
+    at_a_time = max(fewest_rows, pixels // cube.width)
     for block in cube.blocks(context):
         for part in in_parts(block, at_a_time, context):
             report(part.row, 0, part.rows)

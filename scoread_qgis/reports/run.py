@@ -62,8 +62,9 @@ def run_page(
     ]
     page.table([*rows, *([f"trained with {name}", version] for name, version in model["versions"].items())])
     curve = model["loss_curve"]
-    page.paragraph(f"Training loss: {curve[0]:.4g} at the start, {curve[-1]:.4g} at the end, {min(curve):.4g} at its lowest.")
-    page.figure(draw(lambda figure: _loss(figure, curve), 8, 2.4), "Training loss, means over equal intervals of the training.")
+    if curve:
+        page.paragraph(f"Training loss: {curve[0]:.4g} at the start, {curve[-1]:.4g} at the end, {min(curve):.4g} at its lowest.")
+        page.figure(draw(lambda figure: _loss(figure, curve), 8, 2.4), "Training loss, means over equal intervals of the training.")
     page.heading("What the model has learnt")
     if isinstance(spectra, Spectra):
         _spectra(page, spectra)

@@ -18,6 +18,7 @@ from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
 from .multidimensional import open_cube_variable
 from .nodata import NUMPY_TYPES, NoData
+from .provenance import without_secrets
 
 if TYPE_CHECKING:
     from .mask import Mask
@@ -41,7 +42,7 @@ class RasterFile:
     """
 
     def __init__(self, source: str, name: str | None = None, crs: str | None = None, nodata: NoData | None = None) -> None:
-        self.source, self.name = source, name or source
+        self.source, self.name = source, name or without_secrets(source)
         self.dataset, table = self._open()
         self.rows, self.columns, self.count = self.dataset.RasterYSize, self.dataset.RasterXSize, self.dataset.RasterCount
         if self.count < 2:
@@ -216,11 +217,12 @@ def survey_bands(
     memory: int = 512 * 2**20,
     progress: Progress | None = None,
     rows: tuple[int, int] | None = None,
+    columns: tuple[int, int | None] = (0, None),
 ) -> BandSurvey:
     """`BandSurvey` of a `RasterFile`, in one pass.
 
     numbers: the bands that the user asked for, from 1; by default all that the file does not flag as bad. memory: bytes for reading.
-    rows: (first, last + 1), by default all.
+    rows, columns: (first, last + 1), by default all.
     """
     progress = progress or Progress()
     check_bands(numbers or (), raster)
@@ -232,7 +234,7 @@ def survey_bands(
     for row in range(first, stop, rows_per_read) if wanted else ():
         last = min(row + rows_per_read, stop)
         progress((row - first) / (stop - first), f"looking for good bands, row {row + 1} of {raster.rows}")
-        values, filled = raster.read_bands(row, last, wanted)
+        values, filled = raster.read_bands(row, last, wanted, *columns)
         survey.filled += np.count_nonzero(filled, axis=(1, 2))
         survey.any_filled += np.count_nonzero(filled.any(axis=0))
         survey.lowest = np.minimum(survey.lowest, np.min(values, axis=(1, 2), where=filled, initial=np.inf))

@@ -11,10 +11,10 @@ from ..core.files import scratch_folder, unfinished_file
 from ..core.progress import Cancelled, Progress
 from .area import square_metres
 from .gdal_calls import gdal_failures
+from .georeference import PIXELS
 from .mask import vector_store
+from .provenance import described, write_provenance
 
-# Where a map has no georeference, QGIS draws its rows downwards from 0.
-_PIXELS = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 # Without a CRS, GeoPackages would call the coordinates degrees.
 _NO_CRS = 'LOCAL_CS["Undefined Cartesian SRS",UNIT["unknown",1],AXIS["X",EAST],AXIS["Y",NORTH]]'
 _FIELDS = {
@@ -32,7 +32,7 @@ class LabelFile:
     def __init__(self, score_map, scratch=None):
         self._folder = scratch_folder("regions", scratch)
         self.georeference = score_map.georeference
-        self.geotransform = score_map.geotransform or _PIXELS
+        self.geotransform = score_map.geotransform or PIXELS
         self.crs = score_map.crs
         with self._checked():
             self.dataset = gdal.GetDriverByName("GTiff").Create(
@@ -110,12 +110,12 @@ def _bend(polygons, georeference):
     return polygons
 
 
-def write_regions(path, labels, regions, p_values, progress=None):
+def write_regions(path, labels, regions, p_values, progress=None, metadata=None):
     """Write `regions` (`decisions.regions.Regions`) as polygons to the GeoPackage `path`, in the order of their ranks.
 
     labels: `LabelFile` with their ranks. p_values: (n,) of the peaks, NaN where not known. The fields are id and rank, 1 for the highest peak;
     area in m² (`square_metres`), pixels, peak and mean score, p_value, and x and y of the centroid. Without CRS and georeference, x is the
-    column and -y the row, as QGIS draws such rasters. Raises ValueError, with the remedy, where it cannot be written.
+    column and -y the row, as QGIS draws such rasters. metadata: facts of `provenance.write_provenance`, or None. Raises ValueError, with the remedy, where it cannot be written.
     """
     progress = progress or Progress()
     polygons = labels.polygons(progress.part(0.0, 0.5))
@@ -133,18 +133,20 @@ def write_regions(path, labels, regions, p_values, progress=None):
     }
     with unfinished_file(path, "GeoPackage", ending=".gpkg") as part:  # GDAL knows GeoPackages by their suffix
         with gdal_failures() as failures:
-            _fill(str(part), Path(path).stem, labels.crs, polygons, numbers, progress.part(0.5, 1.0))
+            _fill(str(part), Path(path).stem, labels.crs, polygons, numbers, metadata or {}, progress.part(0.5, 1.0))
         if failures:
             raise ValueError(f"{path} cannot be written: {failures[0]}. Is the disk full? Or was its folder removed?")
 
 
-def _fill(path, name, crs, polygons, numbers, progress):
+def _fill(path, name, crs, polygons, numbers, metadata, progress):
     dataset = gdal.GetDriverByName("GPKG").Create(path, 0, 0, 0, gdal.GDT_Unknown)
     if dataset is None:
         return  # and GDAL has said why
-    layer = dataset.CreateLayer(name, osr.SpatialReference(crs or _NO_CRS), ogr.wkbMultiPolygon, ["FID=id", "GEOMETRY_NAME=geom"])
+    options = ["FID=id", "GEOMETRY_NAME=geom", f"DESCRIPTION={described(metadata)}"]
+    layer = dataset.CreateLayer(name, osr.SpatialReference(crs or _NO_CRS), ogr.wkbMultiPolygon, options)
     for field, kind in _FIELDS.items():
         layer.CreateField(ogr.FieldDefn(field, kind))
+    write_provenance(layer, metadata)
     columns = [(field, values.tolist()) for field, values in numbers.items()]
     count, feature = len(columns[0][1]), None
     try:

@@ -7,6 +7,7 @@ from ..core.cube import Cube
 from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
 from .nodata import NoData
+from .provenance import read_provenance, without_secrets
 from .raster import rows_within
 
 
@@ -15,7 +16,8 @@ class ScoreMap(Cube):
 
     source: path or GDAL connection string. name: what messages call it. crs: WKT that overrides the file's. memory: bytes that reading may take.
     nodata: `NoData` of the user.
-    Attributes: rows, columns, count (bands of the file), georeference, of which geotransform (None where unknown) and crs (WKT or "").
+    Attributes: rows, columns, count (bands of the file), georeference, of which geotransform (None where unknown) and crs (WKT or ""), metadata:
+    the facts of its making (`provenance.read_provenance`), {} where it carries none.
     Pixels come as (rows, columns, 1) float32.
     Raises ValueError with the remedy for what cannot be read.
     """
@@ -23,7 +25,7 @@ class ScoreMap(Cube):
     bands = 1
 
     def __init__(self, source, name=None, crs=None, memory=512 * 2**20, nodata=None):
-        self.source, self.name = str(source), name or str(source)
+        self.source, self.name = str(source), name or without_secrets(source)
         self._dataset, reason = open_dataset(self.source)
         if self._dataset is None or self._dataset.RasterCount == 0:
             raise ValueError(f"{self.name} cannot be opened as a raster: {reason or 'it has no bands'}. Choose an anomaly map.")
@@ -34,6 +36,7 @@ class ScoreMap(Cube):
         self.rows, self.columns = self._dataset.RasterYSize, self._dataset.RasterXSize
         self.georeference = Georeference.of(self._dataset, crs)
         self.geotransform, self.crs = self.georeference.geotransform, self.georeference.crs
+        self.metadata = read_provenance(self._dataset)
         self._user_nodata = nodata or NoData()
         self._nodata = self._user_nodata.stored(self._band)
         self.rows_per_block = rows_within(memory, self.columns, 1, self._band.GetBlockSize()[1])

@@ -10,6 +10,7 @@ from ..core.files import unfinished_file
 from ..core.progress import Progress
 from .gdal_calls import gdal_failures
 from .georeference import Georeference
+from .provenance import write_provenance
 
 _OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
 _ROWS_AT_A_TIME = 512
@@ -80,24 +81,29 @@ class _GeoTiff:
 class MapWriter(_GeoTiff):
     """Writes an anomaly map by rows: one Float32 band on the grid and CRS of the scene, NaN where not scored.
 
-    path: .tif. raster: the scene's `RasterFile`. description: what the band shows. With overviews that keep the largest value of the
+    path: .tif. raster: the scene's `RasterFile`. description: what the band shows. area: of the scene that the map covers, (first row, row after the
+    last one, first column, column after the last one); by default the whole. metadata: facts of `provenance.write_provenance`. With overviews that keep the largest value of the
     pixels below, so that a single anomalous pixel is still seen from afar, and with statistics.
     """
 
-    def __init__(self, path, raster, description):
-        super().__init__(path, raster.rows, raster.columns, 1, gdal.GDT_Float32, raster.georeference, ["PREDICTOR=3"])
-        self._description, self._raster = description, raster
+    def __init__(self, path, raster, description, area=None, metadata=None):
+        whole = (0, raster.rows, 0, raster.columns)
+        first, last, left, right = area = tuple(area or whole)
+        georeference = raster.georeference if area == whole else raster.georeference.of_window(first, left)
+        super().__init__(path, last - first, right - left, 1, gdal.GDT_Float32, georeference, ["PREDICTOR=3"])
+        self._description, self._raster, self._first, self._metadata = description, raster, first, metadata or {}
         self._count, self._sum, self._squares, self._lowest, self._highest = 0, 0.0, 0.0, np.inf, -np.inf
 
     def _begin(self):
         self._band = self.dataset.GetRasterBand(1)
         self._band.SetNoDataValue(float("nan"))
         self._band.SetDescription(self._description)
+        write_provenance(self.dataset, self._metadata)
 
     def write(self, row, scores):
-        """Rows of the map from `row` on, (rows, columns) float32."""
+        """Rows of the map from the row `row` of the scene on, (rows, columns) float32."""
         with self._checked():
-            self._band.WriteArray(scores, 0, row)
+            self._band.WriteArray(scores, 0, int(row - self._first))
         scored = scores[np.isfinite(scores)].astype(np.float64)
         if scored.size:
             self._count += scored.size
@@ -143,16 +149,18 @@ class MapWriter(_GeoTiff):
 class MaskWriter(_GeoTiff):
     """Writes by rows where a map has anomalies: one Byte band on its grid and CRS, 1 there, 0 elsewhere, 255 (nodata) where not scored.
 
-    path: .tif. score_map: `ScoreMap`.
+    path: .tif. score_map: `ScoreMap`. metadata: facts of `provenance.write_provenance`.
     """
 
-    def __init__(self, path, score_map):
+    def __init__(self, path, score_map, metadata=None):
         super().__init__(path, score_map.rows, score_map.columns, 1, gdal.GDT_Byte, score_map.georeference)
+        self._metadata = metadata or {}
 
     def _begin(self):
         self._band = self.dataset.GetRasterBand(1)
         self._band.SetNoDataValue(255)
         self._band.SetDescription("Anomaly")
+        write_provenance(self.dataset, self._metadata)
 
     def write(self, row, anomalous, valid):
         """Rows of the mask from `row` on, both (rows, columns) bool."""

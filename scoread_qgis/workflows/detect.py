@@ -9,8 +9,12 @@ from ..core.progress import keeping
 from ..detectors.model_file import Model
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
+from ..scenes.extent import Extent, extent_pixels
+from ..scenes.provenance import without_secrets
+from ..scenes.raster import survey_bands
 from .outputs import check_outputs, trained_model, write_map
 from .parameters import UNFIT
+from .provenance import facts_of_map
 from .sources import MaskSource, RasterSource, fitting_cube, good_cubes
 
 LIMIT = 0.9  # of `Fit.value`: benchmarks/transfer.py shows what it obtains
@@ -23,7 +27,9 @@ class Detection:
     scene: `RasterSource`. output: .tif. model: model file, or None for the detector `kind` of `registry.DETECTORS` made with `settings`, which
     learns the scene first where it needs to learn. bands: numbers from 1 to choose from; by default those of the model, or all good ones.
     mask: `MaskSource` or None. options: of the detector's `bind`, name -> value; those that it does not know are ignored. seed: of learning and
-    adapting. device: auto, cpu, cuda or mps. report: .html file or None. unfit: one of `UNFIT.values`.
+    adapting. device: auto, cpu, cuda or mps. report: .html file or None. unfit: one of `UNFIT.values`. extent: of the map, by default the whole scene; what is
+    learnt, and how the scene fits, is nevertheless that of the whole scene, unless `learn_area` says that nothing else is to be looked at. (FERS
+    looks at the whole scene always.)
     """
 
     scene: RasterSource
@@ -38,6 +44,8 @@ class Detection:
     device: str = "auto"
     report: str = None
     unfit: str = UNFIT.default
+    extent: Extent = None
+    learn_area: bool = False
 
     def detector_class(self):
         """The class of the detector. Raises ValueError for what is not a model."""
@@ -51,8 +59,19 @@ class Detection:
         """The `Cube` to detect in, and its band numbers as `good_cubes` returns them."""
         if self.model is not None:
             return fitting_cube(self.scene, self.kept(), self.bands, self.mask, run), None
-        (cube,), numbers = good_cubes([self.scene], self.bands, self.mask, run)
+        surveys = None
+        if area := self.learnt_area():
+            surveys = [survey_bands(self.scene.open(), self.bands, run.memory, run.progress, area[:2], area[2:])]
+        (cube,), numbers = good_cubes([self.scene], self.bands, self.mask, run, surveys)
         return cube, numbers
+
+    def area(self):
+        """The pixels that the map covers, as `extent_pixels` returns them; None for the whole scene. Raises ValueError where there are none."""
+        return extent_pixels(self.scene.open(), self.extent) if self.extent else None
+
+    def learnt_area(self):
+        """The pixels that alone are learnt from; None for the whole scene."""
+        return self.area() if self.learn_area else None
 
 
 @dataclass(frozen=True)
@@ -115,24 +134,33 @@ def detect(detection, run):
     if detector_class.keeps_model:
         run.log(f"Device: {pick_device(detection.device)}.")
     options = run.supported(detector_class.bind, detection.options)
+    if area := detection.area():
+        rows, columns = area[1] - area[0], area[3] - area[2]
+        run.log(f"Area to look at: {rows} rows from row {area[0] + 1} on, {columns} columns from column {area[2] + 1} on.")
     cube, numbers = detection.cube(run.part(0.0, 0.1))
-    ready = make_ready(detection, cube, numbers, run.part(0.1, 0.4))
+    learnt = cube.within(*area) if area and detection.learn_area else cube
+    ready = make_ready(detection, learnt, numbers, run.part(0.1, 0.4))
     share = run.progress.part(0.4, 0.8 if detection.report else 1.0)
-    scorer = ready.model.detector.bind(cube, progress=share.part(0, detector_class.binding_share), **options)
-    write_map(detection.output, cube.raster, detector_class.score_name, scorer.map(share.part(detector_class.binding_share, 1)))
+    binding, gathered = share.part(0, detector_class.binding_share), {}
+    if detector_class.gathered is not None:
+        gathered["gathered"] = ready.model.detector.gather(learnt, binding)
+    scorer = ready.model.detector.bind(cube, progress=binding, **gathered, **options)
+    facts = facts_of_map(detection, ready, cube, options, run)
+    scores = scorer.map(share.part(detector_class.binding_share, 1), area)
+    write_map(detection.output, cube.raster, detector_class.score_name, scores, area, facts)
     if scorer.unscored:
         run.log(f"{scorer.unscored} pixels with data have no score: there are too few valid pixels around them, or all of those are alike.")
     if detection.report:
         from .report import write_report
 
         parameters = {
-            "scene": detection.scene.source, "model": ready.source, "fit": ready.fit and f"{ready.fit:.2f} of 1",
-            "mask": detection.mask and detection.mask.name, "bands asked for": detection.bands,
+            "scene": without_secrets(detection.scene.source), "model": ready.source, "fit": ready.fit and f"{ready.fit:.2f} of 1",
+            "mask": detection.mask and detection.mask.name, "area": facts["area"], "bands asked for": detection.bands,
             "options": [f"{name} = {value}" for name, value in options.items()], "device": pick_device(detection.device), "map": detection.output,
         }  # fmt: skip
         title = f"Anomalies of {cube.raster.name}"
         with keeping(detection.output):
-            write_report(detection.report, title, parameters, ready.model, cube, started, lines, run.part(0.8, 1.0), detection.output)
+            write_report(detection.report, title, parameters, ready.model, learnt, started, lines, run.part(0.8, 1.0), detection.output)
     return ready
 
 
@@ -152,6 +180,6 @@ def read_once(path, device):
     return _read(path, str(pick_device(str(device))), status and (status.st_mtime_ns, status.st_size))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # the model asked for, and the one that was adapted to the scene
 def _read(path, device, state):
     return Model.load(path, device)

@@ -15,6 +15,7 @@ from ..scenes.region_file import LabelFile, write_regions
 from ..scenes.writer import MaskWriter
 from .outputs import check_outputs
 from .parameters import CONNECTIVITY, METHOD, MIN_AREA, PERCENTILE, RATE, VALUE
+from .provenance import facts_of_regions
 from .sources import RasterSource
 
 if TYPE_CHECKING:
@@ -71,15 +72,16 @@ def extract(extraction: Extraction, run: Run) -> tuple[float, int]:
         run.log(f"Threshold: {threshold:.6g}. Regions: {len(found)}, with {found.pixels.sum()} pixels.")
     else:
         run.log(f"Threshold: {threshold:.6g}. No region of {min_area} or more pixels lies above it: the result is empty.")
+    facts = facts_of_regions(score_map, threshold, extraction, run)
     labels = LabelFile(score_map, run.scratch)
     with ExitStack() as stack:
-        writer = stack.enter_context(MaskWriter(mask, score_map)) if mask else None
+        writer = stack.enter_context(MaskWriter(mask, score_map, facts)) if mask else None
         for row, rows, valid in found.labels(score_map, run.progress.part(0.5, 0.75)):
             labels.write(row, rows)
             if writer:
                 writer.write(row, rows > 0, valid)
         p_values = tail.p_value(found.peaks) if tail else np.full(len(found), np.nan)
-        write_regions(extraction.regions, labels, found, p_values, run.progress.part(0.75, 1.0))
+        write_regions(extraction.regions, labels, found, p_values, run.progress.part(0.75, 1.0), facts)
     return threshold, len(found)
 
 

@@ -17,6 +17,8 @@ from ..scenes.writer import MapWriter
 if TYPE_CHECKING:
     from ..detectors.contract import Detector
     from ..detectors.model_file import Model
+    from ..scenes.extent import Area
+    from ..scenes.provenance import Facts
     from ..scenes.raster import RasterCube, RasterFile
     from .run import Run
 
@@ -59,9 +61,19 @@ def _harmless(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
-def write_map(path: str, raster: RasterFile, description: str, scores: Iterable[tuple[int, np.ndarray]]) -> None:
-    """Write `scores`, pairs of first row and (rows, columns) array, as the anomaly map of a `RasterFile`."""
-    with MapWriter(path, raster, description) as writer:
+def write_map(
+    path: str,
+    raster: RasterFile,
+    description: str,
+    scores: Iterable[tuple[int, np.ndarray]],
+    area: Area | None = None,
+    metadata: Facts | None = None,
+) -> None:
+    """Write `scores`, pairs of first row and (rows, columns) array, as the anomaly map of a `RasterFile`.
+
+    area, metadata: as for `MapWriter`.
+    """
+    with MapWriter(path, raster, description, area, metadata) as writer:
         for row, rows in scores:
             writer.write(row, rows)
 

@@ -156,6 +156,17 @@ KEEP_ON_CANCEL = Parameter(
     advanced=True,
 )
 
+# Detection: a field of workflows.detect.Detection. The area itself is none of a table, as layers and files are not.
+LEARN_AREA = Parameter(
+    "learn_area",
+    "Learn from the area alone",
+    "Look at nothing outside of the area, but a margin of some pixels: the background is that of the area alone. Unset: the map covers the area, and its "
+    "scores are those of a map of the whole scene. (FERS looks at the whole scene always.)",
+    bool,
+    default=False,
+    advanced=True,
+)
+
 # Detection with a model: a field of workflows.detect.Detection, and options of the detector's `bind`, as the seed is.
 UNFIT = Parameter(
     "unfit",

@@ -12,6 +12,7 @@ from ..core.progress import Cancelled, keeping
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
 from ..detectors.shared.training import shares
+from ..scenes.provenance import without_secrets
 from .outputs import check_outputs, trained_model
 from .sources import MaskSource, RasterSource, good_cubes
 
@@ -89,7 +90,7 @@ def train(training: Training, run: Run, open_cubes: OpenCubes = good_cubes) -> f
         from .report import write_report
 
         parameters: dict[str, object] = {
-            "scenes": [scene.source for scene in training.scenes], "mask": training.mask and training.mask.name,
+            "scenes": [without_secrets(scene.source) for scene in training.scenes], "mask": training.mask and training.mask.name,
             "bands asked for": training.bands, "detector": detector_class.title,
             "settings": [f"{name} = {value}" for name, value in settings.items()], "random seed": training.seed, "device": device,
             "model": training.model,

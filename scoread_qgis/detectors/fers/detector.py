@@ -294,7 +294,7 @@ class FERS(Detector):
                 image[valid] = summed
                 own_rows = rows - block.above + block.row - part.row
                 inside = (own_rows >= 0) & (own_rows < part.rows)
-                sums.append(image[own_rows[inside], columns[inside]].cpu().numpy())
+                sums.append(image[own_rows[inside], columns[inside] - block.left].cpu().numpy())
             return (np.concatenate(sums),)
 
         phase = progress.part(0, 0.5)

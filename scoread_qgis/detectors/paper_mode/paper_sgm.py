@@ -347,8 +347,9 @@ def _with_rings(cube, positions, offsets, progress):
     rows, columns = ring_positions(positions[:, 0], positions[:, 1], np.concatenate([[[0, 0]], offsets]), cube.rows, cube.columns)
     needed, indices = np.unique(rows * cube.columns + columns, return_inverse=True)
     spectra, valid = np.empty((len(needed), cube.bands), dtype=np.float32), np.empty(len(needed), dtype=bool)
-    for block in cube.blocks(0, progress, "reading training spectra"):
+    around = cube.within(rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+    for block in around.blocks(0, progress, "reading training spectra"):
         first, last = np.searchsorted(needed, [block.row * cube.columns, (block.row + block.rows) * cube.columns])
-        inside = np.divmod(needed[first:last] - block.row * cube.columns, cube.columns)
-        spectra[first:last], valid[first:last] = block.values[inside], block.valid[inside]
+        inside = np.divmod(needed[first:last], cube.columns) - np.array([[block.row], [block.column]])
+        spectra[first:last], valid[first:last] = block.values[tuple(inside)], block.valid[tuple(inside)]
     return spectra, valid, indices.reshape(rows.shape)
