@@ -197,11 +197,11 @@ def figure(results, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="folder of .mat scenes with truth maps")
+    parser.add_argument("data", type=Path, help="folder of .mat scenes with ground truth maps")
     parser.add_argument("out", type=Path, help="folder for the results")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--paper-epochs", type=int, default=100, help="epochs of the paper mode; published: 100")
-    parser.add_argument("--only", nargs="+", choices=DETECTORS, help="run these anew and keep the other results of the folder")
+    parser.add_argument("--only", nargs="+", choices=DETECTORS, help="run these again and keep the other results of the folder")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:

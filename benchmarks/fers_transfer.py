@@ -56,7 +56,7 @@ def timed(work, *arguments, **settings):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of .mat scenes with truth maps")
+    parser.add_argument("data", type=Path, help="folder of .mat scenes with ground truth maps")
     parser.add_argument("--backbone", type=int, default=0)
     parser.add_argument("--weights", nargs="*", default=())
     parser.add_argument("--device", default="cpu")

@@ -70,7 +70,7 @@ def real(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="folder of .mat scenes with truth maps")
+    parser.add_argument("data", type=Path, help="folder of .mat scenes with ground truth maps")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--pixels", type=int, nargs="+", default=[10_000, 1_000_000])
     options = parser.parse_args()

@@ -3,7 +3,7 @@
     PYTHONPATH=. python benchmarks/transfer.py ../shared/data/scenes
 
 Each scene of the folder (.mat with data and map) is detected with the model of each other scene, over the bands that both have; the scenes
-that share their first 188 bands also with a model of all of them. Truth maps serve to measure, nothing else.
+that share their first 188 bands also with a model of all of them. Ground truth maps are used for measuring only.
 """
 
 import argparse

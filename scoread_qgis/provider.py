@@ -8,6 +8,7 @@ from qgis.PyQt.QtGui import QIcon
 
 from .algorithms.detect_anomalies import DetectAnomalies
 from .algorithms.detect_rx import DetectRX
+from .algorithms.dialogs import best_scene, last_model, open_dialog
 from .algorithms.evaluate_anomalies import EvaluateAnomalies
 from .algorithms.explain_anomalies import ExplainAnomalies
 from .algorithms.extract_anomalies import ExtractAnomalies
@@ -72,6 +73,8 @@ class ScoreadProvider(QgsProcessingProvider):
 class DesignerModel(QgsProcessingModelAlgorithm):
     """A model of the model designer that comes with the plugin. The name of its file is its id, and permanent."""
 
+    PRESETS = {"INPUT": best_scene, "MODEL": last_model}
+
     def __init__(self, path):
         super().__init__()
         self._path = path
@@ -79,6 +82,9 @@ class DesignerModel(QgsProcessingModelAlgorithm):
 
     def createInstance(self):
         return DesignerModel(self._path)
+
+    def createCustomParametersWidget(self, parent=None):
+        return open_dialog(self, parent)
 
     def processAlgorithm(self, parameters, context, feedback):
         results = super().processAlgorithm(parameters, context, feedback)

@@ -43,8 +43,8 @@ def default_device():
 def torch_threads():
     """Let PyTorch compute with as many threads as the setting says, on the thread that calls this; as before afterwards.
 
-    With OpenMP each thread of the process has its own count, and takes over, when it first computes, that which was set last on any. So what to
-    go back to is what the first of several runs at a time found, and each of them goes back to it on its own thread.
+    With OpenMP each thread of the process has its own count, and takes over, when it first computes, that which was set last on any. So
+    what to go back to is what the first of several runs at a time found, and each of them goes back to it on its own thread.
     """
     global _runs_with_threads, _threads_before
     count = int(ProcessingConfig.getSetting(THREADS_SETTING) or 0)

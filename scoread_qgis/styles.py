@@ -1,7 +1,7 @@
 """How results look.
 
-Anomaly maps: dark and transparent where nothing is odd, bright where the few highest scores are, numbers in the legend. Regions: outlines, the
-brightest and last drawn where the peaks are highest.
+Anomaly maps: dark and transparent where nothing is odd, bright where the few highest scores are, numbers in the legend. Regions: outlines,
+the brightest and last drawn where the peaks are highest.
 """
 
 import os
@@ -27,6 +27,7 @@ from qgis.PyQt.QtXml import QDomDocument
 
 from .core.files import whole_file
 from .scenes.gdal_calls import open_dataset
+from .translation import tr
 
 # Colours go to these shares of the pixels: half of a scene is background beyond doubt, anomalies are the last per cent and less.
 _SHARES = (0.5, 0.9, 0.97, 0.99, 0.997, 0.999, 1.0)
@@ -70,7 +71,9 @@ def save_anomaly_style(path, replaced=False):
 
 
 def save_regions_style(path):
-    """Make the style of the regions in the GeoPackage at `path` and save it in there: a .qml beside it could be that of a map of the same name."""
+    """Make the style of the regions in the GeoPackage at `path` and save it in there: a .qml beside it could be that of a map of the same
+    name.
+    """
     layer = QgsVectorLayer(path, "regions", "ogr")
     count, ranges, first = layer.featureCount(), [], 1
     for last, color, width in _RANKS:
@@ -87,10 +90,13 @@ def save_regions_style(path):
     layer.saveStyleToDatabase("Regions", "", True, "")
 
 
-def save_mask_style(path, replaced=False):
-    """Make the style of the mask at `path`, with nothing drawn where no anomaly is, and keep it, see `_keep`."""
+def save_mask_style(path, replaced, how):
+    """Make the style of the mask at `path`, with nothing drawn where no anomaly is, and keep it, see `_keep`.
+
+    how: threshold and rate, for the legend.
+    """
     layer = QgsRasterLayer(path, "mask", "gdal", QgsRasterLayer.LayerOptions(False))
-    classes = [QgsPalettedRasterRenderer.Class(1, QColor(_RANKS[0][1]), "Anomaly")]
+    classes = [QgsPalettedRasterRenderer.Class(1, QColor(_RANKS[0][1]), tr("Anomaly ({})").format(how))]
     layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
     return _keep(layer, path, replaced)
 
@@ -100,7 +106,7 @@ def _keep(layer, path, replaced):
 
     replaced: whether the raster took the place of an older one, whose style goes with it.
     """
-    layer.setCustomProperty(_OURS, True)  # by which a style of ours is known
+    layer.setCustomProperty(_OURS, True)  # marks styles made by this plugin
     document = QDomDocument()
     layer.exportNamedStyle(document)
     style = document.toString()

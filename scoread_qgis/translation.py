@@ -1,4 +1,5 @@
-"""Strings that a user sees, in the user's language where there is a translation: resources/i18n/scoread_<language>.qm, made by Qt's lrelease.
+"""Strings that a user sees, in the user's language where there is a translation: resources/i18n/scoread_<language>.qm, made by Qt's
+lrelease.
 
 `make translations` writes resources/i18n/scoread.ts, which translators start from, from what passes through `tr`.
 """
@@ -18,7 +19,10 @@ def tr(text):
 
 
 def install_translator(folder=_FOLDER):
-    """Have `tr` translate into the language that QGIS runs in. Returns the QTranslator, to be kept; None where there is none for the language."""
+    """Have `tr` translate into the language that QGIS runs in.
+
+    Returns the QTranslator, to be kept; None where there is none for the language.
+    """
     translator = QTranslator()
     if not translator.load(QLocale(QgsApplication.locale()), "scoread", "_", str(folder)):
         return None

@@ -1,4 +1,5 @@
-"""A whole QGIS without PyTorch, in a process and a profile of its own: python desk.py PROFILE WHEELS INDEX. Prints what a user sees as JSON.
+"""A whole QGIS without PyTorch, in a process and a profile of its own: python desk.py PROFILE WHEELS INDEX. Prints what a user sees as
+JSON.
 
 PyTorch is found in the plugin's own folder alone, wherever else this machine has one. INDEX is a server that never ends its answer.
 """

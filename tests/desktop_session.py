@@ -1,7 +1,7 @@
 """What a user does at the desktop, step by step: run by QGIS itself (qgis --code), started by test_desktop.py.
 
-The environment variable SCOREAD_DESKTOP names a folder with `scene.tif`; results and `report.json` go there. The steps are a generator that a
-timer continues, so that the event loop runs as it does for a user, and whoever blocks it is found out.
+The environment variable SCOREAD_DESKTOP names a folder with `scene.tif`; results and `report.json` go there. The steps are a generator that
+a timer continues, so that the event loop runs as it does for a user, and whoever blocks it is found out.
 """
 
 import json
@@ -133,11 +133,13 @@ def steps():
     yield from pause(1.5)
 
     dialog = yield from open_dialog("Train SGM")
+    report["proposed"] = dialog.createProcessingParameters()["MODEL"]
     dialog.setParameters({"INPUT": scene, "MODEL": str(FOLDER / "model.pt")})
     yield from run(dialog, "Train SGM", lambda: (FOLDER / "model.pt").exists() and dialog.runButton().isEnabled())
     dialog.close()
 
     dialog = yield from open_dialog("Detect anomalies")
+    report["remembered"] = dialog.createProcessingParameters()["MODEL"]
     dialog.setParameters({"INPUT": scene, "MODEL": str(FOLDER / "model.pt"), "OUTPUT": str(FOLDER / "anomalies.tif")})
     yield from run(dialog, "Detect anomalies", lambda: len(project.mapLayers()) > 1)
     dialog.close()

@@ -1,8 +1,8 @@
 """An attack on the reader of model files: broken and forged files of each kind of detector, from a seed.
 
-A file is either damaged, with what may happen to bytes, or forged: another content under a valid checksum. A damaged one has to load with the very
-same content, or to be refused; a forged one has to load as a model that can be kept again, or to be refused. To be refused is a ValueError
-that names the file and a remedy. No other exception, no more than MOST_SECONDS of processor time and MOST_MEMORY more memory.
+A file is either damaged, with what may happen to bytes, or forged: another content under a valid checksum. A damaged one has to load with
+the very same content, or to be refused; a forged one has to load as a model that can be kept again, or to be refused. To be refused is a
+ValueError that names the file and a remedy. No other exception, no more than MOST_SECONDS of processor time and MOST_MEMORY more memory.
 
 `make fuzz COUNT=20000 SEED=7` runs more of them than the test suite does.
 """
@@ -212,8 +212,8 @@ def _change(chance, values):
         parent[key] = like
     else:
         parent[key] = chance.choice(
-            (None, True, 0, 1, -1, 8, 10**5, 10**9, 10**30, 10**400, 0.0, 1e308, -1e308, "", "sgm", "fers", "x" * 10_000, [], [[]], {}, {"a": 1}, [0] * 1000,
-             torch.zeros(()), torch.zeros(3), torch.ones(1, dtype=torch.bool))
+            (None, True, 0, 1, -1, 8, 10**5, 10**9, 10**30, 10**400, 0.0, 1e308, -1e308, "", "sgm", "fers", "x" * 10_000, [], [[]],
+             {}, {"a": 1}, [0] * 1000, torch.zeros(()), torch.zeros(3), torch.ones(1, dtype=torch.bool))
         )  # fmt: skip
 
 
@@ -345,8 +345,9 @@ def forged_pickle(chance, data):
         pickle = pickle[:start] + chance.choice(_OPCODES) + pickle[start:]
     elif change == 2:
         old, new = chance.choice(
-            ((b"FloatStorage", b"LongStorage"), (b"torch._utils", b"os"), (b"_rebuild_tensor_v2", b"_rebuild_parameter"), (b"storage", b"module"),
-             (b"\x89", b"\x88"), (b"K\x01", b"K\x00"), (b"K\x01", b"J\xff\xff\xff\x7f"), (b"M", b"J"), (b"collections\nOrderedDict", b"builtins\neval"))
+            ((b"FloatStorage", b"LongStorage"), (b"torch._utils", b"os"), (b"_rebuild_tensor_v2", b"_rebuild_parameter"),
+             (b"storage", b"module"), (b"\x89", b"\x88"), (b"K\x01", b"K\x00"), (b"K\x01", b"J\xff\xff\xff\x7f"), (b"M", b"J"),
+             (b"collections\nOrderedDict", b"builtins\neval"))
         )  # fmt: skip
         pickle = pickle.replace(old, new, chance.choice((1, 3, -1)))
     else:
@@ -365,7 +366,8 @@ def forged_pickle(chance, data):
 
 
 _OPCODES = [bytes([opcode]) for opcode in range(256)] + [
-    b"cos\nsystem\n", b"cbuiltins\neval\n", b"X\x04\x00\x00\x00trueR", b"\x8a\xff" + b"\x7f" * 255, b"Q", b"R", b"b", b"h\x00", b"r\xff\xff\xff\xff", b"0" * 3,
+    b"cos\nsystem\n", b"cbuiltins\neval\n", b"X\x04\x00\x00\x00trueR", b"\x8a\xff" + b"\x7f" * 255, b"Q", b"R", b"b",
+    b"h\x00", b"r\xff\xff\xff\xff", b"0" * 3,
 ]  # fmt: skip
 
 

@@ -1,6 +1,8 @@
-"""Runs a workflow in processes of its own and kills them, each at another moment of its work. A script for test_killed.py: it must not have QGIS' threads.
+"""Runs a workflow in processes of its own and kills them, each at another moment of its work. A script for test_killed.py: it must not have
+QGIS' threads.
 
-python killed.py FOLDER TASK, with the scene s.tif, the mask k.tif, the model m.pt and the map a.tif in FOLDER. Prints a line for each moment.
+python killed.py FOLDER TASK, with the scene s.tif, the mask k.tif, the model m.pt and the map a.tif in FOLDER. Prints a line for each
+moment.
 """
 
 import importlib
@@ -33,7 +35,10 @@ def work(task, folder, run):
 
 
 def child(task, folder, kill_at, log=None):
-    """Fork; the process works, and kills itself at the event of that number. Returns whether it came to its end; the events go to the file `log`."""
+    """Fork; the process works, and kills itself at the event of that number.
+
+    Returns whether it came to its end; the events go to the file `log`.
+    """
     process = os.fork()
     if process:
         return os.waitpid(process, 0)[1] == 0

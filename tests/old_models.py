@@ -1,8 +1,8 @@
 """Model files as version 0.2.0 wrote them, and the maps that it made with them.
 
-`models/sgm.pt` is a file of that version, whole. Those of the other kinds would be large; of them `models/<kind>.json` keeps what version 0.2.0
-put into a file, with the shapes of the tensors, and the tensors are made anew, from random numbers that never change. `models/maps.npz` are
-version 0.2.0's maps of `scene()`. All of them were made by `models/make.py`, run with that version.
+`models/sgm.pt` is a file of that version, whole. Those of the other kinds would be large; of them `models/<kind>.json` keeps what version
+0.2.0 put into a file, with the shapes of the tensors, and the tensors are recreated, from random numbers that never change.
+`models/maps.npz` are version 0.2.0's maps of `scene()`. All of them were made by `models/make.py`, run with that version.
 """
 
 import json

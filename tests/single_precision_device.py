@@ -1,7 +1,7 @@
 """A stand-in for a device without double precision, as Apple's GPUs are to PyTorch (MPS): nobody who runs the tests needs one.
 
-Its tensors report a device of their own, so that no array can be made of them, nor anything be computed of them together with those of the CPU.
-Inside, they are tensors of the CPU, which compute the results.
+Its tensors report a device of their own, so that no array can be made of them, nor anything be computed of them together with those of the
+CPU. Inside, they are tensors of the CPU, which compute the results.
 """
 
 import contextlib

@@ -45,8 +45,8 @@ class TestMetadata:
         ]  # fmt: skip
         assert names["import_matlab"] == ["FILE", "CUBE", "MAP", "OUTPUT", "TRUTH"]
         assert names["train_fers"] == [
-            "INPUTS", "BANDS", "SEED", "DEVICE", "PATCH", "EPOCHS", "BATCH", "LEARNING_RATE", "BACKBONE", "BACKBONE_WEIGHTS", "KEEP_ON_CANCEL",
-            "MODEL",
+            "INPUTS", "BANDS", "SEED", "DEVICE", "PATCH", "EPOCHS", "BATCH", "LEARNING_RATE", "BACKBONE", "BACKBONE_WEIGHTS",
+            "KEEP_ON_CANCEL", "MODEL",
         ]  # fmt: skip
         assert names["sample_scene"] == ["ROWS", "COLUMNS", "BAND_COUNT", "SEED", "OUTPUT", "TRUTH"]
 
@@ -328,7 +328,7 @@ class TestRX:
         local = {"MODE": 1, "INNER_WINDOW": 1, "OUTER_WINDOW": 5}
         scores = read(run("detect_rx", INPUT=str(tmp_path / "tiny.tif"), OUTPUT=str(tmp_path / "local.tif"), **local).OUTPUT)
         assert np.isfinite(scores).all()
-        with pytest.raises(QgsProcessingException, match="30 valid pixels tell nothing.*Choose fewer bands, or a larger scene or mask"):
+        with pytest.raises(QgsProcessingException, match="30 valid pixels do not describe.*Choose fewer bands, or a larger scene or mask"):
             run("detect_rx", INPUT=str(tmp_path / "tiny.tif"), OUTPUT=str(tmp_path / "rx.tif"))
         model = run("train_sgm", INPUT=str(tmp_path / "tiny.tif"), MODEL=str(tmp_path / "m.pt")).MODEL
         scores = read(run("detect_anomalies", INPUT=str(tmp_path / "tiny.tif"), MODEL=model, OUTPUT=str(tmp_path / "a.tif")).OUTPUT)

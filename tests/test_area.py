@@ -150,6 +150,14 @@ class TestPixels:
         y = 4600000 + 1.2 * (columns + 0.5) - 1.6 * (rows + 0.5)
         inside = (x > 500030) & (x < 500045) & (y > 4600000 - 5) & (y < 4600008)
         first, last, left, right = extent_pixels(raster, Extent(500030, 4600000 - 5, 500045, 4600008))
+        assert raster.georeference.of_window(7, 3).geotransform == (
+            500000 + 3 * 1.6 + 7 * 1.2,
+            1.6,
+            1.2,
+            4600000 + 3 * 1.2 - 7 * 1.6,
+            1.2,
+            -1.6,
+        )
         within = np.zeros((30, 40), bool)
         within[first:last, left:right] = True
         assert inside.any() and not (inside & ~within).any()

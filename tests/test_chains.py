@@ -200,8 +200,8 @@ class TestHeadless:
         (tmp_path / "a.pt").write_text("text")
         qgis.run("scoread:sample_scene", ROWS=40, COLUMNS=40, BAND_COUNT=24, OUTPUT=tmp_path / "s.tif")
         done = qgis.call(
-            "run", "scoread:detect_anomalies", "--", f"INPUT={tmp_path / 's.tif'}", f"MODEL={tmp_path / 'a.pt'}", f"OUTPUT={tmp_path / 'a.tif'}",
-            check=False,
+            "run", "scoread:detect_anomalies", "--", f"INPUT={tmp_path / 's.tif'}", f"MODEL={tmp_path / 'a.pt'}",
+            f"OUTPUT={tmp_path / 'a.tif'}", check=False,
         )  # fmt: skip
         assert done.returncode != 0
         assert "a.pt is not a model of this plugin" in done.stdout + done.stderr

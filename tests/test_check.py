@@ -28,7 +28,8 @@ def test_report_of_an_installation_that_works(provider):
     report = fields(installation_report(Progress(lambda fraction, message: fractions.append(fraction))))
     assert report["QGIS"].startswith(Qgis.version())
     assert report["Python"].startswith(".".join(map(str, sys.version_info[:3])))
-    for title, version in (("numpy", numpy.__version__), ("scipy", scipy.__version__), ("GDAL", gdal.__version__), ("PyTorch", torch.__version__)):  # fmt: skip
+    versions = {"numpy": numpy.__version__, "scipy": scipy.__version__, "GDAL": gdal.__version__, "PyTorch": torch.__version__}
+    for title, version in versions.items():
         assert report[title].startswith(f"{version}, /")
     assert "CPU with" in report["Devices"]
     assert report["Device setting"] == "auto"

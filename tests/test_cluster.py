@@ -26,7 +26,7 @@ from scoread_qgis.scenes.writer import write_scene
 
 distributed = pytest.importorskip("distributed", reason="needs dask.distributed: python -m pip install distributed")
 
-BLOCKS = ["--memory", 1]  # MB: the long scene is then shared out by rows
+BLOCKS = ["--memory", 1]  # MB: the long scene is then split into row blocks
 
 
 class Cluster:
@@ -118,7 +118,7 @@ def slow(archive):
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    """A long scene that is shared out by rows, two small ones, and models of all kinds."""
+    """A long scene that is split into row blocks, two small ones, and models of all kinds."""
     folder = tmp_path_factory.mktemp("archive")
     for name, rows, columns in (("long", 210, 56), ("small", 48, 40), ("tiny", 32, 32)):
         scene = simulate_scene(rows, columns, 96, seed=len(name))
@@ -225,7 +225,7 @@ class TestResults:
         assert {after[worker] - before[worker] for worker in before} == {1}
         os.utime(tmp_path / "m.pt", (1e9, 1e9))
         assert cli(*arguments, "--output", tmp_path / "c")[0] == 0
-        assert {cluster.client.run(reads)[worker] - after[worker] for worker in before} == {1}, "a model that has changed is read anew"
+        assert {cluster.client.run(reads)[worker] - after[worker] for worker in before} == {1}, "a model that has changed is reloaded"
 
     def test_a_local_cluster(self, cli, archive, tmp_path):  # noqa: F811
         assert cli("rx", archive / "small.tif", "--output", tmp_path / "expected.tif")[0] == 0

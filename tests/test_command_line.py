@@ -16,7 +16,10 @@ from osgeo import gdal, ogr, osr
 from scoread_qgis.commandline.main import main
 from scoread_qgis.scenes.writer import write_scene
 
-WITHOUT_QGIS = "import sys, runpy; sys.modules.update(qgis=None, processing=None); runpy.run_module('scoread_qgis', run_name='__main__', alter_sys=True)"
+WITHOUT_QGIS = (
+    "import sys, runpy; sys.modules.update(qgis=None, processing=None); "
+    "runpy.run_module('scoread_qgis', run_name='__main__', alter_sys=True)"
+)
 
 
 def start(*arguments, code=WITHOUT_QGIS, **options):
@@ -70,7 +73,7 @@ class TestOptions:
         [
             (["rx", "a.tif"], "--output"),
             (["rx", "a.tif", "--output", "o", "--shrinkage", "2"], "2 is more than 1"),
-            (["rx", "a.tif", "--output", "o", "--inner-window", "x"], "x is no whole number"),
+            (["rx", "a.tif", "--output", "o", "--inner-window", "x"], "x is not a whole number"),
             (["rx", "a.tif", "--output", "o", "--mode", "local", "--inner-window", "4"], "have to be odd"),
             (["rx", "a.tif", "--output", "o", "--bands", "1, a-3"], '"a-3" is not a band number'),
             (["rx", "a.tif", "--output", "o", "--overwrite", "--resume"], "not allowed with"),
@@ -170,7 +173,7 @@ class TestAgain:
         before = (made / "one_rx.tif").stat().st_mtime_ns
         code, out, err = cli("rx", archive / "one.tif", "--output", made)
         assert code == 2
-        assert "1 of 1 maps are there already" in err
+        assert "1 of 1 maps already exist" in err
         assert (made / "one_rx.tif").stat().st_mtime_ns == before
         assert cli("rx", archive / "one.tif", "--output", made, "--overwrite")[0] == 0
         assert (made / "one_rx.tif").stat().st_mtime_ns > before
@@ -210,7 +213,7 @@ class TestAgain:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert "Cancelled: nothing was written of the scenes at work." in err
+        assert "Cancelled: nothing was written of the unfinished scenes." in err
         assert "--resume goes on" in err
         assert names(tmp_path / "o") == []
 
@@ -252,7 +255,8 @@ class TestMask:
 
     def test_lines_are_no_mask(self, cli, sample, tmp_path):
         (tmp_path / "lines.geojson").write_text(
-            '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}}]}'
+            '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, '
+            '"geometry": {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}}]}'
         )
         code, _, err = cli("rx", sample.path, "--mask", tmp_path / "lines.geojson", "--output", tmp_path / "o.tif")
         assert code == 2

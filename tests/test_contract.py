@@ -169,8 +169,9 @@ if __name__ == "__main__":
     values = scene.cube.astype(np.float32)
     expected = np.linalg.norm(values - detector.mean.numpy(), axis=2)
     for output, where in (("here", []), ("there", ["--local-cluster", "1"])):
-        assert main(["detect", str(folder / "scene.tif"), "--model", model, "--output", str(folder / f"{output}.tif"), "--memory", "1", *where]) == 0
-        found = gdal.Open(str(folder / f"{output}.tif")).ReadAsArray()
+        target = str(folder / f"{output}.tif")
+        assert main(["detect", str(folder / "scene.tif"), "--model", model, "--output", target, "--memory", "1", *where]) == 0
+        found = gdal.Open(target).ReadAsArray()
         np.testing.assert_allclose(found, expected, rtol=1e-4)
     point = bytes.fromhex("0101000000") + np.array([21.0, -41.0]).tobytes()
     regions = RegionSource("places", "", (point,), (1,), (1,))

@@ -97,9 +97,15 @@ def test_the_window_answers_while_algorithms_run(desktop):
 def test_the_result_is_a_styled_layer_on_top(desktop):
     folder, report, _ = desktop
     assert report["layer tree"] == [
-        ["Anomaly map", str(folder / "anomalies.tif"), "singlebandpseudocolor"],
+        ["Anomalies of scene", str(folder / "anomalies.tif"), "singlebandpseudocolor"],
         ["scene", str(folder / "scene.tif"), report["layer tree"][1][2]],
     ]
+
+
+def test_dialogs_propose_a_model_and_remember_it(desktop):
+    folder, report, _ = desktop
+    assert report["proposed"] == str(folder / "scene.scoread.pt")
+    assert report["remembered"] == str(folder / "model.pt")
 
 
 def test_the_canvas_shows_the_anomalies(desktop):

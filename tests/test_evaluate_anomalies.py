@@ -143,8 +143,8 @@ class TestAlgorithm:
         feedback.pushInfo = lambda line: feedback.cancel() if line.startswith("Evaluated") else None  # all read, nothing written yet
         with pytest.raises(QgsProcessingException, match="^Cancelled: nothing was written.$"):
             run(
-                "evaluate_anomalies", feedback, INPUTS=[str(folder / "good.tif")], TRUTH=str(folder / "truth.tif"), REPORT=str(tmp_path / "r.html"),
-                TABLE=str(tmp_path / "t.csv"),
+                "evaluate_anomalies", feedback, INPUTS=[str(folder / "good.tif")], TRUTH=str(folder / "truth.tif"),
+                REPORT=str(tmp_path / "r.html"), TABLE=str(tmp_path / "t.csv"),
             )  # fmt: skip
         assert list(tmp_path.iterdir()) == []
 

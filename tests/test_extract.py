@@ -22,7 +22,8 @@ def make_map(tmp_path):
 
     def make(scores, name="map.tif"):
         write_scene(
-            tmp_path / name, scores, geotransform=(500000, 20, 0, 4600000, 0, -20), crs=UTM.ExportToWkt(), nodata=np.nan if scores.dtype.kind == "f" else None
+            tmp_path / name, scores, geotransform=(500000, 20, 0, 4600000, 0, -20), crs=UTM.ExportToWkt(),
+            nodata=np.nan if scores.dtype.kind == "f" else None
         )  # fmt: skip
         return str(tmp_path / name)
 

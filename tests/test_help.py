@@ -1,4 +1,6 @@
-"""Help and translations: the pages in docs/ are those of the algorithms, each help button opens its page, and what a user reads is translated."""
+"""Help and translations: the pages in docs/ are those of the algorithms, each help button opens its page, and what a user reads is
+translated.
+"""
 
 import re
 import shlex

@@ -1,4 +1,6 @@
-"""Killed at any moment of its work, a run leaves its output whole or absent, and what was there before as it was; the next run removes the rest."""
+"""Killed at any moment of its work, a run leaves its output whole or absent, and what was there before as it was; the next run removes the
+rest.
+"""
 
 import os
 import re
@@ -31,7 +33,8 @@ def material(sample, tmp_path_factory):
 def test_killed(material, task):
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("killed.py")), str(material), task],
-        env={**os.environ, "PLACES": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=500, check=False,
+        env={**os.environ, "PLACES": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=500,
+        check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed" not in done.stdout

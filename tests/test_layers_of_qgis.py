@@ -1,4 +1,6 @@
-"""What is set in a layer of QGIS holds for the algorithms too: nodata of its user, selections, geometries with curves; and how maps are drawn."""
+"""What is set in a layer of QGIS holds for the algorithms too: nodata of its user, selections, geometries with curves; and how maps are
+drawn.
+"""
 
 import pickle
 
@@ -304,8 +306,10 @@ class TestAreas:
         for latitude in (0, 30, 52.3, -70):
             for size in (0.0003, 0.05):
                 west, north = 13.0, latitude + size
-                hole = f"({west + size / 4} {latitude + size / 4}, {west + size / 2} {latitude + size / 4}, {west + size / 2} {latitude + size / 2}, {west + size / 4} {latitude + size / 4})"
-                wkt = f"MULTIPOLYGON((({west} {latitude}, {west + size} {latitude}, {west + size} {north}, {west} {north}, {west} {latitude}), {hole}))"
+                left, middle, low, high = west + size / 4, west + size / 2, latitude + size / 4, latitude + size / 2
+                hole = f"({left} {low}, {middle} {low}, {middle} {high}, {left} {low})"
+                east = west + size
+                wkt = f"MULTIPOLYGON((({west} {latitude}, {east} {latitude}, {east} {north}, {west} {north}, {west} {latitude}), {hole}))"
                 assert of(ogr.CreateGeometryFromWkt(wkt)) == pytest.approx(measure.measureArea(QgsGeometry.fromWkt(wkt)), rel=2e-4)
 
     def test_of_the_whole_ellipsoid(self):

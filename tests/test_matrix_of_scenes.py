@@ -1,4 +1,4 @@
-"""Scenes of all kinds: data types, nodata, scale and offset, interleave, georeference, mixed; their values against numpy's own arithmetic."""
+"""Scenes of all kinds, mixed: data types, nodata, scale and offset, interleave, georeference; values against numpy's own arithmetic."""
 
 import itertools
 
@@ -40,7 +40,9 @@ NODATA = [
     float("inf"),
 ]
 FORMATS = [
-    ("GTiff", ["INTERLEAVE=PIXEL", "PHOTOMETRIC=MINISBLACK", "ALPHA=NO"]), ("GTiff", ["PHOTOMETRIC=MINISBLACK", "ALPHA=NO", "TILED=YES", "BLOCKXSIZE=16", "BLOCKYSIZE=16", "COMPRESS=DEFLATE", "INTERLEAVE=BAND"]),
+    ("GTiff", ["INTERLEAVE=PIXEL", "PHOTOMETRIC=MINISBLACK", "ALPHA=NO"]),
+    ("GTiff", ["PHOTOMETRIC=MINISBLACK", "ALPHA=NO", "TILED=YES", "BLOCKXSIZE=16", "BLOCKYSIZE=16",
+               "COMPRESS=DEFLATE", "INTERLEAVE=BAND"]),
     ("ENVI", ["INTERLEAVE=BSQ"]), ("ENVI", ["INTERLEAVE=BIL"]), ("ENVI", ["INTERLEAVE=BIP"]), ("VRT", []),
 ]  # fmt: skip
 _names = itertools.count()

@@ -132,7 +132,7 @@ class TestNewFiles:
         models[kind].save(tmp_path / "a.pt")
         with safetensors.safe_open(str(tmp_path / "a.pt"), framework="pt") as file:
             content = json.loads(file.metadata()["values"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a dict
         assert content["format"] == "scoread_qgis model" and content["version"] == 2 and content["kind"] == models[kind].detector.kind
         assert content["wavelengths"] == models[kind].wavelengths
         state = models[kind].detector.state()
@@ -226,7 +226,7 @@ class TestStrangersFiles:
         for name, file in files.items():
             for read in (Model.load, lambda path: load_weights(networks, path)):
                 legacy = name in ("old", "pickle", "pickle4", "tar")
-                with pytest.raises(ValueError, match="not looked into.*save it anew with PyTorch.*Choose" if legacy else "Choose"):
+                with pytest.raises(ValueError, match="not read.*save it again with PyTorch.*Choose" if legacy else "Choose"):
                     read(file)
         assert not (tmp_path / "executed").exists()
 

@@ -61,7 +61,8 @@ class TestInputFiles:
             archive.writestr("z.vrt", Path(vrt).read_text().replace("../in/s.tif", str(scene)).replace('relativeToVRT="1"', ""))
         return {
             "path": str(scene), "symbolic link": str(folder / "link.tif"), "hard link": str(folder / "hard.tif"), "VRT": vrt,
-            "VRT in VRT": translate(folder / "outer.vrt", vrt, "VRT"), "VRT in VRT in VRT": translate(folder / "o2.vrt", folder / "outer.vrt", "VRT"),
+            "VRT in VRT": translate(folder / "outer.vrt", vrt, "VRT"),
+            "VRT in VRT in VRT": translate(folder / "o2.vrt", folder / "outer.vrt", "VRT"),
             "connection string": directory, "VRT of a connection string": over_directory, "written by hand": str(folder / "by_text.vrt"),
             "VRT by another suffix": str(folder / "named_as.tif"), "inline": Path(vrt).read_text().replace("../in/s.tif", str(scene)),
             "vrt://": f"vrt://{scene}?bands=1,2", "of a layer": f"{scene}|option:OVERVIEW_LEVEL=0", "quoted": f'NETCDF:"{scene}":v',

@@ -1,4 +1,4 @@
-"""The zip, checked as plugins.qgis.org checks an upload: layout, metadata, licence, and the findings of bandit, flake8 and detect-secrets."""
+"""The zip, checked as plugins.qgis.org checks an upload: layout, metadata, licence, and what bandit, flake8, detect-secrets find."""
 
 import json
 import re

@@ -150,7 +150,7 @@ def brute_force_context(values, valid, x_t, row, column, outer, inner):
 
 
 @pytest.mark.parametrize("outer, inner", [(3, 1), (5, 3), (7, 3)])
-def test_context_is_the_nearest_valid_neighbour_of_each_noised_spectrum(outer, inner):
+def test_context_is_the_nearest_valid_neighbour_of_each_perturbed_spectrum(outer, inner):
     generator = np.random.default_rng(0)
     values, valid = generator.random((9, 8, 6)), generator.random((9, 8)) > 0.3
     valid[:4, :5] = False

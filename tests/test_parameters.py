@@ -20,6 +20,7 @@ from scoread_qgis.workflows.parameters import (
     EXTRACTION,
     FERS_TRAINING,
     KEEP_ON_CANCEL,
+    LEARN_AREA,
     LOCAL_RX,
     RX_BACKGROUND,
     SEED,
@@ -33,8 +34,8 @@ from scoread_qgis.workflows.parameters import (
 TABLES = {
     "train_sgm": (SGM_MODE, SEED, DEVICE, *SGM_TRAINING),
     "train_fers": (SEED, DEVICE, *FERS_TRAINING, KEEP_ON_CANCEL),
-    "detect_anomalies": (UNFIT, SEED, DEVICE, *DETECTION),
-    "detect_rx": (RX_BACKGROUND, *LOCAL_RX),
+    "detect_anomalies": (LEARN_AREA, UNFIT, SEED, DEVICE, *DETECTION),
+    "detect_rx": (LEARN_AREA, RX_BACKGROUND, *LOCAL_RX),
     "threshold_anomalies": EXTRACTION,
     "explain_anomalies": (TOP, DEVICE),
     "evaluate_anomalies": (SEED,),
@@ -191,12 +192,12 @@ class TestBoth:
             assert commandline.main([command, *words]) == 1
 
         one, other = reached(in_qgis), reached(on_command_line)
-        for field in ("kind", "device", "seed", "keep_on_cancel", "options", "unfit"):
+        for field in ("kind", "device", "seed", "keep_on_cancel", "options", "unfit", "learn_area"):
             assert getattr(one, field, None) == getattr(other, field, None)
         assert one.settings == other.settings
         handed_on = {"mode": one.kind, "device": one.device, **getattr(one, "options", {}), **one.settings}
         handed_on = {"seed": getattr(one, "seed", None), "keep_on_cancel": getattr(one, "keep_on_cancel", None), **handed_on}
-        handed_on["unfit"] = getattr(one, "unfit", None)
+        handed_on["unfit"], handed_on["learn_area"] = getattr(one, "unfit", None), getattr(one, "learn_area", None)
         for setting in table:
             if given and setting.name not in ("outer_window", "inner_window"):
                 assert handed_on[setting.name] == other_than_default(setting)

@@ -46,7 +46,8 @@ class TestPython:
     def test_bundle_of_macos(self, tmp_path):
         contents = touch(tmp_path / "QGIS.app/Contents", "MacOS/QGIS", "MacOS/bin/python3.9", "MacOS/bin/python3")
         prefix = str(contents / "MacOS")
-        assert python_candidates(str(contents / "MacOS/QGIS"), (prefix,), (3, 9), windows=False) == [f"{prefix}/bin/python3.9", f"{prefix}/bin/python3"]  # fmt: skip
+        found = python_candidates(str(contents / "MacOS/QGIS"), (prefix,), (3, 9), windows=False)
+        assert found == [f"{prefix}/bin/python3.9", f"{prefix}/bin/python3"]
 
     def test_bundle_of_macos_with_python_beside_the_program(self, tmp_path):
         contents = touch(tmp_path / "QGIS.app/Contents", "MacOS/QGIS", "MacOS/python3.12", "Frameworks/lib/libpython3.12.dylib")
@@ -63,7 +64,10 @@ class TestPython:
 
     def test_this_one(self):
         code = "import sys; print(sys.version_info[:2], sys.prefix)"
-        run = [subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout for python in (python_candidates()[0], os.sys.executable)]  # fmt: skip
+        run = [
+            subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
+            for python in (python_candidates()[0], os.sys.executable)
+        ]
         assert run[0] == run[1]
 
 
@@ -138,8 +142,8 @@ class TestByHand:
         monkeypatch.delenv("FLATPAK_ID", raising=False)
         command = command_by_hand(["torch"], "/profile/p", {}, Source("", CPU_INDEX), flatpak=True)
         assert (
-            command
-            == f"flatpak run --devel --command=pip3 org.qgis.qgis install --target /profile/p --only-binary :all: --index-url {CPU_INDEX} torch"
+            command == "flatpak run --devel --command=pip3 org.qgis.qgis install --target /profile/p --only-binary :all: "
+            f"--index-url {CPU_INDEX} torch"
         )
 
     def test_obstacles_are_told_with_the_remedy(self, monkeypatch, tmp_path):
@@ -175,7 +179,8 @@ class TestProxy:
     ("output", "remedy"),
     [
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "The disk is full"),
-        ("WARNING: Retrying ... SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'\nERROR: No matching distribution found for torch", "PIP_CERT"),
+        ("WARNING: Retrying ... SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'\n"
+         "ERROR: No matching distribution found for torch", "PIP_CERT"),
         ("ERROR: Could not install packages due to an OSError: Missing dependencies for SOCKS support.", "PySocks"),
         ("something that nobody foresaw", "The log has the complete output"),
         ("", "pip ended without a message"),

@@ -63,7 +63,7 @@ KINDS = {
 
 
 def at_once(work, runs=2):
-    """Results of `work(progress)` on some threads, which start together and whose steps alternate, as each report gives way to the others."""
+    """Results of `work(progress)` on some threads, which start together and take turns, as each report gives way to the others."""
     start = threading.Barrier(runs)
 
     def one():
@@ -145,7 +145,9 @@ def on_a_thread(work):
 
 
 def overlapping(holder, look):
-    """Two threads inside of `holder()`, which leave in the order in which they came; what `look()` is inside, and what it is to all afterwards."""
+    """Two threads inside of `holder()`, which leave in the order in which they came; what `look()` is inside, and what it is to all
+    afterwards.
+    """
     first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
     seen = []
 

@@ -1,4 +1,6 @@
-"""What a run accepts, and how it ends: numbers beyond all limits, training that diverges, memory that is not there, and a cancel, wherever it comes from."""
+"""What a run accepts, and how it ends: numbers beyond all limits, training that diverges, memory that is not there, and a cancel, wherever
+it comes from.
+"""
 
 import math
 import re
@@ -106,7 +108,7 @@ class TestCancelInQgis:
         parameters = {"INPUT": sample.path, "detect:Anomaly map": str(tmp_path / "o.tif")}
         with pytest.raises(QgsProcessingException, match="Cancelled: what the steps before have written is there, and nothing else"):
             processing.run("scoread:train_and_detect", parameters, feedback=feedback)
-        assert "The work was over when it was cancelled: its results are whole." in feedback.lines
+        assert "The work had finished before it was cancelled: its results are complete." in feedback.lines
         assert names(tmp_path) == []
 
     @pytest.mark.parametrize("algorithm", ["train_sgm", "detect_anomalies"])
@@ -135,7 +137,8 @@ class TestCancelInQgis:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_qgis_process(self, qgis, large, tmp_path, number):
         process = subprocess.Popen(
-            [qgis._program, "run", "scoread:detect_rx", "--", f"INPUT={large}", *(f"{n}={v}" for n, v in LONG.items()), f"OUTPUT={tmp_path / 'o.tif'}"],
+            [qgis._program, "run", "scoread:detect_rx", "--", f"INPUT={large}", *(f"{n}={v}" for n, v in LONG.items()),
+             f"OUTPUT={tmp_path / 'o.tif'}"],
             env=qgis._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
@@ -237,12 +240,12 @@ class TestLimits:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["train", "a.tif", "--model", "m.pt", "--learning-rate", "nan"], "nan is no finite number"),
+            (["train", "a.tif", "--model", "m.pt", "--learning-rate", "nan"], "nan is not a finite number"),
             (["train", "a.tif", "--model", "m.pt", "--learning-rate", "1e30"], "1e30 is more than 1"),
-            (["train", "a.tif", "--model", "m.pt", "--sigma", "inf"], "inf is no finite number"),
+            (["train", "a.tif", "--model", "m.pt", "--sigma", "inf"], "inf is not a finite number"),
             (["train", "a.tif", "--model", "m.pt", "--sigma", "1e30"], "1e30 is more than 1000"),
             (["train", "a.tif", "--model", "m.pt", "--hidden", "1000000000"], "1000000000 is more than 4096"),
-            (["rx", "a.tif", "--output", "o", "--shrinkage", "nan"], "nan is no finite number"),
+            (["rx", "a.tif", "--output", "o", "--shrinkage", "nan"], "nan is not a finite number"),
             (["detect", "a.tif", "--output", "o", "--model", "m.pt", "--perturbations", "1"], "1 is less than 2"),
             (
                 ["rx", "a.tif", "--output", "o.png"],

@@ -122,7 +122,7 @@ def test_global_with_constant_band_and_too_few_pixels():
     # n points in general position lie at the same distance from their mean, (n - 1)^2 / n: a map that says nothing
     for bands in (19, 40):
         with pytest.raises(
-            ValueError, match="20 valid pixels tell nothing of a background that varies in 19 directions.*21 pixels are needed"
+            ValueError, match="20 valid pixels do not describe a background that varies in 19 directions.*21 pixels are needed"
         ):
             detect(GlobalRX(), scene(4, 5, bands))
     assert np.ptp(detect(GlobalRX(), scene(4, 5, 18))) > 0

@@ -1,5 +1,5 @@
-"""One map, whoever makes it: QGIS, the command line, and a Dask cluster, where a scene is one task or is split into row blocks. Bit by bit, with one
-exception, to the last bit."""
+"""One map, whoever makes it: QGIS, the command line, and a Dask cluster, where a scene is one task or is split into row blocks. Bit by bit,
+with one exception, to the last bit."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Devices without double precision, which `auto` chooses on a Mac: every detector trains, detects, explains, and is saved and loaded there."""
+"""Devices without double precision, which `auto` chooses on a Mac: every detector trains, detects, explains, is saved and loaded there."""
 
 import numpy as np
 import pytest

@@ -65,9 +65,9 @@ def test_linear_network_learns_the_score_of_a_gaussian_and_its_loss_is_the_theor
     t = 0.05
     network = seeded(LinearScore(6), 0)
     curve = train_score_network(network, spectra, SDE, steps=2000, batch_size=256, learning_rate=0.02, times=(t, t), one_cycle=True, seed=1)
-    noised = SDE.perturb(spectra, torch.tensor(t), torch.randn(spectra.shape, generator=torch.Generator().manual_seed(2)))
-    expected = gaussian_scaled_score(noised.double().numpy(), t, mean, covariance)
-    error = network(noised, None).detach().numpy() - expected
+    perturbed = SDE.perturb(spectra, torch.tensor(t), torch.randn(spectra.shape, generator=torch.Generator().manual_seed(2)))
+    expected = gaussian_scaled_score(perturbed.double().numpy(), t, mean, covariance)
+    error = network(perturbed, None).detach().numpy() - expected
     assert np.linalg.norm(error) / np.linalg.norm(expected) < 0.03
     variance = SDE.std(torch.tensor(t)).item() ** 2
     # At the optimum s S + z is the part of z that x_t does not tell: its covariance is Sigma (Sigma + s^2 I)^-1.
@@ -92,10 +92,10 @@ def test_unet_approaches_the_score_of_a_gaussian_over_a_range_of_times():
         seed=1,
     )
     for t in (0.05, 0.25):
-        noised = SDE.perturb(spectra, torch.tensor(t), torch.randn(spectra.shape, generator=torch.Generator().manual_seed(2)))
-        expected = gaussian_scaled_score(noised.double().numpy(), t, mean, covariance)
+        perturbed = SDE.perturb(spectra, torch.tensor(t), torch.randn(spectra.shape, generator=torch.Generator().manual_seed(2)))
+        expected = gaussian_scaled_score(perturbed.double().numpy(), t, mean, covariance)
         with torch.no_grad():
-            output = network(noised, torch.tensor([t])).numpy()
+            output = network(perturbed, torch.tensor([t])).numpy()
         assert np.linalg.norm(output - expected) / np.linalg.norm(expected) < 0.12
         assert np.corrcoef(output.ravel(), expected.ravel())[0, 1] > 0.99
 
@@ -165,7 +165,7 @@ def test_one_cycle_starts_and_ends_with_small_steps():
     assert np.mean(moves[:2]) < 0.3 * max(moves) and moves[-1] < 0.05 * max(moves)
 
 
-def test_every_epoch_uses_each_spectrum_once_and_context_gets_the_noised_batch():
+def test_every_epoch_uses_each_spectrum_once_and_context_gets_the_perturbed_batch():
     spectra, _, _ = gaussian_background(4, pixels=50)
     batches = []
 

@@ -28,7 +28,8 @@ def make_wheel(folder, name="torch", version="9.9", code=WORKING_TORCH, requires
     information = f"{name}-{version}.dist-info"
     files = {
         f"{name}/__init__.py": code,
-        f"{information}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(f"Requires-Dist: {r}\n" for r in requires),
+        f"{information}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        + "".join(f"Requires-Dist: {r}\n" for r in requires),
         f"{information}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }  # fmt: skip
     record = ""

@@ -88,6 +88,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Area to look at</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>As published</source>
         <translation type="unfinished"></translation>
     </message>
@@ -380,6 +384,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Learn from the area alone</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Learning rate</source>
         <translation type="unfinished"></translation>
     </message>
@@ -388,7 +396,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file for Detect anomalies. For one scene nobody needs the file: Detect anomalies without a model learns the scene itself. A model of several scenes, or one that is shared, is used on further scenes of the sensor; whether it fits them, Detect anomalies measures, and adapts it where it does not.</source>
+        <source>Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file for Detect anomalies. One scene alone does not need the file: Detect anomalies without a model learns the scene itself. A model of several scenes, or one that is shared, is used on further scenes of the sensor; Detect anomalies measures whether it fits them, and adapts it where it does not.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -405,6 +413,10 @@
     </message>
     <message>
         <source>Local only. Share of the mean variance in the covariance, 0 to 1. Unset: chosen in each window after Ledoit and Wolf, so that windows may hold fewer pixels than bands.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Look at nothing outside of the area, but a margin of some pixels: the background is that of the area alone. Unset: the map covers the area, and its scores are those of a map of the whole scene. (FERS looks at the whole scene always.)</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -689,6 +701,10 @@
     </message>
     <message>
         <source>The Reed-Xiaoli detector: how far a spectrum lies from the mean of its background, measured by the background's covariance (squared Mahalanobis distance). It needs no model, and is the baseline for the others.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>The map covers the pixels that this area touches; the background is learnt from the whole scene nevertheless. Unset: the map covers the scene.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

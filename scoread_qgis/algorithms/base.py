@@ -27,6 +27,7 @@ from ..scenes.input_files import check_apart
 from ..settings import cache_folder, memory_limit, torch_threads
 from ..translation import tr
 from ..workflows.run import Run
+from .dialogs import open_dialog
 from .files import files_read, files_written, reload_layers
 from .help import dialog_help, help_url
 from .termination import ended_by_sigterm
@@ -46,6 +47,7 @@ class Algorithm(QgsProcessingAlgorithm):
     TAGS = ()
     NEEDS = ("torch", "scipy")  # packages that the algorithm imports, and QGIS may lack
     TRAINS = False  # whether it trains a network
+    PRESETS = {}  # what its dialog opens with, see `dialogs.open_dialog`
 
     def declare(self):
         """Declare parameters with `self.add` and further outputs with `self.addOutput`."""
@@ -58,7 +60,7 @@ class Algorithm(QgsProcessingAlgorithm):
     def work(self, run):
         """Do the work as a `workflows.run.Run`, and return the outputs. Runs on a thread of Python's own, without QGIS.
 
-        Raise ValueError with a remedy for what the user can mend.
+        Raise ValueError with a remedy for what the user can fix.
         """
         raise NotImplementedError
 
@@ -66,7 +68,10 @@ class Algorithm(QgsProcessingAlgorithm):
         """Save what the outputs look like. Runs on the background thread of QGIS. Not called after a cancel."""
 
     def finish(self, context):
-        """What is left to do with layers of outputs that are there. Runs on the main thread, so it must be quick. Not called after a cancel."""
+        """What remains to be done with the layers of the outputs.
+
+        Runs on the main thread, so it must be quick. Not called after a cancel.
+        """
 
     def add(self, definition, help_text, advanced=False):
         definition.setDescription(tr(definition.description()))
@@ -129,7 +134,8 @@ class Algorithm(QgsProcessingAlgorithm):
 
     def processAlgorithm(self, parameters, context, feedback):
         self._done, self._warnings = False, []
-        # The background thread has a context of its own, whose layers replace those of the main thread's in QGIS 3.22: `read` told the latter.
+        # The background thread has a context of its own, whose layers replace those of the main thread's in QGIS 3.22: `read` told the
+        # latter.
         for path, details in self._layers.items():
             if not context.willLoadLayerOnCompletion(path):
                 context.addLayerToLoadOnCompletion(path, details)
@@ -140,9 +146,9 @@ class Algorithm(QgsProcessingAlgorithm):
             self._done = True
             self._files = [value for value in results.values() if isinstance(value, str)]
             if feedback.isCanceled():  # QGIS calls that a failure
-                feedback.pushInfo("The work was over when it was cancelled: its results are whole.")
+                feedback.pushInfo("The work had finished before it was cancelled: its results are complete.")
             return results
-        except Cancelled as cancel:  # an exception alone is no success to batch, models and qgis_process
+        except Cancelled as cancel:  # only an exception keeps batch, models and qgis_process from counting it as a success
             raise QgsProcessingException(str(cancel)) from cancel
         except Exception as error:
             if not (isinstance(error, (ValueError, OSError)) or out_of_memory(error)):
@@ -169,6 +175,10 @@ class Algorithm(QgsProcessingAlgorithm):
             if context.project() is not None:
                 reload_layers(context.project(), self._files)
         return {}
+
+    def createCustomParametersWidget(self, parent=None):
+        """Called by QGIS where it opens a dialog, and nowhere else."""
+        return open_dialog(self, parent)
 
     def createInstance(self):
         return type(self)()

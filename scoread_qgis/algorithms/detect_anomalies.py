@@ -10,6 +10,7 @@ from qgis.core import (
 from ..styles import save_anomaly_style
 from ..workflows.parameters import DETECTION, DEVICE, LEARN_AREA, SEED, UNFIT
 from .base import Algorithm
+from .dialogs import best_scene, last_model
 from .inputs import (
     BANDS,
     EXTENT_HELP,
@@ -27,7 +28,7 @@ from .inputs import (
     report_parameter,
     selected_parameter,
 )
-from .maps import style_map
+from .maps import name_map, style_map
 from .parameters import add_settings, read_settings
 
 MODEL, OUTPUT, FIT = "MODEL", "OUTPUT", "FIT"
@@ -39,10 +40,12 @@ class DetectAnomalies(Algorithm):
     GROUP = "Anomaly detection"
     TAGS = ("score", "fers", "scoread", "map")
     HELP = (
-        "Maps how poorly each pixel of a scene fits its background. Without a model the background is learnt first, from the scene itself, in seconds. "
-        "With a model of Train SGM or Train FERS it is the background of the scenes that the model was trained on; whether this scene fits it is "
-        "measured first. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more anomalous."
+        "Maps how poorly each pixel of a scene fits its background. Without a model the background is learnt first, from the scene itself, "
+        "in seconds. With a model of Train SGM or Train FERS it is the background of the scenes that the model was trained on; whether "
+        "this scene fits it is measured first. Needs no labels and no threshold. The map has the grid and CRS of the scene; larger is more "
+        "anomalous."
     )
+    PRESETS = {INPUT: best_scene, MODEL: last_model}
 
     def declare(self):
         self.add(
@@ -107,3 +110,4 @@ class DetectAnomalies(Algorithm):
 
     def finish(self, context):
         style_map(self.output, context, self.style)
+        name_map(self.output, context, self.parameterDefinition(OUTPUT), self.scene.name)

@@ -5,6 +5,7 @@ from qgis.core import QgsProcessingParameterRasterDestination, QgsProcessingPara
 from ..styles import save_anomaly_style
 from ..workflows.parameters import LEARN_AREA, LOCAL_RX, RX_BACKGROUND
 from .base import Algorithm
+from .dialogs import best_scene
 from .inputs import (
     BANDS,
     EXTENT_HELP,
@@ -18,7 +19,7 @@ from .inputs import (
     raster_source,
     selected_parameter,
 )
-from .maps import style_map
+from .maps import name_map, style_map
 from .parameters import add_settings, read_settings
 
 OUTPUT = "OUTPUT"
@@ -30,9 +31,10 @@ class DetectRX(Algorithm):
     GROUP = "Anomaly detection"
     TAGS = ("rx", "reed-xiaoli", "mahalanobis")
     HELP = (
-        "The Reed-Xiaoli detector: how far a spectrum lies from the mean of its background, measured by the background's covariance (squared "
-        "Mahalanobis distance). It needs no model, and is the baseline for the others."
+        "The Reed-Xiaoli detector: how far a spectrum lies from the mean of its background, measured by the background's covariance "
+        "(squared Mahalanobis distance). It needs no model, and is the baseline for the others."
     )
+    PRESETS = {INPUT: best_scene}
 
     def declare(self):
         self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with many spectral bands.")
@@ -77,3 +79,4 @@ class DetectRX(Algorithm):
 
     def finish(self, context):
         style_map(self.output, context, self.style)
+        name_map(self.output, context, self.parameterDefinition(OUTPUT), self.scene.name, rx=True)

@@ -10,6 +10,7 @@ from qgis.core import (
 
 from ..workflows.parameters import SEED
 from .base import Algorithm
+from .dialogs import maps_to_compare, truth_map
 from .inputs import SELECTED_HELP, mask_source, raster_source, selected_parameter
 from .parameters import add_settings, read_settings
 
@@ -22,10 +23,12 @@ class EvaluateAnomalies(Algorithm):
     GROUP = "Anomaly maps"
     TAGS = ("evaluation", "truth", "roc", "auc", "accuracy", "report")
     HELP = (
-        "Judges one or several anomaly maps by ground truth: ROC curve and AUC, average precision, detection rates at false-alarm rates, and the 3-D ROC "
-        "family of the field, with 95 % bootstrap intervals. All maps are judged over the same pixels. The ground truth is used for this and nothing else."
+        "Judges one or several anomaly maps by ground truth: ROC curve and AUC, average precision, detection rates at false-alarm rates, "
+        "and the 3-D ROC family of the field, with 95 % bootstrap intervals. All maps are judged over the same pixels. The ground truth is "
+        "used for this and nothing else."
     )
     NEEDS = ("scipy",)
+    PRESETS = {INPUTS: maps_to_compare, TRUTH: truth_map}
 
     def declare(self):
         polygon = QgsProcessing.SourceType.TypeVectorPolygon
@@ -36,14 +39,15 @@ class EvaluateAnomalies(Algorithm):
         )
         self.add(
             QgsProcessingParameterMapLayer(TRUTH, "Ground truth", types=[raster, polygon]),
-            "Where the anomalies are: polygons around them, or a raster with 0 for background and anything else for anomalies. Aligned to the maps by "
-            "nearest neighbour. Where a raster has nodata or does not reach, nothing is evaluated.",
+            "Where the anomalies are: polygons around them, or a raster with 0 for background and anything else for anomalies. Aligned to "
+            "the maps by nearest neighbour. Where a raster has nodata or does not reach, nothing is evaluated.",
         )
         self.add(selected_parameter(), SELECTED_HELP)
         add_settings(self, SEED)
         self.add(
             QgsProcessingParameterFileDestination(REPORT, "Report", "HTML files (*.html)", optional=True),
-            "All numbers with their intervals, ROC curves, separability and the maps beside the ground truth, in one HTML file that opens without network.",
+            "All numbers with their intervals, ROC curves, separability and the maps beside the ground truth, in one HTML file that opens "
+            "without network.",
         )
         self.add(
             QgsProcessingParameterFileDestination(TABLE, "Table", "CSV files (*.csv)", optional=True, createByDefault=False),

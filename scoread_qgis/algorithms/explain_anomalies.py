@@ -11,6 +11,7 @@ from qgis.core import (
 
 from ..workflows.parameters import DEVICE, TOP
 from .base import Algorithm
+from .dialogs import best_scene, last_model, regions_found
 from .files import sources_of
 from .inputs import BANDS, INPUT, bands_parameter, device_name, raster_source, region_source
 from .parameters import add_settings, read_settings
@@ -24,10 +25,11 @@ class ExplainAnomalies(Algorithm):
     GROUP = "Anomaly maps"
     TAGS = ("report", "spectrum", "bands", "evidence", "why")
     HELP = (
-        "Shows why a model finds some places anomalous: their mean spectrum against the background spectrum that the model expected there, the bands "
-        "that contribute most to the anomaly value, and the most similar spectrum elsewhere in the scene. Takes the regions of Extract anomalies, or any "
-        "polygons or points."
+        "Shows why a model finds some places anomalous: their mean spectrum against the background spectrum that the model expected there, "
+        "the bands that contribute most to the anomaly value, and the most similar spectrum elsewhere in the scene. Takes the regions of "
+        "Extract anomalies, or any polygons or points."
     )
+    PRESETS = {INPUT: best_scene, MODEL: last_model, REGIONS: regions_found}
 
     def declare(self):
         self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "The scene in which the anomalies were found.")

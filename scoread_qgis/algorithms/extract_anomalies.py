@@ -8,10 +8,12 @@ from qgis.core import (
     QgsProcessingParameterVectorDestination,
 )
 
+from ..translation import tr
 from ..workflows.parameters import EXTRACTION
 from .base import Algorithm
+from .dialogs import best_map
 from .inputs import INPUT, raster_source
-from .maps import style_mask, style_regions
+from .maps import mapped_scene, name_layer, style_mask, style_regions
 from .parameters import add_settings, read_settings
 
 MASK, REGIONS, THRESHOLD, COUNT = "MASK", "REGIONS", "THRESHOLD", "COUNT"
@@ -25,11 +27,12 @@ class ExtractAnomalies(Algorithm):
     GROUP = "Anomaly maps"
     TAGS = ("threshold", "regions", "polygons", "otsu", "percentile", "extreme value", "false alarm")
     HELP = (
-        "Turns an anomaly map into a list of places: polygons around the pixels above a threshold, ranked by their highest score. By default the "
-        "threshold is the score that the background exceeds at the rate given, from a fit of the upper tail of its scores, which leaves out "
-        "anomalies that stand out from it."
+        "Turns an anomaly map into a list of places: polygons around the pixels above a threshold, ranked by their highest score. By "
+        "default the threshold is the score that the background exceeds at the rate given, from a fit of the upper tail of its scores, "
+        "which leaves out anomalies that stand out from it."
     )
     NEEDS = ("scipy",)
+    PRESETS = {INPUT: best_map}
 
     def declare(self):
         self.add(
@@ -39,8 +42,8 @@ class ExtractAnomalies(Algorithm):
         add_settings(self, *EXTRACTION)
         self.add(
             QgsProcessingParameterVectorDestination(REGIONS, "Regions", QgsProcessing.SourceType.TypeVectorPolygon),
-            "GeoPackage of polygons in the CRS of the map, in the order of rank: 1 has the highest peak. area is in m² on the ground; p_value is "
-            "the probability that a pixel of the background scores higher than the peak; x and y are the centroid.",
+            "GeoPackage of polygons in the CRS of the map, in the order of rank: 1 has the highest peak. area is in m² on the ground; "
+            "p_value is the probability that a pixel of the background scores higher than the peak; x and y are the centroid.",
         )
         self.add(
             QgsProcessingParameterRasterDestination(MASK, "Mask", optional=True, createByDefault=False),
@@ -58,11 +61,16 @@ class ExtractAnomalies(Algorithm):
     def work(self, run):
         from ..workflows.extract import Extraction, extract
 
-        threshold, count = extract(Extraction(self.map, self.regions, self.mask or None, **self.settings), run)
-        results = {REGIONS: self.regions, THRESHOLD: threshold, COUNT: count}
+        self.threshold, count = extract(Extraction(self.map, self.regions, self.mask or None, **self.settings), run)
+        results = {REGIONS: self.regions, THRESHOLD: self.threshold, COUNT: count}
         return {**results, MASK: self.mask} if self.mask else results
 
     def finish(self, context):
+        rate = tr("rate {:g}").format(self.settings["rate"]) if self.settings["method"] == "tail" else ""
+        above = tr("threshold {:.4g}").format(self.threshold)
+        names = {"scene": mapped_scene(self.map, context), "how": rate or above}
         style_regions(self.regions, context)
+        name_layer(self.regions, context, self.parameterDefinition(REGIONS), tr("Regions of {scene}, {how}").format(**names))
         if self.mask:
-            style_mask(self.mask, context, self.mask in self.replaced)
+            style_mask(self.mask, context, self.mask in self.replaced, ", ".join(filter(None, (above, rate))))
+            name_layer(self.mask, context, self.parameterDefinition(MASK), tr("Mask of {scene}, {how}").format(**names))

@@ -51,7 +51,7 @@ def _sources(value, context):
 
 
 def reload_layers(project, paths):
-    """Have the layers of a project read the files at `paths` anew, which were replaced: QGIS would go on showing the old ones."""
+    """Have the layers of a project reload the files at `paths`, which were replaced: QGIS would go on showing the old ones."""
     for layer in project.mapLayers().values():
         if layer.dataProvider() is None or not same_files(named_files(layer.source()), paths):
             continue

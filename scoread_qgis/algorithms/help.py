@@ -24,7 +24,7 @@ def help_url(algorithm):
 
 
 def inputs(algorithm):
-    """Parameters that are no outputs, as (definition, whether it is an advanced one), those last."""
+    """Parameters that are not outputs, as (definition, whether it is advanced), advanced ones last."""
     definitions = [(d, bool(d.flags() & _ADVANCED)) for d in algorithm.parameterDefinitions() if not d.isDestination()]
     return sorted(definitions, key=lambda pair: pair[1])
 

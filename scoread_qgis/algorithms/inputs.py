@@ -42,7 +42,10 @@ def extent_parameter():
     return QgsProcessingParameterExtent(EXTENT, "Area to look at", optional=True)
 
 
-EXTENT_HELP = "The map covers the pixels that this area touches; the background is learnt from the whole scene nevertheless. Unset: the map covers the scene."
+EXTENT_HELP = (
+    "The map covers the pixels that this area touches; the background is learnt from the whole scene nevertheless. "
+    "Unset: the map covers the scene."
+)
 
 
 def extent_value(algorithm, parameters, context):
@@ -79,7 +82,8 @@ def raster_source(layer, label):
         raise QgsProcessingException(f"{label} is not a raster layer that can be read. Choose a raster file.")
     if layer.providerType() != "gdal":
         raise QgsProcessingException(
-            f"{layer.name()} comes from the provider {layer.providerType()}, which has pictures but no spectra. Save it as a GeoTIFF, or choose a raster file."
+            f"{layer.name()} comes from the provider {layer.providerType()}, which has pictures but no spectra. Save it as a GeoTIFF, or "
+            "choose a raster file."
         )
     return RasterSource(layer.source().split("|")[0], layer.name(), _wkt(layer.crs()), _user_nodata(layer.dataProvider()))
 
@@ -151,7 +155,10 @@ def mask_source(algorithm, parameters, context, name=MASK, label="The mask"):
             )
         return MaskSource(layer.name(), _wkt(layer.crs()), polygons=_polygons(layer.getSelectedFeatures()), file=layer.source())
     if chosen:
-        note = f"{label} {layer.name()} has a selection, which is ignored: all of its polygons are used. Check Selected polygons only to use {chosen} of them."
+        note = (
+            f"{label} {layer.name()} has a selection, which is ignored: all of its polygons are used. "
+            f"Check Selected polygons only to use {chosen} of them."
+        )
     return MaskSource(layer.name(), _wkt(layer.crs()), polygons=_polygons(layer.getFeatures()), note=note, file=layer.source())
 
 
@@ -160,7 +167,7 @@ def _polygons(features):
 
 
 def region_source(source, label, file=None):
-    """`workflows.sources.RegionSource` of a feature source, read from `file`: its geometries with the fields id and rank where it has them."""
+    """`workflows.sources.RegionSource` of a feature source, read from `file`: its geometries, with id and rank where they are fields."""
     from ..workflows.sources import RegionSource
 
     if source is None:

@@ -1,9 +1,11 @@
-"""Maps and regions as layers: in the style that is kept with them."""
+"""Maps and regions as layers: in the style that is kept with them, and with names that say what they are of."""
 
 from qgis.core import QgsProcessingLayerPostProcessorInterface
 from qgis.PyQt.QtXml import QDomDocument
 
+from ..scenes.gdal_calls import open_dataset
 from ..styles import save_mask_style, save_regions_style
+from ..translation import tr
 
 # A post-processor belongs to the context once it is set, but Python must keep its side of it alive until it has run.
 _waiting = {}
@@ -23,9 +25,39 @@ def style_regions(path, context):
     style_map(path, context)
 
 
-def style_mask(path, context, replaced):
-    """Keep the style of the mask at `path` beside it, and have it applied where QGIS is going to load it. replaced: see `save_mask_style`."""
-    style_map(path, context, save_mask_style(path, replaced))
+def style_mask(path, context, replaced, how):
+    """Keep the style of the mask at `path` beside it, and have it applied where QGIS is going to load it. replaced, how: see `save_mask_style`."""
+    style_map(path, context, save_mask_style(path, replaced, how))
+
+
+def name_layer(path, context, definition, name):
+    """Have the layer of the output `definition` at `path` called `name` where QGIS is going to load it under the name that all such outputs have.
+
+    Where Processing is set to name layers by their files, or a designer model or a script gave a name, that one stays.
+    """
+    if context.willLoadLayerOnCompletion(path):
+        details = context.layerToLoadOnCompletionDetails(path)
+        if details.name == definition.description() and not details.forceName:
+            details.name = name
+
+
+def name_map(path, context, definition, scene, rx=False):
+    """`name_layer` for the map of a detector. scene: name of the scene."""
+    name_layer(path, context, definition, (tr("RX of {}") if rx else tr("Anomalies of {}")).format(scene))
+
+
+def mapped_scene(score_map, context):
+    """Name of the scene that a map, a `workflows.sources.RasterSource`, is of: as it carries it, or else as its own name says.
+
+    That is the name it is going to be loaded under, where a step before in a designer model made it.
+    """
+    going_to_load = context.willLoadLayerOnCompletion(score_map.source)
+    name = context.layerToLoadOnCompletionDetails(score_map.source).name if going_to_load else score_map.name
+    dataset, _ = open_dataset(score_map.source)
+    kept = dataset.GetMetadataItem("SCOREAD_SCENE_NAME") if dataset is not None else None
+    starts = [title.partition("{}")[0] for title in (tr("RX of {}"), tr("Anomalies of {}"))]
+    start = next((start for start in starts if start and name.startswith(start)), "")
+    return kept or name[len(start) :]
 
 
 class _ApplyStyle(QgsProcessingLayerPostProcessorInterface):

@@ -11,6 +11,7 @@ from qgis.core import (
 from ..scenes.bands import band_numbers
 from ..workflows.parameters import DEVICE, FERS_TRAINING, KEEP_ON_CANCEL, SEED
 from .base import Algorithm
+from .dialogs import propose_model, remember_model
 from .inputs import BANDS, device_name, raster_source
 from .parameters import add_settings, read_settings
 
@@ -40,8 +41,8 @@ class TrainFERS(Algorithm):
         add_settings(self, SEED, DEVICE, *FERS_TRAINING)
         self.add(
             QgsProcessingParameterMultipleLayers(BACKBONE_WEIGHTS, "Backbone weights", QgsProcessing.SourceType.TypeFile, optional=True),
-            "For the published backbone: files with the state dictionaries of Wide-ResNet-101-2 and ResNet34 trained on ImageNet, in torchvision's "
-            "layout. Unset: random filters.",
+            "For the published backbone: files with the state dictionaries of Wide-ResNet-101-2 and ResNet34 trained on ImageNet, in "
+            "torchvision's layout. Unset: random filters.",
             advanced=True,
         )
         add_settings(self, KEEP_ON_CANCEL)
@@ -66,3 +67,11 @@ class TrainFERS(Algorithm):
         training = Training("fers", self.scenes, self.model, self.bands, settings=self.settings, device=self.device, **self.how)
         loss = train(training, run)
         return {MODEL: self.model, LOSS: loss}
+
+    def finish(self, context):
+        remember_model(self.model, context.project())
+
+    def createCustomParametersWidget(self, parent=None):
+        dialog = super().createCustomParametersWidget(parent)
+        propose_model(dialog, INPUTS, MODEL)
+        return dialog

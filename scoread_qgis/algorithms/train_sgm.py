@@ -10,6 +10,7 @@ from qgis.core import (
 
 from ..workflows.parameters import DEVICE, SEED, SGM_MODE, SGM_TRAINING
 from .base import Algorithm
+from .dialogs import best_scene, propose_model, remember_model
 from .inputs import (
     BANDS,
     INPUT,
@@ -35,12 +36,13 @@ class TrainSGM(Algorithm):
     GROUP = "Anomaly detection"
     TAGS = ("score", "generative", "model", "learn", "scoread")
     HELP = (
-        "Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file "
-        "for Detect anomalies. For one scene nobody needs the file: Detect anomalies without a model learns the scene itself. A model of "
-        "several scenes, or one that is shared, is used on further scenes of the sensor; whether it fits them, Detect anomalies measures, and "
-        "adapts it where it does not."
+        "Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model "
+        "file for Detect anomalies. One scene alone does not need the file: Detect anomalies without a model learns the scene itself. A "
+        "model of several scenes, or one that is shared, is used on further scenes of the sensor; Detect anomalies measures whether it "
+        "fits them, and adapts it where it does not."
     )
     TRAINS = True
+    PRESETS = {INPUT: best_scene}
 
     def declare(self):
         self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with many spectral bands.")
@@ -84,3 +86,11 @@ class TrainSGM(Algorithm):
         training = Training(self.kind, self.scenes, self.model, self.bands, self.mask, self.settings, self.seed, self.device, self.report)
         loss = train(training, run)
         return {MODEL: self.model, LOSS: loss, **({REPORT: self.report} if self.report else {})}
+
+    def finish(self, context):
+        remember_model(self.model, context.project())
+
+    def createCustomParametersWidget(self, parent=None):
+        dialog = super().createCustomParametersWidget(parent)
+        propose_model(dialog, INPUT, MODEL)
+        return dialog

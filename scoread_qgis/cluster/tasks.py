@@ -22,10 +22,15 @@ _FEWEST_ROWS = 64  # of a block: the rows of context are read, and partly worked
 
 @dataclass(frozen=True)
 class Layout:
-    """How a scene is split into row blocks. spans: (first row, row after the last) of each block that is learnt from. area: first row, row after the
-    last one, first column, column after the last one of the map. folder: for what tasks leave for each other, beside the output. learns: whether
-    its model has to be made ready. gathers: whether binding gathers something from the scene. numbers: bands that are used, None where a survey has
-    yet to find them. model: file of the model that was made for this scene, None where that of the detection serves. fit, source: as in `Ready`."""
+    """How a scene is split into row blocks.
+
+    spans: (first row, row after the last) of each block that is learnt from. area: first row, row after the last one, first column, column
+        after the last one of the map.
+    folder: for files that tasks leave for each other, beside the output. learns: whether its model has to be made ready. gathers: whether
+        binding gathers something from the scene.
+    numbers: bands that are used, None where a survey has yet to find them. model: file of the model made for this scene, None where
+        that of the detection is used. fit, source: as in `Ready`.
+    """
 
     spans: tuple
     area: tuple

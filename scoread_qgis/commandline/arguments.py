@@ -32,9 +32,9 @@ class Number:
         try:
             value = self.kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text} is no {'whole number' if self.kind is int else 'number'}") from None
+            raise argparse.ArgumentTypeError(f"{text} is not a {'whole number' if self.kind is int else 'number'}") from None
         if not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"{text} is no finite number")
+            raise argparse.ArgumentTypeError(f"{text} is not a finite number")
         if self.least is not None and not value >= self.least:
             raise argparse.ArgumentTypeError(f"{text} is less than {self.least:g}")
         if self.most is not None and not value <= self.most:
@@ -163,8 +163,8 @@ def _add_output(parser, suffix):
         help=f"folder for the maps, <name of the scene>{suffix}.tif; for one scene also a file",
     )
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="make maps anew that are there already")
-    existing.add_argument("--resume", action="store_true", help="skip maps that are there, whole, and not older than their scene or model")
+    existing.add_argument("--overwrite", action="store_true", help="replace maps that already exist")
+    existing.add_argument("--resume", action="store_true", help="skip maps that are complete and not older than their scene or model")
 
 
 def _add_bands(parser, text):
@@ -181,8 +181,8 @@ def _add_extent(parser):
         type=Number(float),
         nargs=4,
         metavar=("XMIN", "YMIN", "XMAX", "YMAX"),
-        help="area that the maps cover, in map coordinates of the scene's CRS; of a scene without georeference, its columns and rows, from 0 at the "
-        "upper left corner",
+        help="area that the maps cover, in map coordinates of the scene's CRS; of a scene without georeference, its columns and rows, "
+        "from 0 at the upper left corner",
     )
 
 

@@ -10,7 +10,7 @@ from ..workflows.sources import RasterSource
 
 
 class UsageError(ValueError):
-    """The command cannot be meant like that; nothing has been done."""
+    """The command makes no sense as given; nothing has been done."""
 
 
 def expand(patterns):
@@ -33,8 +33,8 @@ def scene(path):
 
 
 def outputs_of(inputs, output, suffix):
-    """Path of the map of each input. output: folder, or for one input a file that ends in .tif. Raises UsageError where two are the same, or
-    `output` looks like a file of another kind."""
+    """Path of the map of each input. output: folder, or for one input a file that ends in .tif. Raises UsageError where two are the same,
+    or `output` looks like a file of another kind."""
     if output.lower().endswith((".tif", ".tiff")) and not os.path.isdir(output):
         if len(inputs) > 1:
             raise UsageError(f"{output} is one file, but there are {len(inputs)} scenes. Give a folder.")
@@ -59,7 +59,7 @@ def _stem(source):
 
 
 def is_finished(output, sources):
-    """Whether a map is there, can be opened, and is not older than any of the files it was made from."""
+    """Whether a map exists, can be opened, and is not older than any of the files it was made from."""
     if not os.path.exists(output):
         return False
     try:

@@ -46,7 +46,7 @@ def _fail(message, code):
 
 def _describe_cancel(cancel, resumable):
     if resumable:
-        return "Cancelled: nothing was written of the scenes at work. The maps that were finished before are there; --resume goes on from them."
+        return "Cancelled: nothing was written of the unfinished scenes. The maps finished before are kept; --resume continues from them."
     return str(cancel) if isinstance(cancel, Cancelled) else str(Cancelled())
 
 
@@ -94,7 +94,9 @@ def _rx(options, display):
 
 
 def _make_maps(options, display, suffix, how, report=False):
-    """Make the maps of all scenes, each for itself: what fails is told in the summary and stops nothing else. how: of each `Detection`."""
+    """Make the maps of all scenes independently: what fails is reported in the summary and does not stop the rest. how: of each
+    `Detection`.
+    """
     from ..core.files import remove_temporaries
     from ..scenes.extent import Extent
     from ..workflows.detect import LIMIT, Detection
@@ -115,7 +117,8 @@ def _make_maps(options, display, suffix, how, report=False):
     there = [detection for detection in detections if os.path.exists(detection.output)]
     if there and not (options.overwrite or options.resume):
         raise UsageError(
-            f"{len(there)} of {len(detections)} maps are there already, such as {there[0].output}. Choose --resume to skip them, or --overwrite."
+            f"{len(there)} of {len(detections)} maps already exist, such as {there[0].output}. Choose --resume to skip them, or "
+            "--overwrite."
         )
     sources = [path for path in (how.get("model"), options.mask) if path]
     skipped = {

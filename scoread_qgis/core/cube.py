@@ -89,8 +89,8 @@ class Cube:
 
     @property
     def area(self) -> tuple[int, int, int, int]:
-        """First row, row after the last one, first column, column after the last one that `blocks` and `sample` go through: the whole scene, except
-        `within` some of it."""
+        """First row, row after the last one, first column, column after the last one of what `blocks` and `sample` read: the whole scene,
+        except `within` some of it."""
         return self._area or (0, self.rows, 0, self.columns)
 
     @property
@@ -104,8 +104,9 @@ class Cube:
         return self.area[3] - self.area[2]
 
     def within(self: AnyCube, first: int, last: int, left: int = 0, right: int | None = None) -> AnyCube:
-        """The same scene, with `blocks` and `sample` limited to rows first..last-1 of columns left..right-1, by default all columns: for work that
-        is split into row blocks, and for a look at an area.
+        """The same scene, with `blocks` and `sample` limited to rows first..last-1 of columns left..right-1, by default all columns.
+
+        For work that is split into row blocks, and for a look at an area.
 
         Size, row and column numbers and the context are still those of the whole scene.
         """

@@ -4,12 +4,18 @@ A file holds no pickle, and nothing in it can be executed: see `shared.tensor_fi
 torch.save, are read without unpickling: see `shared.torch_archive`. Everything in a file is checked before it is used.
 """
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass, field
+from typing import Any
+
+import torch
 
 from ..core.files import whole_file
+from .contract import Detector
 from .registry import DETECTORS
-from .shared.checks import MOST, check_keys, finite_list, whole_number
+from .shared.checks import MOST, State, check_keys, finite_list, whole_number
 from .shared.tensor_file import decode, encode, is_tensor_file
 from .shared.torch_archive import read_archive
 
@@ -26,17 +32,17 @@ class Model:
     scene. settings: parameter name -> value. seed: int. versions: software -> version. loss_curve: list of float.
     """
 
-    detector: object
+    detector: Detector
     bands: int
-    wavelengths: list = None
-    band_numbers: dict = None
-    settings: dict = field(default_factory=dict)
+    wavelengths: list[float] | None = None
+    band_numbers: dict[str, Any] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
-    versions: dict = field(default_factory=dict)
-    loss_curve: list = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    loss_curve: list[float] = field(default_factory=list)
 
-    def save(self, path):
-        """Write the model, whole or not at all. Raises ValueError where `path` cannot be written, or the model is of no use."""
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model, whole or not at all. Raises ValueError where `path` cannot be written, or the model is not finite."""
         content = {name: getattr(self, name) for name in _FACTS}
         content.update(format=_FORMAT, version=_VERSION, kind=self.detector.kind, state=self.detector.state())
         try:
@@ -48,16 +54,19 @@ class Model:
                 file.write(some)
 
     @classmethod
-    def load(cls, path, device="cpu"):
-        """Read a model file. Raises ValueError, with the remedy, for a file that is no model of ours. Never executes what is in it."""
+    def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Model:
+        """Read a model file.
+
+        Raises ValueError, with the remedy, for a file that was not created by this plugin. Never executes what is in it.
+        """
         if not os.path.isfile(path):
             raise ValueError(f"There is no model file {path}. Make one with Train SGM or Train FERS.")
         try:
             content = decode(path) if is_tensor_file(path) else read_archive(path)
             if not isinstance(content, dict) or not isinstance(content.get("format"), str) or content["format"] != _FORMAT:
-                raise ValueError("it holds no model")
+                raise ValueError("it does not hold a model")
         except OSError as error:
-            raise ValueError(f"The model {path} cannot be read: {error.strerror}. Choose another, or mend its permissions.") from error
+            raise ValueError(f"The model {path} cannot be read: {error.strerror}. Choose another, or fix its permissions.") from error
         except ValueError as error:
             raise ValueError(
                 f"{path} is not a model of this plugin, or is damaged: {error}. Choose a file made by Train SGM or Train FERS."
@@ -76,7 +85,7 @@ class Model:
             raise ValueError(f"The model {path} cannot be used: {error}. Choose another, or train it again.") from error
 
 
-def _checked_facts(content, bands):
+def _checked_facts(content: State, bands: int) -> dict[str, Any]:
     """What is known of the training of a detector of so many bands. Raises ValueError for what cannot be."""
     facts = {name: content[name] for name in _FACTS}
     whole_number(content, "bands", bands, bands)

@@ -64,7 +64,8 @@ def extent_pixels(raster: RasterFile, extent: Extent) -> Area:
         first, last = max(0, math.floor(least + _SLIVER)), min(size, math.ceil(most - _SLIVER))
         if first >= last:
             raise ValueError(
-                f"The area to look at, {extent}, does not touch {raster.name}{_reach(raster, extent.rows_down)}. Check the area and its CRS."
+                f"The area to look at, {extent}, does not touch {raster.name}{_reach(raster, extent.rows_down)}. "
+                "Check the area and its CRS."
             )
         window += [first, last]
     top, bottom, left, right = window

@@ -113,9 +113,10 @@ def _bend(polygons, georeference):
 def write_regions(path, labels, regions, p_values, progress=None, metadata=None):
     """Write `regions` (`decisions.regions.Regions`) as polygons to the GeoPackage `path`, in the order of their ranks.
 
-    labels: `LabelFile` with their ranks. p_values: (n,) of the peaks, NaN where not known. The fields are id and rank, 1 for the highest peak;
-    area in m² (`square_metres`), pixels, peak and mean score, p_value, and x and y of the centroid. Without CRS and georeference, x is the
-    column and -y the row, as QGIS draws such rasters. metadata: facts of `provenance.write_provenance`, or None. Raises ValueError, with the remedy, where it cannot be written.
+    labels: `LabelFile` with their ranks. p_values: (n,) of the peaks, NaN where not known. The fields are id and rank, 1 for the highest
+    peak; area in m² (`square_metres`), pixels, peak and mean score, p_value, and x and y of the centroid. Without CRS and georeference, x
+    is the column and -y the row, as QGIS draws such rasters. metadata: facts of `provenance.write_provenance`, or None. Raises ValueError,
+    with the remedy, where it cannot be written.
     """
     progress = progress or Progress()
     polygons = labels.polygons(progress.part(0.0, 0.5))

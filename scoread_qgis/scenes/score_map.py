@@ -14,10 +14,11 @@ from .raster import rows_within
 class ScoreMap(Cube):
     """The first band of a raster as anomaly scores; not scored are nodata pixels and those that are not finite.
 
-    source: path or GDAL connection string. name: what messages call it. crs: WKT that overrides the file's. memory: bytes that reading may take.
+    source: path or GDAL connection string. name: what messages call it. crs: WKT that overrides the file's. memory: bytes that reading may
+        take.
     nodata: `NoData` of the user.
-    Attributes: rows, columns, count (bands of the file), georeference, of which geotransform (None where unknown) and crs (WKT or ""), metadata:
-    the facts of its making (`provenance.read_provenance`), {} where it carries none.
+    Attributes: rows, columns, count (bands of the file), georeference, of which geotransform (None where unknown) and crs (WKT or ""),
+    metadata: the facts of its making (`provenance.read_provenance`), {} where it carries none.
     Pixels come as (rows, columns, 1) float32.
     Raises ValueError with the remedy for what cannot be read.
     """
@@ -47,8 +48,8 @@ class ScoreMap(Cube):
         values = sum(band.GetColorInterpretation() != gdal.GCI_AlphaBand for band in bands)
         if values > 1:
             raise ValueError(
-                f"{self.name} has {values} bands, and an anomaly map has one. For a scene, make its map first (Detect anomalies); of a map with several "
-                "bands, save the one with the scores (Raster > Conversion > Translate)."
+                f"{self.name} has {values} bands, and an anomaly map has one. For a scene, make its map first (Detect anomalies); of a map "
+                "with several bands, save the one with the scores (Raster > Conversion > Translate)."
             )
 
     def read(self, first, last, left=0, right=None):

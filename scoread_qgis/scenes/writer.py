@@ -81,9 +81,10 @@ class _GeoTiff:
 class MapWriter(_GeoTiff):
     """Writes an anomaly map by rows: one Float32 band on the grid and CRS of the scene, NaN where not scored.
 
-    path: .tif. raster: the scene's `RasterFile`. description: what the band shows. area: of the scene that the map covers, (first row, row after the
-    last one, first column, column after the last one); by default the whole. metadata: facts of `provenance.write_provenance`. With overviews that keep the largest value of the
-    pixels below, so that a single anomalous pixel is still seen from afar, and with statistics.
+    path: .tif. raster: the scene's `RasterFile`. description: what the band shows. area: of the scene that the map covers, (first row, row
+    after the last one, first column, column after the last one); by default the whole. metadata: facts of `provenance.write_provenance`.
+    With overviews that keep the largest value of the pixels below, so that a single anomalous pixel is still seen from afar, and with
+    statistics.
     """
 
     def __init__(self, path, raster, description, area=None, metadata=None):
@@ -114,8 +115,8 @@ class MapWriter(_GeoTiff):
     def _finish(self):
         if self._count == 0:
             raise ValueError(
-                "No pixel of the scene could be scored: each has nodata or no finite value in one of the bands used, or lies outside of the mask."
-                + (f" {count} values beyond ±1e18 were taken for nodata." if (count := self._raster.out_of_range) else "")
+                "No pixel of the scene could be scored: each has nodata or no finite value in one of the bands used, or lies outside of "
+                "the mask." + (f" {count} values beyond ±1e18 were taken for nodata." if (count := self._raster.out_of_range) else "")
             )
         mean = self._sum / self._count
         deviation = max(self._squares / self._count - mean**2, 0.0) ** 0.5

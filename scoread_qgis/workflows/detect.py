@@ -24,12 +24,13 @@ LIMIT = 0.9  # of `Fit.value`: benchmarks/transfer.py shows what it obtains
 class Detection:
     """The making of one map, as a value that can be sent to another machine.
 
-    scene: `RasterSource`. output: .tif. model: model file, or None for the detector `kind` of `registry.DETECTORS` made with `settings`, which
-    learns the scene first where it needs to learn. bands: numbers from 1 to choose from; by default those of the model, or all good ones.
-    mask: `MaskSource` or None. options: of the detector's `bind`, name -> value; those that it does not know are ignored. seed: of learning and
-    adapting. device: auto, cpu, cuda or mps. report: .html file or None. unfit: one of `UNFIT.values`. extent: of the map, by default the whole scene; what is
-    learnt, and how the scene fits, is nevertheless that of the whole scene, unless `learn_area` says that nothing else is to be looked at. (FERS
-    looks at the whole scene always.)
+    scene: `RasterSource`. output: .tif. model: model file, or None for the detector `kind` of `registry.DETECTORS` made with `settings`,
+    which learns the scene first where it needs to learn. bands: numbers from 1 to choose from; by default those of the model, or all good
+    ones.
+    mask: `MaskSource` or None. options: of the detector's `bind`, name -> value; those that it does not know are ignored. seed: of learning
+    and adapting. device: auto, cpu, cuda or mps. report: .html file or None. unfit: one of `UNFIT.values`. extent: of the map, by default
+    the whole scene; what is learnt, and how the scene fits, is nevertheless that of the whole scene, unless `learn_area` says that nothing
+    else is to be looked at. (FERS looks at the whole scene always.)
     """
 
     scene: RasterSource
@@ -66,7 +67,10 @@ class Detection:
         return cube, numbers
 
     def area(self):
-        """The pixels that the map covers, as `extent_pixels` returns them; None for the whole scene. Raises ValueError where there are none."""
+        """The pixels that the map covers, as `extent_pixels` returns them; None for the whole scene.
+
+        Raises ValueError where there are none.
+        """
         return extent_pixels(self.scene.open(), self.extent) if self.extent else None
 
     def learnt_area(self):
@@ -76,7 +80,8 @@ class Detection:
 
 @dataclass(frozen=True)
 class Ready:
-    """What a map is made with. model: `Model`. fit: how well the scene fits the model file, 0..1, None where there is none or it is not known.
+    """What a map is made with. model: `Model`. fit: how well the scene fits the model file, 0..1, None where there is none or it is not
+    known.
     source: in words, where the model is from."""
 
     model: Model
@@ -137,6 +142,8 @@ def detect(detection, run):
     if area := detection.area():
         rows, columns = area[1] - area[0], area[3] - area[2]
         run.log(f"Area to look at: {rows} rows from row {area[0] + 1} on, {columns} columns from column {area[2] + 1} on.")
+    elif detection.learn_area:
+        run.log("No area to look at is given: the whole scene is learnt from.")
     cube, numbers = detection.cube(run.part(0.0, 0.1))
     learnt = cube.within(*area) if area and detection.learn_area else cube
     ready = make_ready(detection, learnt, numbers, run.part(0.1, 0.4))

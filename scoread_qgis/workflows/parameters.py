@@ -160,8 +160,8 @@ KEEP_ON_CANCEL = Parameter(
 LEARN_AREA = Parameter(
     "learn_area",
     "Learn from the area alone",
-    "Look at nothing outside of the area, but a margin of some pixels: the background is that of the area alone. Unset: the map covers the area, and its "
-    "scores are those of a map of the whole scene. (FERS looks at the whole scene always.)",
+    "Look at nothing outside of the area, but a margin of some pixels: the background is that of the area alone. Unset: the map covers the "
+    "area, and its scores are those of a map of the whole scene. (FERS looks at the whole scene always.)",
     bool,
     default=False,
     advanced=True,

@@ -56,7 +56,8 @@ class TrimmedGaussian:
         return self._scaled_distance((vectors - self.centre) / self.scale)
 
     def score(self, vectors, std):
-        """Gradient of the log density (n, size), at vectors (n, size), of this Gaussian with noise of standard deviation `std` on the scaled vectors.
+        """Gradient of the log density (n, size), at vectors (n, size), of this Gaussian with noise of standard deviation `std` on the
+        scaled vectors.
 
         In the units of the vectors: `vectors + (std * scale) ** 2 * score` is the mean of what may lie under the noise (Tweedie's formula).
         """

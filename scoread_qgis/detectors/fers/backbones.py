@@ -3,6 +3,12 @@
 K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; S. Zagoruyko and N. Komodakis, "Wide Residual Networks", BMVC 2016.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
 import torch
 from torch import nn
 from torch.nn.functional import relu
@@ -10,13 +16,15 @@ from torch.nn.functional import relu
 from ..shared.torch_archive import read_archive
 from ..shared.weights import Conv2d
 
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
+
 
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions and a shortcut; `planes` channels in, between and out."""
 
     expansion = 1
 
-    def __init__(self, inplanes, planes, stride, width):
+    def __init__(self, inplanes: int, planes: int, stride: int, width: int) -> None:
         super().__init__()
         self.conv1 = Conv2d(inplanes, planes, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
@@ -24,7 +32,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(planes)
         self.downsample = _shortcut(inplanes, planes, stride)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = relu(self.bn1(self.conv1(x)))
         return relu(self.bn2(self.conv2(y)) + self.downsample(x))
 
@@ -34,7 +42,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inplanes, planes, stride, width):
+    def __init__(self, inplanes: int, planes: int, stride: int, width: int) -> None:
         super().__init__()
         self.conv1 = Conv2d(inplanes, planes * width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes * width)
@@ -44,13 +52,13 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(4 * planes)
         self.downsample = _shortcut(inplanes, 4 * planes, stride)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = relu(self.bn1(self.conv1(x)))
         y = relu(self.bn2(self.conv2(y)))
         return relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
-def _shortcut(inplanes, channels, stride):
+def _shortcut(inplanes: int, channels: int, stride: int) -> nn.Sequential:
     if inplanes == channels and stride == 1:
         return nn.Sequential()
     return nn.Sequential(Conv2d(inplanes, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
@@ -63,7 +71,19 @@ class ResNet(nn.Module):
     inplanes: channels that enter the first layer. width: factor of the channels inside a Bottleneck.
     """
 
-    def __init__(self, block, blocks, planes, inplanes, width=1, stem=True):
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        blocks: Sequence[int],
+        planes: Sequence[int],
+        inplanes: int,
+        width: int = 1,
+        stem: bool = True,
+    ) -> None:
         super().__init__()
         self.stem, self.inplanes = stem, inplanes
         self.pretrained = False
@@ -85,11 +105,11 @@ class ResNet(nn.Module):
             step = (4 if stem else 1) * 2**i
             self.reach += convolutions * blocks[i] * step - (step // 2 if i > 0 else 0)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> ResNet:
         """Pretrained, the statistics of the normalisation are fixed; those of random filters follow what comes in."""
         return super().train(mode and not self.pretrained)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Features of the three layers, of (n, 3, rows, columns) with and (n, inplanes, rows, columns) without stem."""
         if self.stem:
             x = nn.functional.max_pool2d(relu(self.bn1(self.conv1(x))), 3, 2, 1)
@@ -98,27 +118,27 @@ class ResNet(nn.Module):
         return first, second, self.layer3(second)
 
 
-def teacher_encoder(backbone):
+def teacher_encoder(backbone: int) -> ResNet:
     """Encoder of the spectral branch, without stem: compact (0), or layers 1-3 of Wide-ResNet-101-2 (1)."""
     if backbone == 0:
         return ResNet(Bottleneck, (1, 1, 1), (16, 16, 16), 64, width=2, stem=False)
     return ResNet(Bottleneck, (3, 4, 23), (64, 128, 256), 64, width=2, stem=False)
 
 
-def image_backbone(backbone):
+def image_backbone(backbone: int) -> ResNet:
     """Backbone of the spatial branch: compact (0), or ResNet34 up to layer 3 (1)."""
     if backbone == 0:
         return ResNet(BasicBlock, (1, 1, 1), (16, 32, 64), 16)
     return ResNet(BasicBlock, (3, 4, 6), (64, 128, 256), 64)
 
 
-def freeze(network):
+def freeze(network: AnyNetwork) -> AnyNetwork:
     """Fix the weights and the statistics of a network for good."""
     return network.train(False).requires_grad_(False)
 
 
 @torch.no_grad()
-def random_weights(network, generator):
+def random_weights(network: ResNet, generator: torch.Generator) -> ResNet:
     """Orthogonal filters, for a frozen network that no weight file is given for. `calibrate` has to follow.
 
     A. M. Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", ICLR 2014.
@@ -133,7 +153,7 @@ def random_weights(network, generator):
     return network
 
 
-def calibrate(network, images):
+def calibrate(network: ResNet, images: torch.Tensor) -> None:
     """Set the statistics of the normalisations of random filters to those of images (n, channels, rows, columns), so that every channel has
     unit variance there; without it the signal fades or grows from layer to layer. A pretrained network keeps its own."""
     if network.pretrained:
@@ -148,7 +168,7 @@ def calibrate(network, images):
     network.train(False)
 
 
-def load_weights(networks, path):
+def load_weights(networks: Mapping[str, ResNet], path: str | os.PathLike[str]) -> None:
     """Load a torchvision state dict into the one network of `networks` that it fits.
 
     networks: dict of name -> ResNet. Layers that FERS does not have (layer 4, the classifier, the stem of the teacher) are left out.

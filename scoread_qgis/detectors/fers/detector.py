@@ -4,14 +4,20 @@
 arXiv 2510.18781, 2025.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
+from ...core.cube import Block, Cube
 from ...core.progress import Cancelled, Progress
-from ..contract import Detector, Scorer, in_parts, passes, scattered
-from ..shared.checks import check_keys, filled_network, finite, whole_number
+from ..contract import Detector, Scorer, Tell, in_parts, passes, scattered
+from ..shared.checks import State, check_keys, filled_network, finite, whole_number
 from ..shared.explanation import Explanation
 from ..shared.mirroring import mirrored
 from ..shared.statistics import GaussianStatistics, MahalanobisDistance
@@ -28,12 +34,16 @@ AUTOENCODER_PIXELS = 4096  # that the autoencoder readout is fitted to
 AUTOENCODER_STEPS = 50
 MOST_PARTS = 20  # of the loss of an epoch, in a model file
 
+Combination = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]  # of input, f_spe and f_spa, (n, bands) each
+Readout = Callable[..., torch.Tensor]  # anomaly values (n,) of the same three
+
 
 class FERS(Detector):
     """The trained branches.
 
     spectral, spatial: SpectralBranch and SpatialBranch of the same bands. backbone: 0 compact, 1 as published.
     losses: one dict for each epoch of stage 1, then of stage 2, of the mean parts of the loss and their sum "loss".
+    loss_curve: that sum for each epoch.
     """
 
     kind, title = "fers", "FERS"
@@ -41,31 +51,32 @@ class FERS(Detector):
     across_sensors = True
     binding_share = 0.7
 
-    def __init__(self, spectral, spatial, backbone, losses=()):
+    def __init__(self, spectral: SpectralBranch, spatial: SpatialBranch, backbone: int, losses: Sequence[dict[str, float]] = ()) -> None:
         self.spectral, self.spatial, self.backbone, self.losses = freeze(spectral), freeze(spatial), backbone, list(losses)
         self.bands = spectral.feature.out_channels
+        self.loss_curve = [parts["loss"] for parts in self.losses]
 
     @classmethod
     def train(
         cls,
-        cubes,
-        patch=64,
-        epochs=60,
-        batch=16,
-        learning_rate=5e-3,
-        backbone=0,
-        backbone_weights=(),
-        seed=0,
-        device="cpu",
-        progress=None,
-        on_checkpoint=None,
-    ):
+        cubes: Sequence[Cube],
+        patch: int = 64,
+        epochs: int = 60,
+        batch: int = 16,
+        learning_rate: float = 5e-3,
+        backbone: int = 0,
+        backbone_weights: Sequence[str] = (),
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        progress: Progress | None = None,
+        on_checkpoint: Callable[[FERS], object] | None = None,
+    ) -> FERS:
         """Train on scenes of background, in two stages.
 
         cubes: of the same bands. patch: width of the training patches in pixels, a multiple of 16. epochs: of each stage.
         backbone: 0 compact, 1 as published.
-        backbone_weights: for the published backbone, paths of state dicts in torchvision's layout, of Wide-ResNet-101-2, ResNet34 or both. A
-            frozen network without such a file has random orthogonal filters with calibrated normalisation.
+        backbone_weights: for the published backbone, paths of state dicts in torchvision's layout, of Wide-ResNet-101-2, ResNet34 or both.
+            A frozen network without such a file has random orthogonal filters with calibrated normalisation.
         on_checkpoint: called with the detector trained so far when the work is cancelled; Cancelled then continues on its way.
         The patches are drawn at random places, as many as cover the scenes once, and kept in memory.
         """
@@ -81,8 +92,8 @@ class FERS(Detector):
         steps = max(1, round(len(patches) / batch))
         if patch == 16 and min(batch, len(patches) - (steps - 1) * batch) < 2:
             raise ValueError(  # the deepest layer makes one pixel of a patch
-                f"a training step on one patch of 16 × 16 pixels has nothing to compare it with; there are {len(patches)} patches in batches of "
-                f"{batch}. Choose a patch size of 32 or more, another batch size, or more or larger scenes"
+                f"a training step on one patch of 16 × 16 pixels has nothing to compare it with; there are {len(patches)} patches in "
+                f"batches of {batch}. Choose a patch size of 32 or more, another batch size, or more or larger scenes"
             )
         training = Training(bands, backbone, backbone_weights, patches, batch, device, torch.Generator().manual_seed(seed))
         try:
@@ -95,12 +106,9 @@ class FERS(Detector):
         progress(1.0, "FERS, trained")
         return cls(*training.branches())
 
-    @property
-    def loss_curve(self):
-        """Loss of each epoch, stage 1 first."""
-        return [parts["loss"] for parts in self.losses]
-
-    def bind(self, cube, readout=None, seed=0, gathered=None, progress=None):
+    def bind(
+        self, cube: Cube, readout: str | None = None, seed: int = 0, gathered: None = None, progress: Progress | None = None
+    ) -> FERSScorer:
         """A scorer by one of the readouts.
 
         readout: "sum": global RX of input + f_spe + f_spa; "product": product of the RX maps, scaled to 0..1, of input + f_spa and of
@@ -110,21 +118,22 @@ class FERS(Detector):
         Passes over the scene: scale; pyramid; statistics (or sample); with "product" the range of the maps.
         """
         progress = progress or Progress()
+        score: Readout
         readout = readout or ("sum" if self.bands > 50 else "product")
         if readout not in READOUTS:
             raise ValueError(f"unknown readout {readout}: it has to be one of {', '.join(READOUTS)}")
         scene, phase = self.scene(cube, progress.part(0, 0.4)), progress.part(0.4, 1)
         distance = None
         if readout == "autoencoder":
-            readout = self._fit_autoencoder(cube, scene, seed, phase)
+            score = self._fit_autoencoder(cube, scene, seed, phase)
         elif readout == "product":
-            readout = self._fit_product(cube, scene, phase)
+            score = self._fit_product(cube, scene, phase)
         else:
             (distance,) = self.fit_rx(cube, scene, [enhanced], phase)
-            readout = _read_out(enhanced, distance)
-        return FERSScorer(cube, self, scene, readout, distance)
+            score = _read_out(enhanced, distance)
+        return FERSScorer(cube, self, scene, score, distance)
 
-    def scene(self, cube, progress=None):
+    def scene(self, cube: Cube, progress: Progress | None = None) -> Scene:
         """What the features need to know about the whole scene: its scale, and the context of the spatial branch. Two passes."""
         if cube.bands != self.bands:
             raise ValueError(f"the FERS model has {self.bands} bands, the scene {cube.bands}")
@@ -134,8 +143,10 @@ class FERS(Detector):
             context = self.spatial.context(self._pyramid(cube, scaling, progress.part(0.3, 0.9)))
             return Scene(cube.rows, cube.columns, scaling, context, self._attention(cube, context, progress.part(0.9, 1)))
 
-    def features(self, block, scene):
-        """Scaled input, f_spe and f_spa, (n, bands) each, of the valid pixels of a `Block`, which comes with `spectral.halo` pixels of context."""
+    def features(self, block: Block, scene: Scene) -> list[torch.Tensor]:
+        """Scaled input, f_spe and f_spa, (n, bands) each, of the valid pixels of a `Block`, which comes with `spectral.halo` pixels of
+        context.
+        """
         halo = self.spectral.halo
         rows, columns = slice(block.row, block.row + block.rows), slice(block.column, block.column + block.columns)
         place = np.ix_(
@@ -150,7 +161,9 @@ class FERS(Detector):
         features = [f[0].permute(1, 2, 0).flatten(0, 1) for f in (x[..., halo:-halo, halo:-halo], f_spe, f_spa)]
         return features if chosen.all() else [f[chosen] for f in features]
 
-    def features_among_their_like(self, spectra, positions, scene):
+    def features_among_their_like(
+        self, spectra: np.ndarray, positions: np.ndarray, scene: Scene
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Scaled input, f_spe and f_spa, (n, bands) each, of spectra (n, bands) as if they filled the surroundings of positions (n, 2)."""
         width = 2 * self.spectral.halo + 1
         scaled = scene.scaling(np.asarray(spectra, np.float32), np.ones(len(spectra), bool))
@@ -165,11 +178,11 @@ class FERS(Detector):
             ]
         return x, f_spe, torch.cat(f_spa)[..., 0, 0]
 
-    def passes(self, cube, progress, phase):
+    def passes(self, cube: Cube, progress: Progress, phase: str) -> Iterator[tuple[Block, Tell]]:
         """`contract.passes` over a cube, with the context and the size that `features` wants."""
         return passes(cube, self.spectral.halo, STRIP, FEWEST_ROWS, progress, f"FERS, {phase}")
 
-    def state(self):
+    def state(self) -> State:
         return {
             "bands": self.bands,
             "backbone": self.backbone,
@@ -179,27 +192,27 @@ class FERS(Detector):
         }
 
     @classmethod
-    def from_state(cls, state, device="cpu"):
+    def from_state(cls, state: State, device: torch.device | str = "cpu") -> FERS:
         """Raises ValueError for a state that is not one of this detector."""
         check_keys(state, "state", "bands", "backbone", "losses", "spectral", "spatial")
         bands, backbone = whole_number(state, "bands"), whole_number(state, "backbone", 0, 1)
-        decisive = {"feature.weight": (bands, None, 1, 1)}
+        decisive: dict[str, tuple[int | None, ...]] = {"feature.weight": (bands, None, 1, 1)}
         spectral = filled_network(lambda: SpectralBranch(bands, backbone, teacher_encoder(backbone)), state, "spectral", decisive)
         decisive["attention.excite.weight"] = (bands, max(1, bands // 8))
         networks = spectral, filled_network(lambda: SpatialBranch(bands, backbone), state, "spatial", decisive)
         for network in networks:
-            network.to(device, memory_format=torch.channels_last)
+            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(*networks, backbone, _checked_losses(state["losses"]))
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self.spectral.conv_h.weight.device
 
-    def _images(self, spectra):
+    def _images(self, spectra: np.ndarray) -> torch.Tensor:
         """(rows, columns, bands) float32 array to (1, bands, rows, columns) tensor."""
         return torch.from_numpy(spectra).to(self.device).permute(2, 0, 1).unsqueeze(0)
 
-    def _pyramid(self, cube, scaling, progress):
+    def _pyramid(self, cube: Cube, scaling: SceneScaling, progress: Progress) -> list[torch.Tensor]:
         """Means of the backbone's features over the bins of the whole scene (1, channels, size, size), for each size of the pyramid.
 
         Cells count by their share of valid pixels; a bin without any gets the mean of the scene.
@@ -209,13 +222,14 @@ class FERS(Detector):
         halo = -(-backbone.reach // stride) * stride
         at_a_time = max(halo, STRIP // cube.columns // stride * stride)
         cells = [-(-size // stride) for size in (cube.rows, cube.columns)]
-        sums, weights = [0.0] * len(GRIDS), [0.0] * len(GRIDS)
+        sums: list[Any] = [0.0] * len(GRIDS)
+        weights: list[Any] = [0.0] * len(GRIDS)
         image, valid, buffered = None, None, 0
         false_rgb = self._false_rgb(cube, scaling, progress)
         for first in range(0, cube.rows, at_a_time):
             last = min(first + at_a_time, cube.rows)
             above, end = max(0, first - halo), min(cube.rows, last + halo)
-            while image is None or buffered + image.shape[2] < end:
+            while image is None or valid is None or buffered + image.shape[2] < end:
                 more, more_valid = next(false_rgb)
                 image = more if image is None else torch.cat([image, more], 2)
                 valid = more_valid if valid is None else torch.cat([valid, more_valid], 2)
@@ -231,7 +245,7 @@ class FERS(Detector):
         whole = sums[0] / weights[0]
         return [torch.where(weight > 0, total / weight, whole).float().to(self.device) for total, weight in zip(sums, weights)]
 
-    def _false_rgb(self, cube, scaling, progress):
+    def _false_rgb(self, cube: Cube, scaling: SceneScaling, progress: Progress) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the false RGB image (1, 3, rows, columns) and its validity (1, 1, rows, columns), some rows at a time."""
         at_a_time = max(1, STRIP // cube.columns)
         for block in cube.blocks():
@@ -243,9 +257,10 @@ class FERS(Detector):
                     image = self.spatial.rgb(self._images(scaling(values, valid)))
                 yield image, torch.from_numpy(valid).to(image)[None, None]
 
-    def _attention(self, cube, context, progress):
+    def _attention(self, cube: Cube, context: list[torch.Tensor], progress: Progress) -> torch.Tensor:
         """Factors (1, bands, 1, 1) of the channel attention, from the means over the whole scene."""
-        total, at_a_time = 0.0, max(1, STRIP // cube.columns)
+        total: Any = 0.0
+        at_a_time = max(1, STRIP // cube.columns)
         for row in range(0, cube.rows, at_a_time):
             progress(row / cube.rows, "FERS, channel attention")
             part = slice(row, min(row + at_a_time, cube.rows))
@@ -254,7 +269,7 @@ class FERS(Detector):
             )
         return self.spatial.attention.scale((total / (cube.rows * cube.columns)).float().to(self.device))[..., None, None]
 
-    def fit_rx(self, cube, scene, combinations, progress):
+    def fit_rx(self, cube: Cube, scene: Scene, combinations: Sequence[Combination], progress: Progress) -> list[MahalanobisDistance]:
         """`MahalanobisDistance` of each of the combinations of (input, f_spe, f_spa) over the scene."""
         statistics = [GaussianStatistics() for _ in combinations]
         for block, _ in self.passes(cube, progress, "statistics"):
@@ -263,7 +278,7 @@ class FERS(Detector):
                 one.add(combination(*features))
         return [MahalanobisDistance(one) for one in statistics]
 
-    def _fit_product(self, cube, scene, progress):
+    def _fit_product(self, cube: Cube, scene: Scene, progress: Progress) -> Readout:
         """Product of two RX maps, each scaled to 0..1 over the scene."""
         combinations = [lambda x, f_spe, f_spa: x + f_spa, lambda x, f_spe, f_spa: x + f_spe]
         maps = [_read_out(*pair) for pair in zip(combinations, self.fit_rx(cube, scene, combinations, progress.part(0, 0.5)))]
@@ -273,20 +288,20 @@ class FERS(Detector):
                 scores = torch.stack([one(*self.features(block, scene)) for one in maps]).cpu()
                 least, most = torch.minimum(least, scores.amin(1)), torch.maximum(most, scores.amax(1))
 
-        def score(*features):
+        def score(*features: torch.Tensor) -> torch.Tensor:
             first, second = ((one(*features).cpu() - low) / (high - low) for one, low, high in zip(maps, least, most))
             return first * second
 
         return score
 
-    def _fit_autoencoder(self, cube, scene, seed, progress):
+    def _fit_autoencoder(self, cube: Cube, scene: Scene, seed: int, progress: Progress) -> Readout:
         """Squared error of a small autoencoder of sigmoid(input + f_spe + f_spa), fitted to a sample of the scene in 50 steps.
 
         The channels of the sum are standardised by the sample: the sigmoid of values of some hundredths would be one half everywhere.
         """
         halo = self.spectral.halo
 
-        def gather(block, rows, columns):
+        def gather(block: Block, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray]:
             sums = []
             for part in in_parts(block, max(FEWEST_ROWS, STRIP // cube.columns), halo):
                 valid, summed = part.valid[part.inner], enhanced(*self.features(part, scene))
@@ -298,8 +313,8 @@ class FERS(Detector):
             return (np.concatenate(sums),)
 
         phase = progress.part(0, 0.5)
-        _, (sample,) = cube.sample(AUTOENCODER_PIXELS, seed, gather, halo, phase, "FERS, sample")
-        sample = torch.from_numpy(sample).to(self.device)
+        _, (gathered,) = cube.sample(AUTOENCODER_PIXELS, seed, gather, halo, phase, "FERS, sample")
+        sample = torch.from_numpy(gathered).to(self.device)
         mean, deviation = sample.mean(0), sample.std(0, correction=0).clamp(min=1e-8)
         sample = ((sample - mean) / deviation).sigmoid()
         with torch.enable_grad():
@@ -317,7 +332,7 @@ class FERS(Detector):
                 optimiser.step()
         freeze(network)
 
-        def score(*features):
+        def score(*features: torch.Tensor) -> torch.Tensor:
             inputs = ((enhanced(*features) - mean) / deviation).sigmoid()
             return (network(inputs) - inputs).square().sum(1)
 
@@ -327,11 +342,11 @@ class FERS(Detector):
 class Scene:
     """What the features of a pixel depend on besides its surroundings: size and scaling of the scene, context and attention of f_spa."""
 
-    def __init__(self, rows, columns, scaling, context, attention):
+    def __init__(self, rows: int, columns: int, scaling: SceneScaling, context: list[torch.Tensor], attention: torch.Tensor) -> None:
         self.rows, self.columns, self.scaling, self.context, self.attention = rows, columns, scaling, context, attention
 
 
-def _checked_losses(losses):
+def _checked_losses(losses: Any) -> list[dict[str, float]]:
     """Losses of a state. Raises ValueError where they are not finite numbers by name."""
     if type(losses) is not list:
         raise ValueError("its losses are not a list of epochs")
@@ -343,35 +358,35 @@ def _checked_losses(losses):
     return losses
 
 
-def enhanced(x, f_spe, f_spa):
+def enhanced(x: torch.Tensor, f_spe: torch.Tensor, f_spa: torch.Tensor) -> torch.Tensor:
     """The input enhanced by both branches."""
     return x + f_spe + f_spa
 
 
-def _read_out(combination, distance):
+def _read_out(combination: Combination, distance: MahalanobisDistance) -> Readout:
     return lambda *features: distance(combination(*features))
 
 
 class FERSScorer(Scorer):
     """FERS bound to a scene.
 
-    detector: `FERS`; scene: `Scene`; readout: function of (input, f_spe, f_spa) -> (n,). distance: `MahalanobisDistance` of the enhanced input,
-    None where the readout does not use it; it is then made for the first explanation.
+    detector: `FERS`; scene: `Scene`; readout: function of (input, f_spe, f_spa) -> (n,). distance: `MahalanobisDistance` of the enhanced
+    input, None where the readout does not use it; it is then made for the first explanation.
     """
 
     pass_pixels, fewest_rows = STRIP, FEWEST_ROWS
     phase = "FERS, map"
 
-    def __init__(self, cube, detector, scene, readout, distance):
+    def __init__(self, cube: Cube, detector: FERS, scene: Scene, readout: Readout, distance: MahalanobisDistance | None) -> None:
         super().__init__(cube)
         self.detector, self.scene, self.readout, self._distance = detector, scene, readout, distance
         self.context = detector.spectral.halo
 
-    def values(self, block, tell):
+    def values(self, block: Block, tell: Tell) -> np.ndarray:
         return scattered(self.readout(*self.detector.features(block, self.scene)), block.valid[block.inner])
 
-    def explain(self, spectra, positions, progress=None):
-        """By the RX of input + f_spe + f_spa, channel for band, of a spectrum among its like.
+    def explain(self, spectra: np.ndarray, positions: np.ndarray, progress: Progress | None = None) -> Explanation:
+        """By the RX of input + f_spe + f_spa, channel for band, of a spectrum surrounded by copies of itself.
 
         The background is that of RX, the mean spectrum of the scene, with an anomaly value of 0 at the mean of the features.
         """

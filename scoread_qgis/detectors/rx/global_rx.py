@@ -4,11 +4,15 @@ I. S. Reed and X. Yu, "Adaptive multiple-band CFAR detection of an optical patte
 Acoustics, Speech, and Signal Processing 38, 1990.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 
+from ...core.cube import Block, Cube
 from ...core.progress import Progress
-from ..contract import Detector, Scorer, passes, scattered, valid_spectra
+from ..contract import Detector, Scorer, Tell, passes, scattered, valid_spectra
+from ..shared.checks import State
 from ..shared.explanation import Explanation
 from ..shared.statistics import GaussianStatistics, MahalanobisDistance
 
@@ -25,22 +29,22 @@ class GlobalRX(Detector):
     gathered = GaussianStatistics
     binding_share = 0.5
 
-    def gather(self, cube, progress=None):
+    def gather(self, cube: Cube, progress: Progress | None = None) -> GaussianStatistics:
         """`GaussianStatistics` of the valid spectra of a cube."""
         statistics = GaussianStatistics()
         for block, _ in passes(cube, progress=progress, phase="RX, statistics"):
             statistics.add(valid_spectra(block))
         return statistics
 
-    def bind(self, cube, gathered=None, progress=None):
+    def bind(self, cube: Cube, gathered: GaussianStatistics | None = None, progress: Progress | None = None) -> GlobalRXScorer:
         """Raises ValueError where there are too few valid pixels for a covariance."""
         return GlobalRXScorer(cube, MahalanobisDistance(gathered or self.gather(cube, progress or Progress())))
 
-    def state(self):
+    def state(self) -> State:
         return {}
 
     @classmethod
-    def from_state(cls, state, device="cpu"):
+    def from_state(cls, state: State, device: torch.device | str = "cpu") -> GlobalRX:
         return cls()
 
 
@@ -49,14 +53,14 @@ class GlobalRXScorer(Scorer):
 
     phase = "RX, map"
 
-    def __init__(self, cube, distance):
+    def __init__(self, cube: Cube, distance: MahalanobisDistance) -> None:
         super().__init__(cube)
         self.distance = distance
 
-    def values(self, block, tell):
+    def values(self, block: Block, tell: Tell) -> np.ndarray:
         return scattered(self.distance(valid_spectra(block)), block.valid[block.inner])
 
-    def explain(self, spectra, positions, progress=None):
+    def explain(self, spectra: np.ndarray, positions: np.ndarray, progress: Progress | None = None) -> Explanation:
         """The background is the mean of the scene; the shares of the bands are the terms of the Mahalanobis distance."""
         contributions = self.distance.contributions(torch.as_tensor(spectra)).numpy()
         background = np.repeat(self.distance.mean.numpy()[None].astype(np.float32), len(spectra), 0)

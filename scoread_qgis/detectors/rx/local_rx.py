@@ -4,10 +4,15 @@ I. S. Reed and X. Yu, "Adaptive multiple-band CFAR detection of an optical patte
 Acoustics, Speech, and Signal Processing 38, 1990.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 
-from ..contract import Detector, Scorer
+from ...core.cube import Block, Cube
+from ...core.progress import Progress
+from ..contract import Detector, Scorer, Tell
+from ..shared.checks import State
 from ..shared.explanation import Explanation
 
 WINDOW_CHUNK = 2**20  # numbers in the windows that are worked on at a time
@@ -16,8 +21,8 @@ WINDOW_CHUNK = 2**20  # numbers in the windows that are worked on at a time
 class LocalRX(Detector):
     """RX against the pixels between an inner and an outer window around each pixel.
 
-    inner_window, outer_window: their odd widths in pixels. At the edges of the scene both are moved inwards and keep their size, as those of
-        `spectral.rx` in Spectral Python are.
+    inner_window, outer_window: their odd widths in pixels. At the edges of the scene both are moved inwards and keep their size, as those
+        of `spectral.rx` in Spectral Python are.
     shrinkage: share of a multiple of the identity, with the same mean variance, in the covariance, 0..1. None chooses it in each window by
         the formula of O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", Journal of
         Multivariate Analysis 88, 2004, and works when the windows hold fewer pixels than bands; 0 is RX as published and does not.
@@ -27,7 +32,7 @@ class LocalRX(Detector):
     score_name = "RX anomaly score"
     keeps_model = False
 
-    def __init__(self, inner_window=5, outer_window=15, shrinkage=None):
+    def __init__(self, inner_window: int = 5, outer_window: int = 15, shrinkage: float | None = None) -> None:
         if inner_window < 1 or inner_window % 2 == 0 or outer_window % 2 == 0 or outer_window <= inner_window:
             raise ValueError(
                 f"inner and outer window have to be odd, and the outer one larger; these are {inner_window} and {outer_window}"
@@ -36,7 +41,7 @@ class LocalRX(Detector):
             raise ValueError(f"the shrinkage has to lie between 0 and 1; this is {shrinkage}")
         self.inner, self.outer, self.shrinkage = inner_window, outer_window, shrinkage
 
-    def bind(self, cube, gathered=None, progress=None):
+    def bind(self, cube: Cube, gathered: None = None, progress: Progress | None = None) -> LocalRXScorer:
         """Raises ValueError where the outer window does not fit into the scene, or holds too few pixels to do without shrinkage."""
         if self.outer > min(cube.rows, cube.columns):
             raise ValueError(
@@ -49,33 +54,33 @@ class LocalRX(Detector):
             )
         return LocalRXScorer(cube, self)
 
-    def window(self, centres, size):
+    def window(self, centres: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows (or columns) of the outer windows (n, outer) around centres (n,), and which of them lie in the inner window (n, outer)."""
         outer = np.clip(centres - self.outer // 2, 0, size - self.outer)[:, None] + np.arange(self.outer)
         inner = np.clip(centres - self.inner // 2, 0, size - self.inner)[:, None]
         return outer, (outer >= inner) & (outer < inner + self.inner)
 
-    def state(self):
+    def state(self) -> State:
         return {"inner_window": self.inner, "outer_window": self.outer, "shrinkage": self.shrinkage}
 
     @classmethod
-    def from_state(cls, state, device="cpu"):
+    def from_state(cls, state: State, device: torch.device | str = "cpu") -> LocalRX:
         return cls(**state)
 
 
 class LocalRXScorer(Scorer):
-    """detector: `LocalRX`. Pixels with too few valid ones around them, or with pixels that are all alike, are not scored."""
+    """detector: `LocalRX`. Pixels with too few valid ones around them, or with identical ones, are not scored."""
 
     phase = "local RX"
     pass_pixels = 1  # row by row
 
-    def __init__(self, cube, detector):
+    def __init__(self, cube: Cube, detector: LocalRX) -> None:
         super().__init__(cube)
         self.detector = detector
         self.context = detector.outer - 1  # a window that is moved inwards at an edge reaches that far
         self._pixels = detector.outer**2 - detector.inner**2
 
-    def values(self, block, tell):
+    def values(self, block: Block, tell: Tell) -> np.ndarray:
         scores = torch.full((block.rows, block.columns), torch.nan)
         rows, columns = np.nonzero(block.valid[block.inner])
         at_a_time = max(1, WINDOW_CHUNK // (self._pixels * self.cube.bands))
@@ -89,7 +94,7 @@ class LocalRXScorer(Scorer):
             scores[torch.from_numpy(r), torch.from_numpy(c)] = distance.float()
         return scores.numpy()
 
-    def explain(self, spectra, positions, progress=None):
+    def explain(self, spectra: np.ndarray, positions: np.ndarray, progress: Progress | None = None) -> Explanation:
         """The background is the mean of the pixels between the windows around a position; the shares of the bands are the terms of the
         Mahalanobis distance."""
         places = np.clip(np.round(positions).astype(int), 0, [self.cube.rows - 1, self.cube.columns - 1])
@@ -102,11 +107,13 @@ class LocalRXScorer(Scorer):
             offset = spectrum - mean
             means.append(mean)
             contributions.append(offset * (torch.linalg.pinv(covariance, hermitian=True) @ offset))
-        contributions = torch.stack(contributions).numpy()
+        shares = torch.stack(contributions).numpy()
         what = "local RX, the squared Mahalanobis distance from the mean of the pixels between the windows"
-        return Explanation(torch.stack(means).float().numpy(), contributions.sum(1), np.zeros(len(spectra)), contributions, what)
+        return Explanation(torch.stack(means).float().numpy(), shares.sum(1), np.zeros(len(spectra)), shares, what)
 
-    def _background(self, block, values, valid, rows, columns):
+    def _background(
+        self, block: Block, values: torch.Tensor, valid: torch.Tensor, rows: np.ndarray, columns: np.ndarray
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Spectra (n, m, bands) float64 between the windows around pixels of the scene, and which of them are valid (n, m)."""
         window_rows, inner_rows = self.detector.window(rows, self.cube.rows)
         window_columns, inner_columns = self.detector.window(columns, self.cube.columns)
@@ -118,20 +125,22 @@ class LocalRXScorer(Scorer):
         return values[place].double(), valid[place]
 
 
-def local_statistics(spectra, shrinkage):
+def local_statistics(spectra: torch.Tensor, shrinkage: float | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (bands,) and shrunk covariance (bands, bands) of spectra (n, bands) float64, as `local_distance` has them."""
     mean = spectra.mean(0)
     centred = spectra - mean
     count, bands = centred.shape
     products = centred.T @ centred
-    share = shrinkage
-    if share is None:
+    share: float | torch.Tensor
+    if shrinkage is not None:
+        share = shrinkage
+    else:
         share = ledoit_wolf_shrinkage(centred[None], products[None], torch.tensor([float(count)], dtype=torch.float64))[0]
     identity = torch.eye(bands, dtype=torch.float64) * products.trace() / (count - 1) / bands
     return mean, (1 - share) * products / (count - 1) + share * identity
 
 
-def local_distance(spectra, background, used, shrinkage):
+def local_distance(spectra: torch.Tensor, background: torch.Tensor, used: torch.Tensor, shrinkage: float | None) -> torch.Tensor:
     """Squared Mahalanobis distance (n,) of spectra (n, bands) from the used (n, m) ones of their background spectra (n, m, bands)."""
     used = used.to(background.dtype).unsqueeze(2)
     count = used.sum(1)
@@ -156,11 +165,11 @@ def local_distance(spectra, background, used, shrinkage):
         projected = (background @ difference.unsqueeze(2)).squeeze(2)
         explained = _inverse_product(products, projected) * (1 - share) / (count - 1)
         distance = (difference.square().sum(1) - explained) / identity
-    # Of no more pixels than bands nothing can be told without shrinkage, of pixels that are all alike nothing at all.
+    # Without shrinkage, distances need more pixels than bands; of identical pixels there is no distance at all.
     return torch.where((count > (bands if shrinkage == 0 else 1)) & (variance > 0), distance, torch.nan)
 
 
-def ledoit_wolf_shrinkage(centred, products, count):
+def ledoit_wolf_shrinkage(centred: torch.Tensor, products: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
     """Share of the identity (n,) of n samples of centred vectors (n, m, size), of which `count` (n,) are not zero rows.
 
     products: (n, size, size) or (n, m, m), the sums of products between the components or between the vectors.
@@ -172,7 +181,7 @@ def ledoit_wolf_shrinkage(centred, products, count):
     return torch.where(distance > 0, (noise / distance).clamp(0, 1), torch.ones_like(distance))
 
 
-def _inverse_product(matrices, vectors):
+def _inverse_product(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
     """v^T M^-1 v for symmetric matrices (n, size, size), by the pseudo-inverse where one is singular."""
     factors, failed = torch.linalg.cholesky_ex(matrices)
     result = torch.linalg.solve_triangular(factors, vectors.unsqueeze(2), upper=False).square().sum((1, 2))

@@ -1,14 +1,23 @@
-"""What a model file says, checked before anything is made of it: the file may be damaged, or a stranger's.
+"""Checks of what a model file says, before it is used: the file may be damaged, or come from a stranger.
 
 Each function takes a dict as it comes from the file, and raises ValueError that names what is wrong with it.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
 import torch
+from torch import nn
+
+State = dict[str, Any]  # of a detector, as a model file keeps it
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 MOST = 100_000  # bands, features, pixels of a window: far beyond what any model has
 
 
-def check_keys(state, what, *names):
+def check_keys(state: object, what: str, *names: str) -> None:
     """Check that `state` is a dict with these keys and no others."""
     if not isinstance(state, dict):
         raise ValueError(f"its {what} is not a table of values")
@@ -20,7 +29,7 @@ def check_keys(state, what, *names):
         raise ValueError(f"its {what} has an unknown entry, {unknown[:40]}")
 
 
-def whole_number(state, name, lowest=1, highest=MOST):
+def whole_number(state: State, name: str, lowest: int = 1, highest: int = MOST) -> int:
     """state[name], an int from `lowest` to `highest`."""
     value = state[name]
     if type(value) is not int or not lowest <= value <= highest:
@@ -28,21 +37,21 @@ def whole_number(state, name, lowest=1, highest=MOST):
     return value
 
 
-def finite(value, name):
+def finite(value: Any, name: str) -> float:
     """`value`, a finite float or int."""
     if type(value) not in (int, float) or not abs(value) < 1e300:
         raise ValueError(f"its {name} is not a finite number")
     return value
 
 
-def finite_list(state, name):
+def finite_list(state: State, name: str) -> list[float]:
     """state[name], a list of finite numbers."""
     if type(state[name]) is not list:
         raise ValueError(f"its {name} is not a list of numbers")
     return [finite(value, name) for value in state[name]]
 
 
-def tensor(state, name, *shape, dtype=torch.float32, positive=False):
+def tensor(state: State, name: str, *shape: int | None, dtype: torch.dtype = torch.float32, positive: bool = False) -> torch.Tensor:
     """state[name], a finite tensor of this shape, in which None stands for any length from 1 on."""
     value = state[name]
     if not isinstance(value, torch.Tensor) or value.dtype != dtype:
@@ -58,7 +67,7 @@ def tensor(state, name, *shape, dtype=torch.float32, positive=False):
     return value
 
 
-def filled_network(build, state, name, decisive):
+def filled_network(build: Callable[[], AnyNetwork], state: State, name: str, decisive: Mapping[str, tuple[int | None, ...]]) -> AnyNetwork:
     """The network that the function `build()` makes, with the weights state[name], name -> tensor.
 
     decisive: name -> shape of the weights that decide how large the network is. They are compared before it is built: a small file must not

@@ -1,9 +1,11 @@
 """Choice of the device that torch computes on."""
 
+from __future__ import annotations
+
 import torch
 
 
-def pick_device(name="auto"):
+def pick_device(name: str = "auto") -> torch.device:
     """torch.device for "auto" (CUDA, else MPS, else CPU), "cpu", "cuda" or "mps".
 
     Raises ValueError, naming what is missing and the remedy, where the device asked for is not there or has no such name.

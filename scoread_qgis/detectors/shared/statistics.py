@@ -1,6 +1,10 @@
 """Mean, covariance and Mahalanobis distance of spectra, or of features, in double precision."""
 
+from __future__ import annotations
+
 import torch
+
+from .checks import State
 
 CHUNK = 8192  # vectors that are worked on at a time: some 10 MB in double precision
 
@@ -11,10 +15,10 @@ class GaussianStatistics:
     Products are taken of vectors minus the mean of the first part, so that a large common offset costs no digits.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.count = 0
 
-    def add(self, vectors):
+    def add(self, vectors: torch.Tensor) -> None:
         """Add vectors (n, size), a tensor of any float type on any device."""
         for part in vectors.split(CHUNK):
             if len(part) == 0:
@@ -30,7 +34,7 @@ class GaussianStatistics:
             self._sum += part.sum(0)
             self._products.addmm_(part.T, part)
 
-    def merge(self, other):
+    def merge(self, other: GaussianStatistics) -> None:
         """Add the vectors that went into other statistics."""
         if other.count == 0:
             return
@@ -42,22 +46,22 @@ class GaussianStatistics:
         self._sum += other._sum + other.count * shift
         self._products += other._products + across + across.T + other.count * torch.outer(shift, shift)
 
-    def state(self):
+    def state(self) -> State:
         """Everything that `from_state` needs, as torch.load(weights_only=True) accepts it."""
         return vars(self)
 
     @classmethod
-    def from_state(cls, state):
+    def from_state(cls, state: State) -> GaussianStatistics:
         statistics = cls()
         vars(statistics).update(state)
         return statistics
 
     @property
-    def mean(self):
+    def mean(self) -> torch.Tensor:
         return self._origin + self._sum / self.count
 
     @property
-    def covariance(self):
+    def covariance(self) -> torch.Tensor:
         """Unbiased: the divisor is the number of vectors less one."""
         offset = self._sum / self.count
         return (self._products - self.count * torch.outer(offset, offset)) / (self.count - 1)
@@ -66,27 +70,28 @@ class GaussianStatistics:
 class MahalanobisDistance:
     """Squared Mahalanobis distance by the pseudo-inverse of the covariance: directions without variance do not count. On the CPU."""
 
-    def __init__(self, statistics):
+    def __init__(self, statistics: GaussianStatistics) -> None:
         if statistics.count < 2:
-            raise ValueError(f"the background statistics need two valid pixels at least; this scene has {statistics.count}")
+            raise ValueError(f"the background statistics need at least two valid pixels; this scene has {statistics.count}")
         eigenvalues, eigenvectors = torch.linalg.eigh(statistics.covariance)
         kept = eigenvalues > eigenvalues[-1].clamp(min=0) * len(eigenvalues) * torch.finfo(torch.float64).eps
         directions = int(kept.sum())
         if statistics.count <= directions + 1:
             # Each pixel then has the same distance from their mean, (n - 1)^2 / n.
             raise ValueError(
-                f"{statistics.count} valid pixels tell nothing of a background that varies in {directions} directions, in which all of them are "
-                f"equally far from their mean: {directions + 2} pixels are needed at least. Choose fewer bands, or a larger scene or mask."
+                f"{statistics.count} valid pixels do not describe a background that varies in {directions} directions, in which all of "
+                f"them are equally far from their mean: {directions + 2} pixels are needed. Choose fewer bands, or a larger scene "
+                "or mask."
             )
         self._whitening = eigenvectors[:, kept] / eigenvalues[kept].sqrt()
         self.mean = statistics.mean
 
-    def __call__(self, vectors):
+    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
         """Distances (n,) float64 of vectors (n, size) on any device."""
         parts = [((part.cpu().double() - self.mean) @ self._whitening).square_().sum(1) for part in vectors.split(CHUNK)]
         return torch.cat(parts)
 
-    def contributions(self, vectors):
-        """Share of each component in the distances: (n, size) float64 of vectors (n, size) on any device, which sum up to `self(vectors)`."""
+    def contributions(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Share of each component in the distances `self(vectors)`: (n, size) float64 of vectors (n, size) on any device."""
         offset = vectors.cpu().double() - self.mean
         return offset * (offset @ self._whitening @ self._whitening.T)

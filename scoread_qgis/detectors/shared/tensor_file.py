@@ -2,14 +2,17 @@
 
 They have the layout of safetensors (https://huggingface.co/docs/safetensors), which opens them too: the length of the header in 8 bytes,
 little-endian; the header in JSON, name -> {"dtype", "shape", "data_offsets"}; the tensors, one after the other. Two texts in the header's
-"__metadata__" are ours: "values", in JSON all that was written, with {"tensor": name} for each tensor, and "sha256", the checksum of the
-whole file with 64 zeros in its own place. Where a bit has changed, the file is refused, instead of giving another map.
+"__metadata__" are this plugin's own: "values", in JSON all that was written, with {"tensor": name} for each tensor, and "sha256", the
+checksum of the whole file with 64 zeros in its own place. A file in which a bit has changed is refused, instead of giving a different map.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
 import math
 import os
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +25,14 @@ _TYPES = {"F32": (torch.float32, "<f4"), "F64": (torch.float64, "<f8"), "I64": (
 _NAMES = {dtype: name for name, (dtype, _) in _TYPES.items()}
 
 
-def encode(values):
+def encode(values: dict[str, Any]) -> list[bytes]:
     """Bytes-like parts of the file that keeps `values`: a dict of dicts, lists, plain values and tensors, of float32, float64 or int64.
 
     Raises ValueError for a number or a tensor that is not finite.
     """
     tensors = {}
 
-    def plain(value, name):
+    def plain(value: Any, name: str) -> Any:
         if isinstance(value, torch.Tensor):
             if name in tensors:
                 raise KeyError(f"two tensors have the name {name}")
@@ -48,28 +51,29 @@ def encode(values):
     text = json.dumps(plain(values, ""))
     # The widest numbers first: each tensor then lies at a multiple of the width of its numbers.
     names = sorted(tensors, key=lambda name: -tensors[name].element_size())
-    parts, entries, end = [], {}, 0
+    parts: list[bytes] = []
+    entries: dict[str, object] = {"__metadata__": {"sha256": _ZEROS.decode(), "values": text}}
+    end = 0
     for name in names:
         code = _NAMES[tensors[name].dtype]
         part = tensors[name].contiguous().numpy().astype(_TYPES[code][1], copy=False)
         entries[name] = {"dtype": code, "shape": list(part.shape), "data_offsets": [end, end + part.nbytes]}
         parts.append(part.tobytes())
         end += part.nbytes
-    header = {"__metadata__": {"sha256": _ZEROS.decode(), "values": text}, **entries}
-    header = json.dumps(header, separators=(",", ":")).encode()
+    header = json.dumps(entries, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     length = len(header).to_bytes(8, "little")
     checksum = _checksum(length, header, *parts)
     return [length, _START + checksum + header[len(_START) + len(checksum) :], *parts]
 
 
-def is_tensor_file(path):
+def is_tensor_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file begins as `encode` begins it."""
     with open(path, "rb") as file:
         return file.read(8 + len(_START))[8:] == _START
 
 
-def decode(path):
+def decode(path: str | os.PathLike[str]) -> Any:
     """The values in a file that `encode` has made. Raises ValueError where it is damaged.
 
     The header is checked before anything is allocated for what it promises: it has to account for each byte of the file.
@@ -101,14 +105,14 @@ def decode(path):
     return _filled(texts["values"], tensors)
 
 
-def _checksum(*parts):
+def _checksum(*parts: bytes | bytearray) -> bytes:
     checksum = hashlib.sha256()
     for part in parts:
         checksum.update(part)
     return checksum.hexdigest().encode()
 
 
-def _parsed(header):
+def _parsed(header: bytes) -> tuple[dict[str, str], dict[str, Any]]:
     """Texts of the header's "__metadata__", and its entries, name -> dict, of what types they may be."""
     try:
         entries = json.loads(header.decode())
@@ -120,7 +124,7 @@ def _parsed(header):
     return texts, entries
 
 
-def _check_entries(entries, size):
+def _check_entries(entries: dict[str, Any], size: int) -> None:
     """Check that the tensors fill the `size` bytes after the header, one after the other."""
     end = 0
     for name, entry in entries.items():
@@ -135,13 +139,13 @@ def _check_entries(entries, size):
             raise ValueError(f"its header is wrong about the size of {name[:40]}")
         end = offsets[1]
     if end != size:
-        raise ValueError(f"it has {size} bytes of tensors where {end} belong")
+        raise ValueError(f"it has {size} bytes of tensors instead of {end}")
 
 
-def _filled(text, tensors):
+def _filled(text: str, tensors: dict[str, torch.Tensor]) -> Any:
     """The values in a JSON text, with the tensors in their places, each in one."""
 
-    def place(value):
+    def place(value: dict[str, Any]) -> Any:
         name = value.get("tensor") if len(value) == 1 else None
         return tensors.pop(name) if isinstance(name, str) and name in tensors else value
 

@@ -1,39 +1,47 @@
 """Files of torch.save, read without torch.load and without unpickling: nothing in them is executed, whatever the version of torch.
 
-torch.load(weights_only=True) keeps code from being executed as well, but for its errors, which are found every other year
-(CVE-2025-32434, CVE-2026-24747), and the users of QGIS have torch as old as 2.1. What state dicts need of a pickle is little: it is
-interpreted here, and all the rest is refused.
+torch.load(weights_only=True) keeps code from being executed as well, except through its own flaws, which are found every other year
+(CVE-2025-32434, CVE-2026-24747), and QGIS may come with torch as old as 2.1. State dicts need few of a pickle's opcodes: those are
+interpreted here, and everything else is refused.
 
-The layout (https://pytorch.org/docs/stable/notes/serialization.html): a zip of members that are not compressed, in one folder; `data.pkl`, a
-pickle of protocol 2, refers to the numbers of each tensor, the member `data/<key>`.
+The layout (https://pytorch.org/docs/stable/notes/serialization.html): a zip of members that are not compressed, in one folder; `data.pkl`,
+a pickle of protocol 2, refers to the numbers of each tensor, the member `data/<key>`.
 """
+
+from __future__ import annotations
 
 import io
 import math
 import os
 import struct
 import zipfile
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import torch
 
 from .tensor_file import MOST_BYTES
 
+Kind = TypeVar("Kind")
+
 _MOST_PICKLE = 2**25
 _WIDEST_STRIDE = 2**62
 _OLD_FILE = (
-    "it is a pickle or a tar, as PyTorch wrote before version 1.6. Such a file can run code when it is opened, and was not looked into. If you "
-    "trust it, save it anew with PyTorch: torch.save(torch.load(file, weights_only=True), another_file)"
+    "it is a pickle or a tar, as PyTorch wrote before version 1.6. Such a file can run code when it is opened, and was not read. If "
+    "you trust it, save it again with PyTorch: torch.save(torch.load(file, weights_only=True), another_file)"
 )
 
 
-def read_archive(path):
-    """What torch.save has written: dicts, lists, tuples, plain values and tensors. Raises ValueError for all else, and what is damaged."""
+def read_archive(path: str | os.PathLike[str]) -> Any:
+    """What torch.save has written: dicts, lists, tuples, plain values and tensors. Raises ValueError for anything else, and for damaged
+    files.
+    """
     with open(path, "rb") as file:
         start = file.read(512)
     if start[:1] == b"\x80" or start[257:262] == b"ustar":  # a pickle of protocol 2 or later, a tar
         raise ValueError(_OLD_FILE)
     if start[:4] != b"PK\x03\x04":
-        raise ValueError("it does not begin as such a file does")
+        raise ValueError("it does not begin like such a file")
     size = os.path.getsize(path)
     if size > MOST_BYTES:
         raise ValueError(f"it is larger than any file of weights, {size} bytes")
@@ -47,7 +55,7 @@ def read_archive(path):
 class _Archive:
     """An open zip. It is known that its members are not compressed and, together, not larger than the file, and one has its `data.pkl`."""
 
-    def __init__(self, archive, size):
+    def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
         self._archive = archive
         members = {member.filename: member for member in archive.infolist()}
         if len(members) < len(archive.infolist()):
@@ -59,17 +67,18 @@ class _Archive:
             raise ValueError("the members of its zip are larger than the file")
         tables = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(tables) != 1:
-            raise ValueError("its zip is not one of torch.save: there is no data.pkl")
+            raise ValueError("its zip was not written by torch.save: it has no data.pkl")
         self._folder = tables[0].partition("/")[0]
-        self._members, self._storages = members, {}
+        self._members = members
+        self._storages: dict[str, torch.Tensor] = {}
         if f"{self._folder}/byteorder" in members and self._read("byteorder") != b"little":
             raise ValueError("its numbers are not little-endian")
 
-    def _read(self, name):
+    def _read(self, name: str) -> bytes:
         """A member, its checksum compared."""
         return self._archive.read(self._members[f"{self._folder}/{name}"])
 
-    def values(self):
+    def values(self) -> Any:
         if self._members[f"{self._folder}/data.pkl"].file_size > _MOST_PICKLE:
             raise ValueError("its data.pkl is larger than that of any state dict")
         table = self._read("data.pkl")
@@ -78,9 +87,11 @@ class _Archive:
         except (IndexError, KeyError, TypeError, AttributeError) as error:  # a stack too short, a memo or a member that is not there, ...
             raise ValueError(f"its data.pkl is damaged ({type(error).__name__})") from error
 
-    def _interpreted(self, opcodes):
+    def _interpreted(self, opcodes: Iterable[tuple[str, Any]]) -> Any:
         """The value of a pickle, by the few opcodes that torch.save uses for state dicts and plain values."""
-        stack, marked, memo = [], [], {}
+        stack: list[Any] = []
+        marked: list[list[Any]] = []
+        memo: dict[int, Any] = {}
         for name, argument in opcodes:
             if name in ("BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"):
                 stack.append(argument)
@@ -101,9 +112,7 @@ class _Archive:
                 stack, items = marked.pop(), stack
                 stack.append(tuple(items))
             elif name in _TUPLES:
-                items = tuple(stack[-_TUPLES[name] :])
-                del stack[-_TUPLES[name] :]
-                stack.append(items)
+                stack[-_TUPLES[name] :] = [tuple(stack[-_TUPLES[name] :])]
             elif name == "APPENDS":
                 stack, items = marked.pop(), stack
                 _instance(stack[-1], list).extend(items)
@@ -129,7 +138,7 @@ class _Archive:
                 _instance(stack[-1], dict)
         return stack.pop()  # at STOP, which is the last
 
-    def _called(self, function, *arguments):
+    def _called(self, function: object, *arguments: Any) -> Any:
         """What a function gives that a pickle asks for: one of three, and none of them is the real one."""
         if function == "collections OrderedDict" and not arguments:
             return {}
@@ -139,10 +148,10 @@ class _Archive:
             return self._tensor(*arguments[:4])
         raise ValueError("its data.pkl calls what no state dict needs")
 
-    def _storage(self, tag, dtype, key, device, count):
+    def _storage(self, tag: object, dtype: object, key: object, device: object, count: object) -> torch.Tensor:
         """The numbers (count,) of a persistent id."""
         if tag != "storage" or not isinstance(dtype, torch.dtype):
-            raise ValueError("its data.pkl refers to something else than numbers")
+            raise ValueError("its data.pkl refers to something other than numbers")
         key = _instance(key, str)
         if key not in self._storages:
             size = self._members[f"{self._folder}/data/{key}"].file_size
@@ -154,7 +163,7 @@ class _Archive:
             raise ValueError(f"its data/{key[:40]} has the wrong size or type")
         return storage
 
-    def _tensor(self, storage, offset, shape, strides):
+    def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any) -> torch.Tensor:
         """A view of a storage, within its bounds. All tensors together are not larger than the file."""
         _instance(storage, torch.Tensor)
         if len(_instance(shape, tuple)) != len(_instance(strides, tuple)) or len(shape) > 8:
@@ -170,11 +179,11 @@ class _Archive:
         return storage.as_strided(shape, strides, offset)
 
 
-def _opcodes(table):
+def _opcodes(table: bytes) -> Iterator[tuple[str, Any]]:
     """Yield the name and the argument of each opcode of a pickle, to the last. PEP 307 and Python's own pickletools tell what they are."""
     file = io.BytesIO(table)
 
-    def read(count):
+    def read(count: int) -> bytes:
         content = file.read(count)
         if len(content) < count:
             raise ValueError("its data.pkl is cut off")
@@ -186,7 +195,7 @@ def _opcodes(table):
         if opcode not in _OPCODES:
             raise ValueError(f"its data.pkl holds the opcode {opcode!r}, which no state dict needs")
         name, form = _OPCODES[opcode]
-        argument = None
+        argument: Any = None
         if name == "GLOBAL":
             argument = " ".join(file.readline().decode().rstrip() for _ in ("module", "name"))
         elif form:
@@ -249,14 +258,14 @@ _STORAGES = {
 _FUNCTIONS = ("collections OrderedDict", "torch._utils _rebuild_parameter", "torch._utils _rebuild_tensor_v2")
 
 
-def _known(name):
+def _known(name: str) -> torch.dtype | str:
     """What stands for a global of a pickle: a dtype for a storage, and for a function its name."""
     if name not in _STORAGES and name not in _FUNCTIONS:
         raise ValueError(f"its data.pkl asks for {name[:80]}, which no state dict needs")
     return _STORAGES.get(name, name)
 
 
-def _instance(value, kind):
+def _instance(value: object, kind: type[Kind]) -> Kind:
     if not isinstance(value, kind):
         raise ValueError(f"its data.pkl has something else where a {kind.__name__} belongs")
     return value

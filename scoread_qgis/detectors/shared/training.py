@@ -3,43 +3,48 @@
 Vincent, "A connection between score matching and denoising autoencoders", Neural Computation 2011; Song et al., ICLR 2021.
 """
 
+from __future__ import annotations
+
 import math
 import time
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from torch import nn
 
 from ...core.progress import Progress
+from .sde import VESDE
 
 CURVE_POINTS = 100
 REPORT_SECONDS = 0.2
 
 
 def train_score_network(
-    network,
-    spectra,
-    sde,
-    steps,
-    batch_size,
-    learning_rate,
-    times,
-    one_cycle=False,
-    ema_decay=0.0,
-    antithetic=False,
-    context=None,
-    seed=0,
-    progress=None,
-):
+    network: nn.Module,
+    spectra: torch.Tensor,
+    sde: VESDE,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    times: tuple[float, float],
+    one_cycle: bool = False,
+    ema_decay: float = 0.0,
+    antithetic: bool = False,
+    context: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[float]:
     """Train `network` in place, on the device of `spectra`, and return the loss curve: at most 100 mean losses of equal parts.
 
     network: module with network(x_t, t, context) -> (n, bands), the scaled score std(t) * S(x_t, t), whose best value is minus the
-        expected noise z; the score itself is the output divided by std(t). x_t: (n, bands) noised spectra; t: (n,) times, in a readout
+        expected noise z; the score itself is the output divided by std(t). x_t: (n, bands) perturbed spectra; t: (n,) times, in a readout
         (1,), one time for all; context: (n, features) or None.
     spectra: (pixels, bands) float32 tensor. sde: `VESDE`.
-    steps, batch_size, learning_rate: AdamW steps, each on batch_size spectra; spectra are shuffled anew in every epoch (pass over all).
+    steps, batch_size, learning_rate: AdamW steps, each on batch_size spectra; spectra are reshuffled in every epoch (pass over all).
     times: (lowest, highest) t; each spectrum of a batch draws its own, uniformly.
     one_cycle: learning rate rises to `learning_rate` and falls to almost zero (Smith and Topin 2018), instead of staying constant.
     ema_decay: leave in the network the exponential moving average of its weights over the steps; 0 leaves the last weights.
-    antithetic: noise each spectrum with +z and with -z, which doubles the batch and takes out the odd part of the noise of the gradient.
+    antithetic: perturb each spectrum with +z and with -z, which doubles the batch and cancels the odd part of the noise of the gradient.
     context: function(indices into spectra (n,), x_t (n, bands)) -> (n, features), or None.
     seed: of shuffling, times and noise, drawn on the CPU so that they are the same on every device; the same seed gives the same weights on
         the same CPU. Initial weights: see `weights.draw_weights`.
@@ -72,7 +77,7 @@ def train_score_network(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if one_cycle:
+        if schedule is not None:
             schedule.step()
         if average:
             _update_average(average, weights, ema_decay, step)
@@ -96,27 +101,29 @@ def train_score_network(
     return loss_curve
 
 
-def _diverged(step, steps, learning_rate, sde):
+def _diverged(step: int, steps: int, learning_rate: float, sde: VESDE) -> ValueError:
     return ValueError(
-        f"the training diverged: at step {step} of {steps} the loss or the weights are no longer finite. Choose a smaller learning rate (it is "
-        f"{learning_rate:g}) or, in the paper mode, a smaller sigma (it is {sde.sigma:g}), and look for absurd values in the scene"
+        f"the training diverged: at step {step} of {steps} the loss or the weights are no longer finite. Choose a smaller learning rate "
+        f"(it is {learning_rate:g}) or, in the paper mode, a smaller sigma (it is {sde.sigma:g}), and look for out-of-range values in the "
+        "scene"
     )
 
 
-def shares(count, scenes):
-    """How many of `count` training pixels each of some scenes gives: as equal as can be, the larger shares first.
+def shares(count: int, scenes: int) -> list[int]:
+    """How many of `count` training pixels each of several scenes contributes: as equal as possible, larger shares first.
 
     Raises ValueError where there are fewer pixels than scenes.
     """
     if count < scenes:
         raise ValueError(
-            f"{scenes} scenes cannot share {count} training pixels: each has to give one at least. Raise the number of training pixels to {scenes} or more"
+            f"{scenes} scenes cannot share {count} training pixels: each must contribute at least one. Raise the number of training pixels "
+            f"to {scenes} or more"
         )
     return [count // scenes + (number < count % scenes) for number in range(scenes)]
 
 
-def _batches(pixels, batch_size, steps, generator):
-    """Yield `steps` tensors of indices: shuffled epochs cut in batches, the last batch of an epoch being what is left."""
+def _batches(pixels: int, batch_size: int, steps: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Yield `steps` tensors of indices: shuffled epochs cut into batches, of which the last one in an epoch may be smaller."""
     order = torch.empty(0, dtype=torch.long)
     for _ in range(steps):
         if len(order) == 0:
@@ -126,7 +133,7 @@ def _batches(pixels, batch_size, steps, generator):
 
 
 @torch.no_grad()
-def _update_average(average, weights, decay, step):
+def _update_average(average: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], decay: float, step: int) -> None:
     """Exponential moving average without a start value: the mean of the weights after each step so far, with weights decay^age."""
     share = (1 - decay) / (1 - decay**step)
     for mean, weight in zip(average, weights):

@@ -1,19 +1,27 @@
-"""First weights of a network, drawn from a generator of the caller's own.
+"""Initial weights of a network, drawn from a generator of the caller's own.
 
-torch's layers draw theirs from the generator of the whole process as they are made, even where a model file overwrites them at once. Two
-trainings at a time would then draw from each other's numbers, and other plugins from ours. The layers here are made without weights;
-`draw_weights` gives them the very weights that torch would have drawn.
+torch's layers draw theirs from the process-wide generator when they are created, even where a model file then overwrites them. Two
+concurrent trainings would share one sequence of random numbers, and change that of other plugins. The layers here are made without weights;
+`draw_weights` gives them the same weights that torch would have drawn.
 """
+
+from __future__ import annotations
+
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
-class _WithoutWeights:
-    def reset_parameters(self):
+
+class _WithoutWeights(nn.Module):
+    weight: torch.Tensor
+
+    def reset_parameters(self) -> None:
         """Nothing: called by torch's constructor, which would draw here."""
 
-    def draw(self, generator):
+    def draw(self, generator: torch.Generator) -> None:
         """Uniform weights and biases, as torch draws them: K. He et al., "Delving deep into rectifiers", ICCV 2015, with slope sqrt(5)."""
         bound = self.weight[0].numel() ** -0.5
         for weights in self.parameters(recurse=False):
@@ -41,9 +49,13 @@ class ConvTranspose2d(_WithoutWeights, nn.ConvTranspose2d):
 
 
 @torch.no_grad()
-def draw_weights(network, generator):
-    """Have each module of a network that has a method `draw(generator)` draw its weights, in the order in which they were made. Returns the network."""
+def draw_weights(network: AnyNetwork, generator: torch.Generator) -> AnyNetwork:
+    """Have each module of a network that has a method `draw(generator)` draw its weights, in the order in which they were made.
+
+    Returns the network.
+    """
     for module in network.modules():
-        if hasattr(module, "draw"):
-            module.draw(generator)
+        draw = getattr(module, "draw", None)
+        if draw is not None:
+            draw(generator)
     return network
