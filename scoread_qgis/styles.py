@@ -102,7 +102,7 @@ def save_mask_style(path, replaced, how):
 
 
 def _keep(layer, path, replaced):
-    """Save the style of a layer beside the raster at `path`, unless that would be the style of another file, and return it as XML.
+    """Save the style of a layer beside the raster at `path`, unless another file would share that style, and return it as XML.
 
     replaced: whether the raster took the place of an older one, whose style goes with it.
     """

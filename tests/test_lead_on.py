@@ -65,7 +65,10 @@ def layers(desk, tmp_path):
 
 
 class TestPreselection:
-    @pytest.mark.parametrize("name", ["train_sgm", "detect_anomalies", "detect_rx", "explain_anomalies", "train_and_detect", "screen_scenes_with_one_model"])  # fmt: skip
+    @pytest.mark.parametrize(
+        "name",
+        ["train_sgm", "detect_anomalies", "detect_rx", "explain_anomalies", "train_and_detect", "screen_scenes_with_one_model"],
+    )
     def test_the_raster_with_most_bands_is_the_scene(self, desk, layers, name):
         desk.activate(layers.map)
         assert desk.open(name).mainWidget().wrappers["INPUT"].parameterValue() == layers.large.id()

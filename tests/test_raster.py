@@ -352,8 +352,9 @@ class TestBandLists:
             ("5,5,5", "Band 5 is named twice"),
             ("1-4, 3", "Band 3 is named twice"), ("1-99999999", "no scene has more than 65535 bands"),
             ("99999999999999999999", "no scene has more"),
-            ("a", '"a" is not a band number'), ("-3", "is not a band number"), ("1--3", "is not a band number"),
-            ("1-2-3", "is not a band number"), ("²", "is not a band number"),
+            ("a", '"a" is not a band number'),
+            ("-3", "is not a band number"), ("1--3", "is not a band number"), ("1-2-3", "is not a band number"),
+            ("²", "is not a band number"),
         ],
     )  # fmt: skip
     def test_refused(self, text, message):

@@ -52,7 +52,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>A page with all that it takes to judge the run and to repeat it: settings, bands, loss curve, spectra sampled from the model, log.</source>
+        <source>A page with everything needed to judge and to repeat the run: settings, bands, loss curve, spectra sampled from the model, log.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -69,6 +69,14 @@
     </message>
     <message>
         <source>All numbers with their intervals, ROC curves, separability and the maps beside the ground truth, in one HTML file that opens without network.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Anomalies of {}</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Anomaly ({})</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -440,6 +448,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Mask of {scene}, {how}</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Memory to use, in MB (0: a quarter of what is free)</source>
         <translation type="unfinished"></translation>
     </message>
@@ -548,11 +560,11 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Polygons or raster (not 0) that say where to look. Unset: everywhere.</source>
+        <source>Polygons or raster (not 0) that say where to look, and where the background is learnt. Unset: everywhere.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Polygons or raster (not 0) that say where to look; they are the background too. Unset: everywhere.</source>
+        <source>Polygons or raster (not 0) that say where to look. Unset: everywhere.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -561,6 +573,10 @@
     </message>
     <message>
         <source>RX map</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>RX of {}</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -585,6 +601,10 @@
     </message>
     <message>
         <source>Regions</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Regions of {scene}, {how}</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -644,7 +664,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Simulates a hyperspectral scene in reflectance: fields, trees, water, roads and roofs, mixed in the pixels, with varying illumination, sensor noise and bands that water vapour makes useless. Anomalies of several materials and sizes are planted in it, also smaller than a pixel. For a first try, and to compare detectors where the ground truth is known.</source>
+        <source>Simulates a hyperspectral scene in reflectance: fields, trees, water, roads and roofs, mixed in the pixels, with varying illumination, sensor noise and bands that water vapour makes unusable. Anomalies of several materials and sizes are planted in it, some smaller than a pixel. For a first try, and to compare detectors where the ground truth is known.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -720,7 +740,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>The same numbers as CSV, one row a map; the bounds of the interval of each in the columns that end in _low and _high.</source>
+        <source>The same numbers as CSV, one row per map; the bounds of the interval of each in the columns that end in _low and _high.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -780,7 +800,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Turns a hyperspectral scene in a MATLAB file, as the benchmarks of the field come, into a GeoTIFF. Reads files of version 5 to 7.3. Finds the cube and the ground truth by itself where the file has one of each.</source>
+        <source>Turns a hyperspectral scene in a MATLAB file, the format of the field's benchmarks, into a GeoTIFF. Reads files of version 5 to 7.3. Finds the cube and the ground truth by itself where the file has one of each.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -845,6 +865,14 @@
     </message>
     <message>
         <source>Write what has been learnt so far when the run is cancelled. Unset: a cancelled run leaves no file.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>rate {:g}</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>threshold {:.4g}</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

@@ -39,7 +39,9 @@ class DetectRX(Algorithm):
     def declare(self):
         self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "Raster with many spectral bands.")
         self.add(bands_parameter(INPUT), "Bands to use. Unset: all good bands, which the log names.")
-        self.add(mask_parameter(), "Polygons or raster (not 0) that say where to look; they are the background too. Unset: everywhere.")
+        self.add(
+            mask_parameter(), "Polygons or raster (not 0) that say where to look, and where the background is learnt. Unset: everywhere."
+        )
         self.add(selected_parameter(), SELECTED_HELP)
         self.add(extent_parameter(), EXTENT_HELP)
         add_settings(self, LEARN_AREA, RX_BACKGROUND, *LOCAL_RX)

@@ -1,6 +1,7 @@
 """What the dialog of an algorithm opens with: the layers and the model that a user most likely means, and a place for a model that lasts.
 
-Only the widgets of a dialog are filled in, where the user sees it. No parameter has such a default, so that scripts, batch, designer models and
+Only the widgets of a dialog are filled in, where the user sees it. No parameter has such a default, so that scripts, batch, designer
+models and
 qgis_process never take a layer or a file that nobody named.
 """
 
@@ -94,7 +95,7 @@ def propose_model(dialog, scene, model):
 
 
 def model_path(source):
-    """A new file for the model of a scene: beside it, or in the profile where the scene is no lasting file or its folder cannot be written to."""
+    """A new file for the model of a scene: beside it, or in the profile where the scene is temporary or its folder is read-only."""
     files = named_files(source)
     layer = next((layer.name() for layer in _rasters() if layer.source() == source), "scene")
     if files and not _is_temporary(files[0]):

@@ -51,7 +51,7 @@ class EvaluateAnomalies(Algorithm):
         )
         self.add(
             QgsProcessingParameterFileDestination(TABLE, "Table", "CSV files (*.csv)", optional=True, createByDefault=False),
-            "The same numbers as CSV, one row a map; the bounds of the interval of each in the columns that end in _low and _high.",
+            "The same numbers as CSV, one row per map; the bounds of the interval of each in the columns that end in _low and _high.",
         )
         self.addOutput(QgsProcessingOutputNumber(AUC, "AUC-ROC of the first map"))
         self.addOutput(QgsProcessingOutputNumber(AP, "Average precision of the first map"))

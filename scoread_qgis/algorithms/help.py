@@ -37,7 +37,7 @@ def outputs(algorithm):
 
 
 def example(algorithm):
-    """A command line that runs the algorithm with all defaults, for files that are called what they are."""
+    """A command line that runs the algorithm with all defaults, with names that stand for the files."""
     words = []
     for definition in algorithm.parameterDefinitions():
         if definition.isDestination():

@@ -15,7 +15,7 @@ class ImportMatlab(Algorithm):
     GROUP = "Scenes"
     TAGS = ("mat", "benchmark", "truth", "import")
     HELP = (
-        "Turns a hyperspectral scene in a MATLAB file, as the benchmarks of the field come, into a GeoTIFF. Reads files of version 5 to "
+        "Turns a hyperspectral scene in a MATLAB file, the format of the field's benchmarks, into a GeoTIFF. Reads files of version 5 to "
         "7.3. Finds the cube and the ground truth by itself where the file has one of each."
     )
     NEEDS = ("scipy",)

@@ -70,7 +70,7 @@ def report_parameter():
 
 
 REPORT_HELP = (
-    "A page with all that it takes to judge the run and to repeat it: settings, bands, loss curve, spectra sampled from the model, log."
+    "A page with everything needed to judge and to repeat the run: settings, bands, loss curve, spectra sampled from the model, log."
 )
 
 

@@ -26,12 +26,15 @@ def style_regions(path, context):
 
 
 def style_mask(path, context, replaced, how):
-    """Keep the style of the mask at `path` beside it, and have it applied where QGIS is going to load it. replaced, how: see `save_mask_style`."""
+    """Keep the style of the mask at `path` beside it, and have it applied where QGIS is going to load it.
+
+    replaced, how: see `save_mask_style`.
+    """
     style_map(path, context, save_mask_style(path, replaced, how))
 
 
 def name_layer(path, context, definition, name):
-    """Have the layer of the output `definition` at `path` called `name` where QGIS is going to load it under the name that all such outputs have.
+    """Have the layer of the output `definition` at `path` called `name` where QGIS is going to load it under the name of all such outputs.
 
     Where Processing is set to name layers by their files, or a designer model or a script gave a name, that one stays.
     """

@@ -16,8 +16,8 @@ class SampleScene(Algorithm):
     TAGS = ("simulate", "synthetic", "test", "truth")
     HELP = (
         "Simulates a hyperspectral scene in reflectance: fields, trees, water, roads and roofs, mixed in the pixels, with varying "
-        "illumination, sensor noise and bands that water vapour makes useless. Anomalies of several materials and sizes are planted in it, "
-        "also smaller than a pixel. For a first try, and to compare detectors where the ground truth is known."
+        "illumination, sensor noise and bands that water vapour makes unusable. Anomalies of several materials and sizes are planted in "
+        "it, some smaller than a pixel. For a first try, and to compare detectors where the ground truth is known."
     )
     NEEDS = ("scipy",)
 

@@ -1,4 +1,4 @@
-"""Ending QGIS without a desktop (qgis_process) in the midst of a run."""
+"""Ending QGIS without a desktop (qgis_process) in the middle of a run."""
 
 import signal
 import threading

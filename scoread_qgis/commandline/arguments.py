@@ -90,9 +90,9 @@ def build_parser():
     for name, add, text in (
         ("train", _add_train, "learn the spectra of scenes as a score-based generative model (SGM), and keep it in a model file"),
         ("train-fers", _add_train_fers, "learn FERS from background scenes, and keep it in a model file"),
-        ("detect", _add_detect, "map the anomalies of scenes by a model of train or train-fers"),
-        ("rx", _add_rx, "map the anomalies of scenes by RX, without a model"),
-        ("info", _add_info, "tell what is known of scenes, model files, maps and regions"),
+        ("detect", _add_detect, "map the anomalies of scenes with a model of train or train-fers"),
+        ("rx", _add_rx, "map the anomalies of scenes with RX, without a model"),
+        ("info", _add_info, "describe scenes, model files, maps and regions"),
     ):
         add(commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EXIT_CODES))
     return parser
@@ -107,7 +107,7 @@ def _add_train(parser):
     _add_bands(parser, "bands to use, such as 1-100,115-188; by default all good ones")
     _add_mask(parser, "which pixels to train on")
     _add_settings(parser, SGM_MODE, SEED, DEVICE, *SGM_TRAINING)
-    parser.add_argument("--report", metavar="FILE.html", help="write a page with all that it takes to judge and to repeat the run")
+    parser.add_argument("--report", metavar="FILE.html", help="write a page with everything needed to judge and to repeat the run")
     _add_machines(parser)
 
 
@@ -139,7 +139,7 @@ def _add_rx(parser):
     _add_inputs(parser, "scenes")
     _add_output(parser, "_rx")
     _add_bands(parser, "bands to use; by default all good ones")
-    _add_mask(parser, "where to look; these pixels are the background too")
+    _add_mask(parser, "where to look, and where the background is learnt")
     _add_extent(parser)
     _add_settings(parser, LEARN_AREA, RX_BACKGROUND, *LOCAL_RX)
     _add_machines(parser)

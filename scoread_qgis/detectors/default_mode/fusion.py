@@ -1,10 +1,12 @@
 """Fusion of anomaly values of different kinds into one."""
 
+from __future__ import annotations
+
 import math
 
 import torch
 
-from ..shared.checks import check_keys, tensor
+from ..shared.checks import State, check_keys, tensor
 
 # The calibration keeps the values that half, a quarter, ... of the training pixels exceed, and those half way between.
 HALVINGS = 10
@@ -22,11 +24,11 @@ class TailProbability:
     logs: (knots,) logarithms of values, rising. tails: (knots,) -ln of the share that exceeds each.
     """
 
-    def __init__(self, logs, tails):
+    def __init__(self, logs: torch.Tensor, tails: torch.Tensor) -> None:
         self.logs, self.tails = logs, tails
 
     @classmethod
-    def fit(cls, values):
+    def fit(cls, values: torch.Tensor) -> TailProbability:
         """values: (n,) positive anomaly values of training pixels."""
         logs = values.double().clamp(min=TINY).log().sort().values
         exceed = [0.95, 0.85, 0.75, 0.65] + [2.0 ** -(k / 2) for k in range(2, 2 * HALVINGS + 1) if 2.0 ** -(k / 2) * len(values) >= 4]
@@ -38,7 +40,7 @@ class TailProbability:
         slope = (tails[-1] - tails[before]) / (knots[-1] - knots[before]) if before < len(knots) - 1 else 1.0
         return cls(torch.cat([knots, knots[-1:] + 1]).float(), torch.cat([tails, tails[-1:] + slope]).float())
 
-    def __call__(self, values):
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
         """-ln of the tail probability, >= 0, of values (n,)."""
         logs = values.clamp(min=TINY).log()
         upper = torch.searchsorted(self.logs, logs).clamp(1, len(self.logs) - 1)
@@ -46,14 +48,14 @@ class TailProbability:
         slope = (self.tails[upper] - self.tails[upper - 1]) / (high - low)
         return (self.tails[upper - 1] + slope * (logs - low)).clamp(min=0)
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> TailProbability:
         return TailProbability(self.logs.to(device), self.tails.to(device))
 
-    def state(self):
+    def state(self) -> State:
         return {"logs": self.logs.cpu(), "tails": self.tails.cpu()}
 
     @classmethod
-    def from_state(cls, state):
+    def from_state(cls, state: State) -> TailProbability:
         """Raises ValueError for a state that is not one of a calibration."""
         check_keys(state, "tail", "logs", "tails")
         logs = tensor(state, "logs", None)
@@ -63,7 +65,7 @@ class TailProbability:
         return cls(logs, tails)
 
 
-def fuse(tails):
+def fuse(tails: list[torch.Tensor]) -> torch.Tensor:
     """Root mean square (n,) of -ln tail probabilities, a list of (n,): between their mean, for what all parts see, and the largest of them,
     for what only one does."""
     return torch.stack(tails).square().mean(0).sqrt()

@@ -1,10 +1,12 @@
 """A robust Gaussian model of background vectors and its Mahalanobis distance."""
 
+from __future__ import annotations
+
 from functools import cached_property
 
 import torch
 
-from ..shared.checks import check_keys, tensor
+from ..shared.checks import State, check_keys, tensor
 
 TRIMMED = 0.02  # share of the vectors, the farthest ones, that the mean and the covariance leave out
 REFITS = 2
@@ -22,11 +24,11 @@ class TrimmedGaussian:
     centre, scale: (size,) of the scaling. mean: (size,). whitening: (size, size). All float32 tensors.
     """
 
-    def __init__(self, centre, scale, mean, whitening):
+    def __init__(self, centre: torch.Tensor, scale: torch.Tensor, mean: torch.Tensor, whitening: torch.Tensor) -> None:
         self.centre, self.scale, self.mean, self.whitening = centre, scale, mean, whitening
 
     @classmethod
-    def fit(cls, vectors):
+    def fit(cls, vectors: torch.Tensor) -> tuple[TrimmedGaussian, torch.Tensor]:
         """vectors: (n, size) tensor on the CPU, n >= 2. Returns the model and a mask (n,) bool: False for the farthest 2 % of it."""
         centre = vectors.double().mean(0)
         scale = vectors.double().std(0)
@@ -51,11 +53,11 @@ class TrimmedGaussian:
             out = scaled[~kept]
         return model, kept
 
-    def distance(self, vectors):
+    def distance(self, vectors: torch.Tensor) -> torch.Tensor:
         """Squared Mahalanobis distances (n,) of vectors (n, size)."""
         return self._scaled_distance((vectors - self.centre) / self.scale)
 
-    def score(self, vectors, std):
+    def score(self, vectors: torch.Tensor, std: torch.Tensor | float) -> torch.Tensor:
         """Gradient of the log density (n, size), at vectors (n, size), of this Gaussian with noise of standard deviation `std` on the
         scaled vectors.
 
@@ -65,7 +67,7 @@ class TrimmedGaussian:
         scaled = (vectors - self.centre) / self.scale - self.mean
         return -(scaled @ directions) / (variances + std**2) @ directions.T / self.scale
 
-    def draw(self, count, seed):
+    def draw(self, count: int, seed: int) -> torch.Tensor:
         """Vectors (count, size) drawn from this Gaussian."""
         variances, directions = self._principal
         generator = torch.Generator().manual_seed(seed)
@@ -73,30 +75,30 @@ class TrimmedGaussian:
         return (drawn * variances.sqrt() @ directions.T + self.mean) * self.scale + self.centre
 
     @cached_property
-    def _principal(self):
+    def _principal(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Variances (size,) and directions (size, size), its columns, of the principal components of the scaled vectors."""
         whitening = self.whitening.cpu().double()  # not every GPU has double precision
         precision, directions = torch.linalg.eigh(whitening @ whitening.T)
         return (1 / precision).to(self.whitening), directions.to(self.whitening)
 
-    def _scaled_distance(self, scaled):
+    def _scaled_distance(self, scaled: torch.Tensor) -> torch.Tensor:
         return ((scaled - self.mean) @ self.whitening).square_().sum(1)
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> TrimmedGaussian:
         return TrimmedGaussian(*(tensor.to(device) for tensor in (self.centre, self.scale, self.mean, self.whitening)))
 
-    def state(self):
+    def state(self) -> State:
         return {"centre": self.centre.cpu(), "scale": self.scale.cpu(), "mean": self.mean.cpu(), "whitening": self.whitening.cpu()}
 
     @classmethod
-    def from_state(cls, state, size):
+    def from_state(cls, state: State, size: int) -> TrimmedGaussian:
         """Of vectors of this size. Raises ValueError for a state that is not of such."""
         check_keys(state, "Gaussian", "centre", "scale", "mean", "whitening")
         scale = tensor(state, "scale", size, positive=True)
         return cls(tensor(state, "centre", size), scale, tensor(state, "mean", size), tensor(state, "whitening", size, size))
 
 
-def shrunk(covariance, n):
+def shrunk(covariance: torch.Tensor, n: int) -> torch.Tensor:
     """Covariance (size, size) of n vectors, shrunk towards its mean variance times the identity by oracle approximating shrinkage (OAS)."""
     size = len(covariance)
     trace, squares = covariance.trace(), covariance.square().sum()
