@@ -22,9 +22,9 @@ class ScoreMap(Cube):
         take.
     nodata: `NoData` of the user.
     Attributes: rows, columns, count (bands of the file), georeference, of which geotransform (None where unknown) and crs (WKT or ""),
-    metadata: the facts of its making (`provenance.read_provenance`), {} where it carries none.
+    metadata: its provenance (`provenance.read_provenance`), {} where it has none.
     Pixels come as (rows, columns, 1) float32.
-    Raises ValueError with the remedy for what cannot be read.
+    Raises ValueError, with the remedy, for a raster that cannot be read.
     """
 
     bands = 1

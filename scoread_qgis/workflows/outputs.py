@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..scenes.extent import Area
     from ..scenes.provenance import Facts
     from ..scenes.raster import RasterCube, RasterFile
+    from ..scenes.resampling import ResampledCube
     from .run import Run
 
 
@@ -79,7 +80,12 @@ def write_map(
 
 
 def trained_model(
-    detector: Detector, cube: RasterCube, band_numbers: dict[str, Any], settings: dict[str, Any], seed: int, run: Run
+    detector: Detector,
+    cube: RasterCube | ResampledCube,
+    band_numbers: dict[str, Any] | None,
+    settings: dict[str, Any],
+    seed: int,
+    run: Run,
 ) -> Model:
     """The `Model` of a trained detector, with the facts about its bands and its training; the loss goes to the log."""
     from ..detectors.model_file import Model
