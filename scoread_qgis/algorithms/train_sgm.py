@@ -43,8 +43,9 @@ class TrainSGM(Algorithm):
     GROUP = "Anomaly detection"
     TAGS = ("score", "generative", "model", "learn", "scoread")
     HELP = (
-        "Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file "
-        "for Detect anomalies. The model fits this scene and others of the same sensor."
+        "Learns the spectra of a scene, without labels, and keeps what it has learnt in a model file for Detect anomalies. The default mode estimates the "
+        "statistics of the background; the paper mode trains the score network of a generative model (SGM). The model fits this scene and others of "
+        "the same sensor."
     )
     TRAINS = True
 
@@ -62,7 +63,7 @@ class TrainSGM(Algorithm):
         self.add(selected_parameter(), SELECTED_HELP)
         self.add(
             QgsProcessingParameterEnum(MODE, "Mode", ["Default", "Paper"], defaultValue=0),
-            "Default: seconds, and one setting for all scenes. Paper: ScoreAD as published (arXiv 2601.12379), minutes.",
+            "Default: seconds, and one setting for all scenes; it estimates statistics and trains no network. Paper: ScoreAD as published (arXiv 2601.12379), minutes.",
         )
         self.add(seed_parameter(), SEED_HELP)
         self.add(device_parameter(), DEVICE_HELP)
@@ -75,12 +76,12 @@ class TrainSGM(Algorithm):
         )
         for name, label, kind, least, most, text in (
             (SAMPLES, "Training pixels", integer, 100, 1_000_000, "How many pixels, drawn from all over the scenes, are trained on at most."),
-            (STEPS, "Steps", integer, 1, 1_000_000, "Default mode: how many training steps."),
+            (STEPS, "Steps", integer, 1, 1_000_000, "Ignored: the default mode of version 0.2 took it. The one of today estimates statistics, without steps."),
             (EPOCHS, "Epochs", integer, 1, 100_000, "Paper mode: how often training goes through the pixels. Published: 100."),
-            (BATCH_SIZE, "Batch size", integer, 1, 100_000, "Spectra in a training step. Published: 16."),
-            (LEARNING_RATE, "Learning rate", real, 1e-9, 1, "Size of the training steps. Published: 0.00003."),
+            (BATCH_SIZE, "Batch size", integer, 1, 100_000, "Paper mode: spectra in a training step. Published: 16."),
+            (LEARNING_RATE, "Learning rate", real, 1e-9, 1, "Paper mode: size of the training steps. Published: 0.00003."),
             (SIGMA, "Sigma", real, 1.0001, 1000, "Paper mode: base of the noise scale of the diffusion. Published: 5."),
-            (HIDDEN, "Hidden width", integer, 8, 4096, "Width of the network's hidden layers. Published: 256."),
+            (HIDDEN, "Hidden width", integer, 8, 4096, "Width of the network's hidden layers; in the default mode the number of random features. Published: 256."),
             (OUTER_WINDOW, "Outer window", integer, 3, 101, "Paper mode, conditional: odd width in pixels of the window that context comes from. Published: 3, 5 or 7."),
             (INNER_WINDOW, "Inner window", integer, 1, 99, "Paper mode, conditional: odd width in pixels of the window that context does not come from. Published: 1, 3 or 5."),
         ):  # fmt: skip

@@ -67,12 +67,12 @@ def _add_train(parser):
     _add_device(parser)
     for name, kind, least, most, text in (
         ("samples", int, 100, 1_000_000, "how many pixels are trained on at most"),
-        ("steps", int, 1, 1_000_000, "default mode: training steps"),
+        ("steps", int, 1, 1_000_000, "ignored: the default mode of version 0.2 took it"),
         ("epochs", int, 1, 100_000, "paper mode: how often training goes through the pixels"),
-        ("batch-size", int, 1, 100_000, "spectra in a training step"),
-        ("learning-rate", float, 1e-9, 1, "size of the training steps"),
+        ("batch-size", int, 1, 100_000, "paper mode: spectra in a training step"),
+        ("learning-rate", float, 1e-9, 1, "paper mode: size of the training steps"),
         ("sigma", float, 1.0001, 1000, "paper mode: base of the noise scale"),
-        ("hidden", int, 8, 4096, "width of the hidden layers"),
+        ("hidden", int, 8, 4096, "width of the hidden layers; default mode: random features"),
         ("outer-window", int, 3, 101, "paper mode, conditional: odd width of the window that context comes from"),
         ("inner-window", int, 1, 99, "paper mode, conditional: odd width of the window that context does not come from"),
     ):

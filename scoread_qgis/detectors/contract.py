@@ -115,8 +115,11 @@ class Scorer:
         """Scores of the pixels in the slices `rows` and `columns` of values (height, width), beyond which there is nothing."""
         raise NotImplementedError
 
-    def explain(self, spectra, positions, progress=None):
-        """`shared.explanation.Explanation` of spectra (n, bands) at (row, column) positions (n, 2), which may be fractions."""
+    def explain(self, spectra, positions, backgrounds, progress=None):
+        """`shared.explanation.Explanation` of spectra (n, bands) at (row, column) positions (n, 2), which may be fractions.
+
+        backgrounds: (n, bands), the spectra that are expected there (`shared.explanation.expected_backgrounds`).
+        """
         raise NotImplementedError
 
     @property

@@ -1,6 +1,7 @@
 """Training: from scenes to a model file."""
 
 import inspect
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -35,7 +36,7 @@ class Training:
 
 
 def train(training, run, open_cubes=good_cubes):
-    """Train a detector on scenes and keep it in a model file. Returns the loss at the end.
+    """Train a detector on scenes and keep it in a model file. Returns the loss at the end, NaN for a detector that has none.
 
     open_cubes: `good_cubes`, or a function like it whose cubes are surveyed and sampled elsewhere.
     Raises ValueError with the remedy for what does not fit.
@@ -85,4 +86,4 @@ def train(training, run, open_cubes=good_cubes):
         title = f"Training on {cubes[0].raster.name}"
         with keeping(training.model):
             write_report(training.report, title, parameters, saved, cubes[0], started, lines, run.part(0.8, 1.0))
-    return detector.loss_curve[-1]
+    return detector.loss_curve[-1] if detector.loss_curve else math.nan

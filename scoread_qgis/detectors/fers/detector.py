@@ -370,15 +370,13 @@ class FERSScorer(Scorer):
     def values(self, block, tell):
         return scattered(self.readout(*self.detector.features(block, self.scene)), block.valid[block.inner])
 
-    def explain(self, spectra, positions, progress=None):
-        """By the RX of input + f_spe + f_spa, channel for band, of a spectrum among its like.
-
-        The background is that of RX, the mean spectrum of the scene, with an anomaly value of 0 at the mean of the features.
-        """
+    def explain(self, spectra, positions, backgrounds, progress=None):
+        """By the RX of input + f_spe + f_spa, channel for band, of a spectrum among its like."""
         if self._distance is None:
             (self._distance,) = self.detector.fit_rx(self.cube, self.scene, [enhanced], progress or Progress())
-        features = self.detector.features_among_their_like(spectra, positions, self.scene)
-        contributions = self._distance.contributions(enhanced(*features)).numpy()
-        background = np.repeat(self.scene.scaling.mean[None].astype(np.float32), len(spectra), 0)
+        observed, expected = (
+            enhanced(*self.detector.features_among_their_like(each, positions, self.scene)) for each in (spectra, backgrounds)
+        )
+        contributions = self._distance.contributions(observed, expected)
         what = "RX, the squared Mahalanobis distance, of the input enhanced by both branches (readout sum)"
-        return Explanation(background, contributions.sum(1), np.zeros(len(spectra)), contributions, what)
+        return Explanation(*(each.numpy() for each in (self._distance(observed), self._distance(expected), contributions)), what)

@@ -4,7 +4,6 @@ I. S. Reed and X. Yu, "Adaptive multiple-band CFAR detection of an optical patte
 Acoustics, Speech, and Signal Processing 38, 1990.
 """
 
-import numpy as np
 import torch
 
 from ...core.progress import Progress
@@ -56,9 +55,13 @@ class GlobalRXScorer(Scorer):
     def values(self, block, tell):
         return scattered(self.distance(valid_spectra(block)), block.valid[block.inner])
 
-    def explain(self, spectra, positions, progress=None):
-        """The background is the mean of the scene; the shares of the bands are the terms of the Mahalanobis distance."""
-        contributions = self.distance.contributions(torch.as_tensor(spectra)).numpy()
-        background = np.repeat(self.distance.mean.numpy()[None].astype(np.float32), len(spectra), 0)
+    def explain(self, spectra, positions, backgrounds, progress=None):
+        """The shares of the bands are the terms of the difference of two Mahalanobis distances."""
+        spectra, backgrounds = torch.as_tensor(spectra), torch.as_tensor(backgrounds)
         what = "RX, the squared Mahalanobis distance from the mean of the scene"
-        return Explanation(background, contributions.sum(1), np.zeros(len(spectra)), contributions, what)
+        return Explanation(
+            self.distance(spectra).numpy(),
+            self.distance(backgrounds).numpy(),
+            self.distance.contributions(spectra, backgrounds).numpy(),
+            what,
+        )
