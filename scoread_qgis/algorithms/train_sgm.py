@@ -63,7 +63,7 @@ class TrainSGM(Algorithm):
         self.add(selected_parameter(), SELECTED_HELP)
         self.add(
             QgsProcessingParameterEnum(MODE, "Mode", ["Default", "Paper"], defaultValue=0),
-            "Default: seconds, and one setting for all scenes; it estimates statistics and trains no network. Paper: ScoreAD as published (arXiv 2601.12379), minutes.",
+            "Default: seconds, and one setting for all scenes; it estimates statistics and trains no network, so that the training loss is not a number. Paper: ScoreAD as published (arXiv 2601.12379), minutes.",
         )
         self.add(seed_parameter(), SEED_HELP)
         self.add(device_parameter(), DEVICE_HELP)
