@@ -6,17 +6,23 @@ import numpy as np
 import torch
 
 from ...core.progress import Progress
+from .expected_background import MARGIN as GAP
+from .expected_background import WIDTH, Expected, expected_spectrum
+from .half_whitening import HalfWhitening
 
 PATH_STEPS = 32
 MARGIN = 3  # pixels around a region in which the same object may go on, so that nothing there counts as elsewhere
 CHUNK = 8192  # pixels that are compared at a time
+SAMPLE = 4096  # pixels that the space in which spectra are compared is made from
+LARGEST = 40_000  # pixels of a region's box and what is around: beyond, it is no object in a background, and too much to hold
 
 
 @dataclass
 class RegionSpectra:
     """What is seen in some regions.
 
-    pixels: (regions,) valid pixels of each. mean: (regions, bands) float64, NaN where a region has no valid pixel. centres: (regions, 2) mean row and column.
+    pixels: (regions,) valid pixels of each. mean: (regions, bands) float64, NaN where a region has no valid pixel. centres: (regions, 2)
+        mean row and column.
     boxes: (regions, 4) first and last row, first and last column. rest: (bands,) mean of all other valid pixels.
     """
 
@@ -47,12 +53,11 @@ class Similar:
 class Explanation:
     """What a detector says of some spectra.
 
-    background: (n, bands) the background spectra that it expected. scores: (n,) anomaly values. background_scores: (n,) those of the background
-    spectra. contributions: (n, bands) share of each band in the difference: scores = background_scores + contributions.sum(1).
+    scores: (n,) anomaly values. background_scores: (n,) those of the expected background spectra. contributions: (n, bands) share of each
+        band in the difference: scores = background_scores + contributions.sum(1).
     what: what the anomaly value is.
     """
 
-    background: np.ndarray
     scores: np.ndarray
     background_scores: np.ndarray
     contributions: np.ndarray
@@ -62,8 +67,8 @@ class Explanation:
 def region_spectra(cube, regions, progress=None):
     """`RegionSpectra` of some regions, in one pass over the cube.
 
-    regions: an object with their `count` and `labels(first, last)`: the number of the region of each pixel of rows first..last-1, (rows, columns) int,
-    from 1, and 0 where there is none, as `scenes.mask.RegionLabels` has them.
+    regions: an object with their `count` and `labels(first, last)`: the number of the region of each pixel of rows first..last-1, (rows,
+    columns) int, from 1, and 0 where there is none, as `scenes.mask.RegionLabels` has them.
     """
     pixels, sums, places = np.zeros(regions.count), np.zeros((regions.count, cube.bands)), np.zeros((regions.count, 2))
     boxes = np.tile([np.inf, -np.inf], (regions.count, 2))
@@ -86,13 +91,50 @@ def region_spectra(cube, regions, progress=None):
         return RegionSpectra(pixels.astype(int), sums / pixels[:, None], places / pixels[:, None], boxes, rest / others)
 
 
+def expected_backgrounds(cube, regions, seen, progress=None):
+    """`expected_background.Expected` of each region: the spectrum that its surroundings let expect, leaving out the other regions.
+
+    regions, seen: as for `region_spectra`, and what it returned. Where the surroundings hold too little, or a region is too large, it is
+    the mean of the scene outside of the regions, with `pixels` 0 and limits that are NaN. Reads a sample of the scene and a window around
+    each region.
+    """
+    progress = progress or Progress()
+    _, (spectra,) = cube.sample(
+        SAMPLE,
+        0,
+        lambda block, rows, columns: (block.values[rows, columns],),
+        progress=progress.part(0, 0.7),
+        message="spectra of the scene",
+    )
+    rest = seen.rest if np.isfinite(seen.rest).all() else spectra.mean(axis=0, dtype=np.float64)
+    unknown = Expected(rest, np.full(cube.bands, np.nan), np.full(cube.bands, np.nan), 0)
+    if len(spectra) < 2 or not np.ptp(spectra, axis=0).any():
+        return [unknown] * regions.count
+    whitening, found = HalfWhitening.fit(torch.from_numpy(spectra)), []
+    for number, box in enumerate(seen.boxes.astype(int), 1):
+        progress(0.7 + 0.3 * number / regions.count, "expected background")
+        top, bottom, left, right = box
+        first, last = max(0, top - GAP - WIDTH), min(cube.rows, bottom + 1 + GAP + WIDTH)
+        start, stop = max(0, left - GAP - WIDTH), min(cube.columns, right + 1 + GAP + WIDTH)
+        if (last - first) * (stop - start) > LARGEST:
+            found.append(unknown)
+            continue
+        values, valid = cube.read(first, last, start, stop)
+        labels = regions.labels(first, last)[:, start:stop]
+        components = whitening(torch.from_numpy(values)).numpy()
+        found.append(expected_spectrum(values, components, valid, labels == number, (labels > 0) & (labels != number)) or unknown)
+    return found
+
+
 def path_contributions(score, start, end, steps=PATH_STEPS, progress=None):
     """Share of each band in score(end) - score(start): integrated gradients along the straight line between two spectra.
 
     Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017. In each step of the line the gradient in its middle
-    says how the bands share in what the score gains there; what a gradient misses of that is shared out in proportion, so that the sum is exact.
+    says how the bands share in what the score gains there; what a gradient misses of that is shared out in proportion, so that the sum is
+    exact.
 
-    score: function (n, bands) tensor -> (n,), differentiable. start, end: (n, bands) tensors. Returns contributions (n, bands), score(start), score(end).
+    score: function (n, bands) tensor -> (n,), differentiable. start, end: (n, bands) tensors. Returns contributions (n, bands),
+        score(start), score(end).
     """
     progress = progress or Progress()
     step = (end - start) / steps
@@ -118,7 +160,8 @@ def most_similar(cube, spectra, boxes, progress=None):
     """`Similar`: the most similar spectrum elsewhere in the cube, for each of some spectra (n, bands).
 
     boxes: (n, 4) first and last row, first and last column of the region of each; pixels within 3 of it do not count. Similar is what has a
-    small spectral angle (Kruse et al., "The spectral image processing system (SIPS)", Remote Sensing of Environment 1993). One pass over the cube.
+    small spectral angle (Kruse et al., "The spectral image processing system (SIPS)", Remote Sensing of Environment 1993). One pass over
+    the cube.
     """
     progress = progress or Progress()
     wanted = torch.nn.functional.normalize(torch.as_tensor(spectra, dtype=torch.float32), dim=1)

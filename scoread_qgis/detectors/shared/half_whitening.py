@@ -2,14 +2,16 @@
 
 import torch
 
+from .checks import check_keys, tensor
+
 COMPONENTS = 15
 
 
 class HalfWhitening:
     """Projects spectra half way between raw ones, where brightness is all, and whitened ones, where noise is.
 
-    Bands are divided by the root of their standard deviation, and of these the first principal components by the root of theirs; then all by one
-    number, so that their mean variance over the spectra of `fit` is 1. Units do not matter.
+    Bands are divided by the root of their standard deviation, and of these the first principal components by the root of theirs; then all
+    by one number, so that their mean variance over the spectra of `fit` is 1. Units do not matter.
 
     mean: (bands,). projection: (bands, components). Both float32 tensors.
     """
@@ -48,5 +50,7 @@ class HalfWhitening:
         return {"mean": self.mean.cpu(), "projection": self.projection.cpu()}
 
     @classmethod
-    def from_state(cls, state):
-        return cls(state["mean"], state["projection"])
+    def from_state(cls, state, bands):
+        """Of spectra of so many bands. Raises ValueError for a state that is not of such."""
+        check_keys(state, "whitening", "mean", "projection")
+        return cls(tensor(state, "mean", bands), tensor(state, "projection", bands, None))
