@@ -1,4 +1,4 @@
-"""Distance of a spectrum to the most alike spectra around it."""
+"""Distance of a spectrum to the most similar spectra around it."""
 
 import torch
 

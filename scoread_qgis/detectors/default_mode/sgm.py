@@ -70,7 +70,7 @@ class SGM(Detector):
         return cls._estimated(cubes, network, samples, seed, device, progress or Progress())
 
     def adapted(self, cube, seed=0, progress=None):
-        """The model for a scene that it does not fit: all but its random features is estimated anew from this one, as in training.
+        """The model for a scene that it does not fit: everything except its random features is re-estimated from this one, as in training.
 
         A model of version 0.2 becomes one with the parts of today.
         """

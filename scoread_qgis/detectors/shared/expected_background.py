@@ -45,7 +45,7 @@ def expected_components(around, ring):
     """Expected components (components, ...) and their variances, for pixels among their `Surroundings`; NaN where no pair of
     valid pixels is seen, as at the four corners of a scene.
 
-    At the edge of a scene the mirror image stands for what is beyond, but for those of its pixels that would lie within the ring's inside.
+    At the edge of a scene the mirror image stands for what is beyond, except those of its pixels that would lie inside the ring.
     """
     offsets = ring.offsets
     disagreement, weights = [], []

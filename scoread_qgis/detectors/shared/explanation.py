@@ -130,7 +130,7 @@ def path_contributions(score, start, end, steps=PATH_STEPS, progress=None):
     """Share of each band in score(end) - score(start): integrated gradients along the straight line between two spectra.
 
     Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017. In each step of the line the gradient in its middle
-    says how the bands share in what the score gains there; what a gradient misses of that is shared out in proportion, so that the sum is
+    says how the bands share in what the score gains there; what a gradient misses of that is distributed in proportion, so that the sum is
     exact.
 
     score: function (n, bands) tensor -> (n,), differentiable. start, end: (n, bands) tensors. Returns contributions (n, bands),
