@@ -10,10 +10,10 @@ from osgeo import gdal
 from .gdal_calls import open_dataset
 
 PREFIX = "SCOREAD_"
-_SECRET = (
+_CONFIDENTIAL = (
     r"[\w\-]*(?:passw|pwd|token|secret|signature|credential|api[_-]?key|access[_-]?key|accountkey|auth)[\w\-]*|sig|key|user|username|uid"
 )
-_ITEM = re.compile(rf"(?i)(?<![\w/\\\-])({_SECRET})(\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&;,'\"]*)")
+_ITEM = re.compile(rf"(?i)(?<![\w/\\\-])({_CONFIDENTIAL})(\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&;,'\"]*)")
 
 
 def write_provenance(target, facts):
