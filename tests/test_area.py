@@ -275,7 +275,7 @@ class TestMaps:
             # SGM sees a margin around the area, and draws other pixels to learn from.
             assert np.corrcoef(found.ravel(), cut.ravel())[0, 1] > (0.99999 if kind == "rx" else 0.8)
 
-    @pytest.mark.parametrize(("kind", "halo"), [("sgm", 12), ("rx", 0), ("rx-local", 14), ("model", 12)])
+    @pytest.mark.parametrize(("kind", "halo"), [("sgm", 21), ("rx", 0), ("rx-local", 14), ("model", 21)])
     def test_learnt_from_the_area_alone_read_nothing_else(self, files, tmp_path, monkeypatch, kind, halo):
         seen, original = np.zeros((60, 50), bool), RasterFile.read_bands
 
