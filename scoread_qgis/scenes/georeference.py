@@ -49,9 +49,9 @@ class Georeference:
         return self.geotransform is None and bool(self.points or self.rpc)
 
     def of_window(self, row: int, column: int) -> Georeference:
-        """That of a window of the raster whose first pixel is (row, column).
+        """The georeference of a window of the raster whose first pixel is (row, column).
 
-        Where there is none, the window lies where QGIS draws it in the raster.
+        Where the raster has none, that of the place where QGIS draws the window in the raster.
         """
         if self.bent:
             points = tuple((x, y, z, at_column - column, at_row - row) for x, y, z, at_column, at_row in self.points)

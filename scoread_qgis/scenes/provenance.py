@@ -1,13 +1,20 @@
-"""What a result carries with it about its making, as GDAL metadata: names and texts that QGIS shows among the properties of its layer.
+"""The provenance of a result, as GDAL metadata: plain names and texts, which QGIS shows among the properties of its layer.
 
-The items lie in the default domain of a raster, or of the layer of a GeoPackage. Their names begin with `PREFIX`.
+The items are in the default domain of a raster, or of the layer of a GeoPackage. Their names begin with `PREFIX`.
 """
 
-import re
+from __future__ import annotations
 
-from osgeo import gdal
+import os
+import re
+from typing import Union
+
+from osgeo import gdal, ogr
 
 from .gdal_calls import open_dataset
+
+Facts = dict[str, object]  # name -> value
+Source = Union[gdal.Dataset, ogr.Layer]
 
 PREFIX = "SCOREAD_"
 _SECRET = (
@@ -16,29 +23,29 @@ _SECRET = (
 _ITEM = re.compile(rf"(?i)(?<![\w/\\\-])({_SECRET})(\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&;,'\"]*)")
 
 
-def write_provenance(target, facts):
-    """Keep facts, name -> text, with a gdal.Dataset or an ogr.Layer that can be written; those without a text are left out."""
+def write_provenance(target: Source, facts: Facts) -> None:
+    """Write facts into the metadata of a dataset or a layer; those that are None or "" are left out."""
     for name, text in _items(facts):
         target.SetMetadataItem(name, text)
 
 
-def described(facts):
-    """The same in one text: older QGIS shows no metadata of a vector layer, but its description."""
+def described(facts: Facts) -> str:
+    """The same in one text: older QGIS shows the description of a vector layer, but not its metadata."""
     return "\n".join(f"{name}={text}" for name, text in _items(facts))
 
 
-def _items(facts):
+def _items(facts: Facts) -> list[tuple[str, str]]:
     return [(PREFIX + name.upper(), str(text)) for name, text in facts.items() if text not in (None, "")]
 
 
-def read_provenance(source):
-    """The facts, name -> text, that a gdal.Dataset or an ogr.Layer carries; {} where there are none."""
+def read_provenance(source: Source) -> dict[str, str]:
+    """The facts in the metadata of a dataset or a layer, name -> text; {} where there are none."""
     items = source.GetMetadata() or {}
     return {name[len(PREFIX) :].lower(): text for name, text in items.items() if name.startswith(PREFIX)}
 
 
-def provenance_of(path):
-    """The facts of a file, be it a raster or a GeoPackage: see `read_provenance`. {} where it cannot be opened."""
+def provenance_of(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The facts of a raster or a GeoPackage, as `read_provenance` returns them; {} where it cannot be opened."""
     dataset, _ = open_dataset(path, gdal.OF_RASTER | gdal.OF_VECTOR)
     if dataset is None:
         return {}
@@ -48,8 +55,8 @@ def provenance_of(path):
     return {} if layer is None else read_provenance(layer)
 
 
-def without_secrets(source):
-    """A path or connection string without the user names, passwords and tokens that it may hold."""
-    source = re.sub(r"(\w+://)[^/@\s]+@", r"\1", str(source))
-    source = re.sub(r"(?i)^((?:oci|geor|georaster):)[^@,/]*[,/][^@,]*([@,])", r"\1***\2", source)
-    return _ITEM.sub(r"\1\2***", source)
+def without_secrets(source: str | os.PathLike[str]) -> str:
+    """A path or connection string without the user names, passwords and tokens that it may contain."""
+    text = re.sub(r"(\w+://)[^/@\s]+@", r"\1", str(source))
+    text = re.sub(r"(?i)^((?:oci|geor|georaster):)[^@,/]*[,/][^@,]*([@,])", r"\1***\2", text)
+    return _ITEM.sub(r"\1\2***", text)

@@ -1,8 +1,12 @@
 """Regions as polygons in a GeoPackage that appears whole or not at all."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from osgeo import gdal, ogr, osr
@@ -13,23 +17,28 @@ from .area import square_metres
 from .gdal_calls import gdal_failures
 from .georeference import PIXELS
 from .mask import vector_store
-from .provenance import described, write_provenance
+from .provenance import Facts, described, write_provenance
+
+if TYPE_CHECKING:
+    from ..decisions.regions import Regions
+    from .georeference import Georeference
+    from .score_map import ScoreMap
 
 # Without a CRS, GeoPackages would call the coordinates degrees.
 _NO_CRS = 'LOCAL_CS["Undefined Cartesian SRS",UNIT["unknown",1],AXIS["X",EAST],AXIS["Y",NORTH]]'
 _FIELDS = {
-    "rank": ogr.OFTInteger, "area": ogr.OFTReal, "pixels": ogr.OFTInteger64, "peak": ogr.OFTReal, "mean": ogr.OFTReal, "p_value": ogr.OFTReal,
-    "x": ogr.OFTReal, "y": ogr.OFTReal,
+    "rank": ogr.OFTInteger, "area": ogr.OFTReal, "pixels": ogr.OFTInteger64, "peak": ogr.OFTReal, "mean": ogr.OFTReal,
+    "p_value": ogr.OFTReal, "x": ogr.OFTReal, "y": ogr.OFTReal,
 }  # fmt: skip
 
 
 class LabelFile:
-    """Labels of the regions of a map, in a compressed file of its own, which goes with the object. Written by rows.
+    """Labels of the regions of a map, in a compressed file of its own, which is removed with the object. Written by rows.
 
     score_map: `ScoreMap` that gives the grid. scratch: folder for the file; None for the system's.
     """
 
-    def __init__(self, score_map, scratch=None):
+    def __init__(self, score_map: ScoreMap, scratch: str | None = None) -> None:
         self._folder = scratch_folder("regions", scratch)
         self.georeference = score_map.georeference
         self.geotransform = score_map.geotransform or PIXELS
@@ -41,30 +50,30 @@ class LabelFile:
             )  # fmt: skip
         self.dataset.SetGeoTransform(self.geotransform)
 
-    def write(self, row, labels):
+    def write(self, row: int, labels: np.ndarray) -> None:
         """Rows from `row` on, (rows, columns) int32, 0 where no region is."""
         if labels.any():
             with self._checked():
                 self.dataset.GetRasterBand(1).WriteArray(labels, 0, int(row))
 
     @contextmanager
-    def _checked(self):
+    def _checked(self) -> Iterator[None]:
         """Raise ValueError for a failure that GDAL reports inside."""
         with gdal_failures() as failures:
             yield
         if failures:
             raise ValueError(f"The temporary folder {self._folder.name} cannot be written: {failures[0]}. Is the disk full?")
 
-    def polygons(self, progress):
-        """Label -> its area as an OGR MultiPolygon, whose parts hang together by sides, so that it is valid."""
+    def polygons(self, progress: Progress) -> dict[int, ogr.Geometry]:
+        """Label -> its area as an OGR MultiPolygon of 4-connected polygons, so that it is valid."""
         with self._checked():
             self.dataset.FlushCache()
         store = vector_store()
         layer = store.CreateLayer("parts", None, ogr.wkbPolygon)
         layer.CreateField(ogr.FieldDefn("label", ogr.OFTInteger))
-        raised = []
+        raised: list[Cancelled] = []
 
-        def report(fraction, message, data):
+        def report(fraction: float, message: str, data: object) -> int:
             try:
                 progress(fraction, "drawing outlines")
             except Cancelled as cancelled:
@@ -82,24 +91,25 @@ class LabelFile:
             raise raised[0]
         if failed:
             raise ValueError(f"The outlines of the regions cannot be drawn: {gdal.GetLastErrorMsg()}. Is the disk full?")
-        polygons = {}
+        polygons: dict[int, ogr.Geometry] = {}
         for feature in layer:
             polygons.setdefault(feature.GetField(0), ogr.Geometry(ogr.wkbMultiPolygon)).AddGeometry(feature.GetGeometryRef())
         return _bend(polygons, self.georeference) if self.georeference.bent else polygons
 
-    def places(self, rows, columns):
+    def places(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """x and y of fractional rows and columns, counted from the upper left corner."""
         if self.georeference.bent:
-            return self.georeference.to_map(np.stack([columns, rows], axis=1)).T
+            x, y = self.georeference.to_map(np.stack([columns, rows], axis=1)).T
+            return x, y
         origin_x, width, skew_x, origin_y, skew_y, height = self.geotransform
         return origin_x + columns * width + rows * skew_x, origin_y + columns * skew_y + rows * height
 
 
-def _bend(polygons, georeference):
+def _bend(polygons: dict[int, ogr.Geometry], georeference: Georeference) -> dict[int, ogr.Geometry]:
     """Polygons whose x is the column and -y the row of a raster, at the places where its control points or RPC put them."""
     rings = []
     for polygon in polygons.values():
-        polygon.Segmentize(1.0)  # a side that is straight in the raster is not on the map
+        polygon.Segmentize(1.0)  # a side that is straight in the raster is not straight on the map
         rings += [part.GetGeometryRef(ring) for part in polygon for ring in range(part.GetGeometryCount())]
     if rings:
         points = [np.array(ring.GetPoints())[:, :2] * (1, -1) for ring in rings]
@@ -110,7 +120,14 @@ def _bend(polygons, georeference):
     return polygons
 
 
-def write_regions(path, labels, regions, p_values, progress=None, metadata=None):
+def write_regions(
+    path: str | os.PathLike[str],
+    labels: LabelFile,
+    regions: Regions,
+    p_values: np.ndarray,
+    progress: Progress | None = None,
+    metadata: Facts | None = None,
+) -> None:
     """Write `regions` (`decisions.regions.Regions`) as polygons to the GeoPackage `path`, in the order of their ranks.
 
     labels: `LabelFile` with their ranks. p_values: (n,) of the peaks, NaN where not known. The fields are id and rank, 1 for the highest
@@ -139,7 +156,15 @@ def write_regions(path, labels, regions, p_values, progress=None, metadata=None)
             raise ValueError(f"{path} cannot be written: {failures[0]}. Is the disk full? Or was its folder removed?")
 
 
-def _fill(path, name, crs, polygons, numbers, metadata, progress):
+def _fill(
+    path: str,
+    name: str,
+    crs: str,
+    polygons: dict[int, ogr.Geometry],
+    numbers: dict[str, np.ndarray],
+    metadata: Facts,
+    progress: Progress,
+) -> None:
     dataset = gdal.GetDriverByName("GPKG").Create(path, 0, 0, 0, gdal.GDT_Unknown)
     if dataset is None:
         return  # and GDAL has said why

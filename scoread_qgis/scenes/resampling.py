@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ class ResampledCube(Cube):
     Raises ValueError where they exceed the scene's spectral range by more than half its median band spacing.
     """
 
-    def __init__(self, cube: RasterCube, wavelengths: np.ndarray) -> None:
+    def __init__(self, cube: RasterCube, wavelengths: Sequence[float] | np.ndarray) -> None:
         own = np.asarray(cube.wavelengths, np.float64)
         wanted = np.asarray(wavelengths, np.float64)
         order = np.argsort(own)

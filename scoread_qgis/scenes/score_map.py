@@ -1,5 +1,9 @@
 """An anomaly map as a cube of one band: read-only, by rows, on its grid."""
 
+from __future__ import annotations
+
+import os
+
 import numpy as np
 from osgeo import gdal
 
@@ -18,18 +22,26 @@ class ScoreMap(Cube):
         take.
     nodata: `NoData` of the user.
     Attributes: rows, columns, count (bands of the file), georeference, of which geotransform (None where unknown) and crs (WKT or ""),
-    metadata: the facts of its making (`provenance.read_provenance`), {} where it carries none.
+    metadata: its provenance (`provenance.read_provenance`), {} where it has none.
     Pixels come as (rows, columns, 1) float32.
-    Raises ValueError with the remedy for what cannot be read.
+    Raises ValueError, with the remedy, for a raster that cannot be read.
     """
 
     bands = 1
 
-    def __init__(self, source, name=None, crs=None, memory=512 * 2**20, nodata=None):
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        name: str | None = None,
+        crs: str | None = None,
+        memory: int = 512 * 2**20,
+        nodata: NoData | None = None,
+    ) -> None:
         self.source, self.name = str(source), name or without_secrets(source)
-        self._dataset, reason = open_dataset(self.source)
-        if self._dataset is None or self._dataset.RasterCount == 0:
+        dataset, reason = open_dataset(self.source)
+        if dataset is None or dataset.RasterCount == 0:
             raise ValueError(f"{self.name} cannot be opened as a raster: {reason or 'it has no bands'}. Choose an anomaly map.")
+        self._dataset = dataset
         self.count = self._dataset.RasterCount
         self._band = self._dataset.GetRasterBand(1)
         if gdal.DataTypeIsComplex(self._band.DataType):
@@ -42,8 +54,8 @@ class ScoreMap(Cube):
         self._nodata = self._user_nodata.stored(self._band)
         self.rows_per_block = rows_within(memory, self.columns, 1, self._band.GetBlockSize()[1])
 
-    def check_is_one(self):
-        """Raise ValueError where the raster has several bands of values: it is a scene, or a picture, and no anomaly map."""
+    def check_is_one(self) -> None:
+        """Raise ValueError if the raster has several bands of values: it is a scene, or a picture, and not an anomaly map."""
         bands = [self._dataset.GetRasterBand(number) for number in range(1, self.count + 1)]
         values = sum(band.GetColorInterpretation() != gdal.GCI_AlphaBand for band in bands)
         if values > 1:
@@ -52,7 +64,7 @@ class ScoreMap(Cube):
                 "with several bands, save the one with the scores (Raster > Conversion > Translate)."
             )
 
-    def read(self, first, last, left=0, right=None):
+    def read(self, first: int, last: int, left: int = 0, right: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         columns, values = (self.columns if right is None else right) - left, None
         with gdal_failures() as failures:
             values = self._band.ReadAsArray(int(left), int(first), int(columns), int(last - first))

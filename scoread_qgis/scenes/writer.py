@@ -1,7 +1,12 @@
 """GeoTIFFs that appear whole or not at all: anomaly maps, written by rows, and scenes."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from osgeo import gdal
@@ -10,10 +15,16 @@ from ..core.files import unfinished_file
 from ..core.progress import Progress
 from .gdal_calls import gdal_failures
 from .georeference import Georeference
-from .provenance import write_provenance
+from .provenance import Facts, write_provenance
+
+if TYPE_CHECKING:
+    from .extent import Area
+    from .raster import RasterFile
+    from .score_map import ScoreMap
 
 _OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
 _ROWS_AT_A_TIME = 512
+AnyTiff = TypeVar("AnyTiff", bound="_GeoTiff")
 
 
 class _GeoTiff:
@@ -22,7 +33,18 @@ class _GeoTiff:
     Nothing that was at `path` is touched before that. Raises ValueError, with the remedy, where it cannot be written.
     """
 
-    def __init__(self, path, rows, columns, bands, data_type, georeference, options=()):
+    dataset: gdal.Dataset  # None outside of the `with` block
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        rows: int,
+        columns: int,
+        bands: int,
+        data_type: int,
+        georeference: Georeference,
+        options: Sequence[str] = (),
+    ) -> None:
         self.path = os.path.abspath(str(path))
         if os.path.splitext(self.path)[1].lower() not in (".tif", ".tiff"):
             raise ValueError(f"{path}: results are written as GeoTIFF. Give the file a name that ends in .tif.")
@@ -31,7 +53,7 @@ class _GeoTiff:
         self._shape, self._grid = (columns, rows, bands, data_type, [*_OPTIONS, *options]), georeference
         self.dataset = None
 
-    def __enter__(self):
+    def __enter__(self: AnyTiff) -> AnyTiff:
         with ExitStack() as stack:
             self._part = str(stack.enter_context(unfinished_file(self.path, "raster")))
             with self._checked():
@@ -41,8 +63,8 @@ class _GeoTiff:
             self._open = stack.pop_all()
         return self
 
-    def __exit__(self, kind, error, trace):
-        with self._open:  # which learns of what is raised here
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._open:  # which sees the errors raised here
             try:
                 if error is not None:
                     raise error
@@ -51,22 +73,22 @@ class _GeoTiff:
             finally:
                 self.dataset = None
 
-    def _begin(self):
+    def _begin(self) -> None:
         """What is written before the rows."""
 
-    def _finish(self):
+    def _finish(self) -> None:
         """What remains to be written once all rows are there."""
 
     @contextmanager
-    def _checked(self):
+    def _checked(self) -> Iterator[None]:
         """Raise ValueError for any failure that GDAL reports inside."""
         with gdal_failures() as failures:
             yield
         if failures:
             raise ValueError(f"{self.path} cannot be written: {failures[0]}. Is the disk full? Or was its folder removed?")
 
-    def _close(self):
-        """Write all out and look whether it arrived: GDAL tells of a full disk only at the last moment."""
+    def _close(self) -> None:
+        """Flush everything and read it back: GDAL reports a full disk only at the last moment."""
         with self._checked():
             self.dataset.FlushCache()
         with self._checked():
@@ -87,21 +109,28 @@ class MapWriter(_GeoTiff):
     statistics.
     """
 
-    def __init__(self, path, raster, description, area=None, metadata=None):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        raster: RasterFile,
+        description: str,
+        area: Area | None = None,
+        metadata: Facts | None = None,
+    ) -> None:
         whole = (0, raster.rows, 0, raster.columns)
-        first, last, left, right = area = tuple(area or whole)
-        georeference = raster.georeference if area == whole else raster.georeference.of_window(first, left)
+        first, last, left, right = covered = tuple(area or whole)
+        georeference = raster.georeference if covered == whole else raster.georeference.of_window(first, left)
         super().__init__(path, last - first, right - left, 1, gdal.GDT_Float32, georeference, ["PREDICTOR=3"])
         self._description, self._raster, self._first, self._metadata = description, raster, first, metadata or {}
         self._count, self._sum, self._squares, self._lowest, self._highest = 0, 0.0, 0.0, np.inf, -np.inf
 
-    def _begin(self):
+    def _begin(self) -> None:
         self._band = self.dataset.GetRasterBand(1)
         self._band.SetNoDataValue(float("nan"))
         self._band.SetDescription(self._description)
         write_provenance(self.dataset, self._metadata)
 
-    def write(self, row, scores):
+    def write(self, row: int, scores: np.ndarray) -> None:
         """Rows of the map from the row `row` of the scene on, (rows, columns) float32."""
         with self._checked():
             self._band.WriteArray(scores, 0, int(row - self._first))
@@ -112,7 +141,7 @@ class MapWriter(_GeoTiff):
             self._squares += np.square(scored).sum()
             self._lowest, self._highest = min(self._lowest, scored.min()), max(self._highest, scored.max())
 
-    def _finish(self):
+    def _finish(self) -> None:
         if self._count == 0:
             raise ValueError(
                 "No pixel of the scene could be scored: each has nodata or no finite value in one of the bands used, or lies outside of "
@@ -128,8 +157,8 @@ class MapWriter(_GeoTiff):
             self.dataset.FlushCache()
         self._write_overviews()
 
-    def _write_overviews(self):
-        factors = []
+    def _write_overviews(self) -> None:
+        factors: list[int] = []
         while max(self.dataset.RasterXSize, self.dataset.RasterYSize) / 2 ** len(factors) > 256:
             factors.append(2 ** (len(factors) + 1))
         if not factors:
@@ -153,23 +182,23 @@ class MaskWriter(_GeoTiff):
     path: .tif. score_map: `ScoreMap`. metadata: facts of `provenance.write_provenance`.
     """
 
-    def __init__(self, path, score_map, metadata=None):
+    def __init__(self, path: str | os.PathLike[str], score_map: ScoreMap, metadata: Facts | None = None) -> None:
         super().__init__(path, score_map.rows, score_map.columns, 1, gdal.GDT_Byte, score_map.georeference)
         self._metadata = metadata or {}
 
-    def _begin(self):
+    def _begin(self) -> None:
         self._band = self.dataset.GetRasterBand(1)
         self._band.SetNoDataValue(255)
         self._band.SetDescription("Anomaly")
         write_provenance(self.dataset, self._metadata)
 
-    def write(self, row, anomalous, valid):
+    def write(self, row: int, anomalous: np.ndarray, valid: np.ndarray) -> None:
         """Rows of the mask from `row` on, both (rows, columns) bool."""
         with self._checked():
             self._band.WriteArray(np.where(valid, anomalous, 255).astype(np.uint8), 0, int(row))
 
 
-def _largest_of_four(values, rows, columns):
+def _largest_of_four(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """The maximum over 2 x 2 pixels, NaN only where all are; (rows, columns)."""
     padded = np.full((2 * rows, 2 * columns), np.nan, np.float32)
     padded[: values.shape[0], : values.shape[1]] = values
@@ -177,18 +206,18 @@ def _largest_of_four(values, rows, columns):
 
 
 def write_scene(
-    path,
-    values,
-    geotransform=None,
-    crs="",
-    wavelengths=None,
-    fwhm=None,
-    good=None,
-    scale=None,
-    nodata=None,
-    descriptions=None,
-    progress=None,
-):
+    path: str | os.PathLike[str],
+    values: np.ndarray,
+    geotransform: Sequence[float] | None = None,
+    crs: str = "",
+    wavelengths: Sequence[float] | np.ndarray | None = None,
+    fwhm: Sequence[float] | np.ndarray | None = None,
+    good: Sequence[bool] | np.ndarray | None = None,
+    scale: float | None = None,
+    nodata: float | None = None,
+    descriptions: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> None:
     """Write a cube in memory, (rows, columns, bands) or one band (rows, columns), as a GeoTIFF with what is known of its bands.
 
     wavelengths, fwhm: (bands,) nm; good: (bands,) flags, written as `bbl`; scale: factor from stored to physical values.

@@ -1,9 +1,13 @@
 """Detection: from a scene to its anomaly map."""
 
+from __future__ import annotations
+
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from ..core.progress import keeping
 from ..detectors.model_file import Model
@@ -17,12 +21,21 @@ from .parameters import UNFIT
 from .provenance import facts_of_map
 from .sources import MaskSource, RasterSource, fitting_cube, good_cubes
 
+if TYPE_CHECKING:
+    import torch
+
+    from ..detectors.contract import Detector
+    from ..scenes.extent import Area
+    from ..scenes.raster import RasterCube
+    from ..scenes.resampling import ResampledCube
+    from .run import Run
+
 LIMIT = 0.9  # of `Fit.value`: benchmarks/transfer.py shows what it obtains
 
 
 @dataclass(frozen=True)
 class Detection:
-    """The making of one map, as a value that can be sent to another machine.
+    """The settings of a detection, which makes one map. Can be sent to another machine.
 
     scene: `RasterSource`. output: .tif. model: model file, or None for the detector `kind` of `registry.DETECTORS` made with `settings`,
     which learns the scene first where it needs to learn. bands: numbers from 1 to choose from; by default those of the model, or all good
@@ -35,28 +48,28 @@ class Detection:
 
     scene: RasterSource
     output: str
-    model: str = None
+    model: str | None = None
     kind: str = "sgm"
-    settings: dict = field(default_factory=dict)
-    bands: tuple = ()
-    mask: MaskSource = None
-    options: dict = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    bands: Sequence[int] = ()
+    mask: MaskSource | None = None
+    options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     device: str = "auto"
-    report: str = None
+    report: str | None = None
     unfit: str = UNFIT.default
-    extent: Extent = None
+    extent: Extent | None = None
     learn_area: bool = False
 
-    def detector_class(self):
+    def detector_class(self) -> type[Detector]:
         """The class of the detector. Raises ValueError for what is not a model."""
         return DETECTORS[self.kind] if self.model is None else type(self.kept().detector)
 
-    def kept(self):
+    def kept(self) -> Model:
         """The `Model` of the model file."""
-        return read_once(self.model, self.device)
+        return read_once(self.model, self.device)  # type: ignore[arg-type]  # asked for only where there is a file
 
-    def cube(self, run):
+    def cube(self, run: Run) -> tuple[RasterCube | ResampledCube, dict[str, Any] | None]:
         """The `Cube` to detect in, and its band numbers as `good_cubes` returns them."""
         if self.model is not None:
             return fitting_cube(self.scene, self.kept(), self.bands, self.mask, run), None
@@ -66,14 +79,14 @@ class Detection:
         (cube,), numbers = good_cubes([self.scene], self.bands, self.mask, run, surveys)
         return cube, numbers
 
-    def area(self):
+    def area(self) -> Area | None:
         """The pixels that the map covers, as `extent_pixels` returns them; None for the whole scene.
 
         Raises ValueError where there are none.
         """
         return extent_pixels(self.scene.open(), self.extent) if self.extent else None
 
-    def learnt_area(self):
+    def learnt_area(self) -> Area | None:
         """The pixels that alone are learnt from; None for the whole scene."""
         return self.area() if self.learn_area else None
 
@@ -85,11 +98,11 @@ class Ready:
     source: in words, where the model is from."""
 
     model: Model
-    fit: float = None
+    fit: float | None = None
     source: str = "none is needed"
 
 
-def make_ready(detection, cube, numbers, run):
+def make_ready(detection: Detection, cube: RasterCube | ResampledCube, numbers: dict[str, Any] | None, run: Run) -> Ready:
     """`Ready`: the model of the file, adapted to the scene where that does not fit, or one that is learnt from the scene.
 
     Raises ValueError where the scene does not fit, and that is to be refused.
@@ -125,7 +138,7 @@ def make_ready(detection, cube, numbers, run):
     return Ready(replace(model, detector=detector), fit.value, f"{detection.model}, adapted to the scene")
 
 
-def detect(detection, run):
+def detect(detection: Detection, run: Run) -> Ready:
     """Map how poorly each pixel of a scene fits its background, as a GeoTIFF. Returns `Ready`.
 
     Raises ValueError with the remedy for what does not fit.
@@ -163,7 +176,8 @@ def detect(detection, run):
         parameters = {
             "scene": without_secrets(detection.scene.source), "model": ready.source, "fit": ready.fit and f"{ready.fit:.2f} of 1",
             "mask": detection.mask and detection.mask.name, "area": facts["area"], "bands asked for": detection.bands,
-            "options": [f"{name} = {value}" for name, value in options.items()], "device": pick_device(detection.device), "map": detection.output,
+            "options": [f"{name} = {value}" for name, value in options.items()], "device": pick_device(detection.device),
+            "map": detection.output,
         }  # fmt: skip
         title = f"Anomalies of {cube.raster.name}"
         with keeping(detection.output):
@@ -176,17 +190,17 @@ class Outcome:
     """How a `Detection` ended. log: its lines. error: why there is no map, "" where there is one. fit: as in `Ready`."""
 
     detection: Detection
-    log: tuple = ()
+    log: tuple[str, ...] = ()
     error: str = ""
-    fit: float = None
+    fit: float | None = None
 
 
-def read_once(path, device):
+def read_once(path: str, device: str | torch.device) -> Model:
     """The `Model` of a file, as `Model.load` reads it, but read anew only where the file has changed since it was last asked for."""
     status = os.stat(path) if os.path.isfile(path) else None
     return _read(path, str(pick_device(str(device))), status and (status.st_mtime_ns, status.st_size))
 
 
 @lru_cache(maxsize=2)  # the model asked for, and the one that was adapted to the scene
-def _read(path, device, state):
+def _read(path: str, device: str, state: tuple[int, int] | None) -> Model:
     return Model.load(path, device)

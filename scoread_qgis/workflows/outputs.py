@@ -17,7 +17,10 @@ from ..scenes.writer import MapWriter
 if TYPE_CHECKING:
     from ..detectors.contract import Detector
     from ..detectors.model_file import Model
+    from ..scenes.extent import Area
+    from ..scenes.provenance import Facts
     from ..scenes.raster import RasterCube, RasterFile
+    from ..scenes.resampling import ResampledCube
     from .run import Run
 
 
@@ -64,8 +67,8 @@ def write_map(
     raster: RasterFile,
     description: str,
     scores: Iterable[tuple[int, np.ndarray]],
-    area: tuple[int, int, int, int] | None = None,
-    metadata: dict[str, str] | None = None,
+    area: Area | None = None,
+    metadata: Facts | None = None,
 ) -> None:
     """Write `scores`, pairs of first row and (rows, columns) array, as the anomaly map of a `RasterFile`.
 
@@ -77,7 +80,12 @@ def write_map(
 
 
 def trained_model(
-    detector: Detector, cube: RasterCube, band_numbers: dict[str, Any], settings: dict[str, Any], seed: int, run: Run
+    detector: Detector,
+    cube: RasterCube | ResampledCube,
+    band_numbers: dict[str, Any] | None,
+    settings: dict[str, Any],
+    seed: int,
+    run: Run,
 ) -> Model:
     """The `Model` of a trained detector, with the facts about its bands and its training; the loss goes to the log."""
     from ..detectors.model_file import Model

@@ -1,17 +1,28 @@
-"""What maps and regions carry with them about their making, name -> text: see `scenes.provenance`."""
+"""The facts about their making that maps and regions carry with them: see `scenes.provenance`."""
+
+from __future__ import annotations
 
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
 from ..scenes.bands import list_bands
 from ..scenes.provenance import without_secrets
 from .parameters import METHOD
 
+if TYPE_CHECKING:
+    from ..scenes.provenance import Facts
+    from ..scenes.raster import RasterCube
+    from ..scenes.resampling import ResampledCube
+    from ..scenes.score_map import ScoreMap
+    from .detect import Detection, Ready
+    from .extract import Extraction
+    from .run import Run
 
-def facts_of_map(detection, ready, cube, options, run):
-    """Those of the map of a `Detection`.
 
-    ready: `Ready`. cube: the scene with the bands that were used. options: those that the detector took. No passwords, and nothing of the
-        machine.
+def facts_of_map(detection: Detection, ready: Ready, cube: RasterCube | ResampledCube, options: dict[str, Any], run: Run) -> Facts:
+    """The facts about the map of a `Detection`, without passwords and anything about the machine.
+
+    ready: `Ready`. cube: the scene with the bands that were used. options: those that the detector took.
     """
     model, detector = ready.model, ready.model.detector
     settings = model.settings if detector.keeps_model else detector.state()
@@ -35,8 +46,8 @@ def facts_of_map(detection, ready, cube, options, run):
     }
 
 
-def facts_of_regions(score_map, threshold, extraction, run):
-    """Those of the regions of an `Extraction` from a `ScoreMap`, with those that this carries itself."""
+def facts_of_regions(score_map: ScoreMap, threshold: float, extraction: Extraction, run: Run) -> Facts:
+    """The facts about the regions of an `Extraction`, with those that the `ScoreMap` itself carries."""
     given = {"tail": "rate", "percentile": "percentile"}.get(extraction.method)
     return {
         **score_map.metadata,
@@ -52,10 +63,10 @@ def facts_of_regions(score_map, threshold, extraction, run):
     }
 
 
-def now():
-    """Date and time of day in UTC, after ISO 8601."""
+def now() -> str:
+    """Date and time in UTC, in ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def _listed(values, between=" = "):
+def _listed(values: dict[str, Any], between: str = " = ") -> str:
     return ", ".join(f"{name}{between}{value}" for name, value in values.items() if value is not None)

@@ -1,33 +1,41 @@
 """From files to cubes: which rasters, which of their bands, which of their pixels."""
 
+from __future__ import annotations
+
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, overload
 
 from ..scenes.bands import list_bands
-from ..scenes.mask import Mask, read_polygons
+from ..scenes.mask import AnyMask, Mask, read_polygons
 from ..scenes.nodata import NoData
-from ..scenes.raster import RasterCube, RasterFile, choose_bands, common_bands, match_bands, survey_bands
+from ..scenes.raster import BandChoice, BandSurvey, RasterCube, RasterFile, choose_bands, common_bands, match_bands, survey_bands
 from ..scenes.resampling import ResampledCube
 from ..scenes.score_map import ScoreMap
 
-FEW_BANDS = 10  # fewer are worth a warning: multispectral sensors and cameras have them
+if TYPE_CHECKING:
+    from ..detectors.model_file import Model
+    from .run import Run
+
+FEW_BANDS = 10  # scenes with fewer get a warning: multispectral sensors and cameras have them
 
 
 @dataclass(frozen=True)
 class RasterSource:
-    """A raster: path or GDAL connection string, name for messages, CRS as WKT that overrides the file's ("" = the file's), `NoData` of the user."""
+    """A raster: path or GDAL connection string, name for messages, CRS as WKT that overrides the file's, `NoData` of the user."""
 
     source: str
-    name: str = None
+    name: str | None = None
     crs: str = ""
-    nodata: NoData = None
+    nodata: NoData | None = None
 
-    def open(self):
+    def open(self) -> RasterFile:
         return RasterFile(self.source, self.name, self.crs, self.nodata)
 
-    def open_map(self, memory):
-        """The raster as an anomaly map. Raises ValueError where it is none. memory: bytes that reading may take."""
+    def open_map(self, memory: int) -> ScoreMap:
+        """The raster as an anomaly map. Raises ValueError if it is not one. memory: bytes that reading may take."""
         score_map = ScoreMap(self.source, self.name, self.crs, memory, self.nodata)
         score_map.check_is_one()
         return score_map
@@ -37,26 +45,32 @@ class RasterSource:
 class MaskSource:
     """A mask: a raster with the `NoData` of its user, or polygons as WKB; `crs` as WKT, "" where unknown.
 
-    note: what the log is to tell of it. file: what polygons were read from; None where from no file.
+    note: a line about it for the log. file: what polygons were read from; None if not from a file.
     """
 
     name: str
     crs: str = ""
-    source: str = None
-    polygons: tuple = ()
-    nodata: NoData = None
+    source: str | None = None
+    polygons: tuple[bytes, ...] = ()
+    nodata: NoData | None = None
     note: str = ""
-    file: str = None
+    file: str | None = None
 
     @classmethod
-    def of_file(cls, path):
-        """The mask in a raster or vector file. Raises ValueError where it is neither."""
+    def of_file(cls, path: str | os.PathLike[str]) -> MaskSource:
+        """The mask in a raster or vector file. Raises ValueError if it is neither."""
         polygons, crs = read_polygons(path)
         source = None if polygons else os.path.abspath(path)
         return cls(str(path), crs, source, polygons, file=os.path.abspath(path))
 
-    def on(self, raster, kind=Mask, scratch=None):
-        """The mask, or what else `kind` makes of it, on the grid of a `RasterFile` or `ScoreMap`. scratch: folder for its file, see `Mask`."""
+    @overload
+    def on(self, raster: RasterFile | ScoreMap, *, scratch: str | None = None) -> Mask: ...
+
+    @overload
+    def on(self, raster: RasterFile | ScoreMap, kind: type[AnyMask], scratch: str | None = None) -> AnyMask: ...
+
+    def on(self, raster: RasterFile | ScoreMap, kind: type[Mask] = Mask, scratch: str | None = None) -> Mask:
+        """A mask of the class `kind` on the grid of a `RasterFile` or `ScoreMap`. scratch: folder for its file, see `Mask`."""
         if self.source is not None:
             return kind.from_raster(raster, self.source, self.crs, self.name, scratch, self.nodata)
         return kind.from_polygons(raster, self.polygons, self.crs, self.name, scratch)
@@ -64,31 +78,41 @@ class MaskSource:
 
 @dataclass(frozen=True)
 class RegionSource:
-    """Places to explain: name, CRS as WKT ("" = that of the scene), geometries as WKB (polygons or points), and of each its id and its rank or None.
+    """Places to explain: name, CRS as WKT ("" = that of the scene), geometries as WKB (polygons or points), ids, and ranks or None.
 
-    file: what they were read from; None where from no file.
+    file: what they were read from; None if not from a file.
     """
 
     name: str
     crs: str
-    shapes: tuple
-    ids: tuple
-    ranks: tuple
-    file: str = None
+    shapes: tuple[bytes, ...]
+    ids: tuple[float | str, ...]
+    ranks: tuple[float | None, ...]
+    file: str | None = None
 
-    def first(self, count):
-        """The `count` regions of the highest rank, those without a rank last and in their order."""
-        order = sorted(range(len(self.shapes)), key=lambda i: math.inf if self.ranks[i] is None else self.ranks[i])[:count]
-        return RegionSource(
-            self.name, self.crs, *(tuple(values[i] for i in order) for values in (self.shapes, self.ids, self.ranks)), self.file
+    def first(self, count: int) -> RegionSource:
+        """The `count` regions of the highest rank; those without a rank come last, in their order."""
+        ranks = [math.inf if rank is None else rank for rank in self.ranks]
+        order = sorted(range(len(self.shapes)), key=lambda i: ranks[i])[:count]
+        return replace(
+            self,
+            shapes=tuple(self.shapes[i] for i in order),
+            ids=tuple(self.ids[i] for i in order),
+            ranks=tuple(self.ranks[i] for i in order),
         )
 
 
-def good_cubes(sources, bands, mask, run, surveys=None):
+def good_cubes(
+    sources: Sequence[RasterSource],
+    bands: Sequence[int],
+    mask: MaskSource | None,
+    run: Run,
+    surveys: Sequence[BandSurvey] | None = None,
+) -> tuple[list[RasterCube], dict[str, Any]]:
     """Cubes of the good bands that all scenes share, and the band numbers of the first: ([Cube], {"numbers": ..., "of": ...}).
 
-    sources: `RasterSource`s. bands: numbers the user asked for, or []. mask: `MaskSource` or None, for the first scene; the others are used whole.
-    surveys: a `BandSurvey` for each, where they are there already.
+    sources: `RasterSource`s. bands: numbers the user asked for, or []. mask: `MaskSource` or None, for the first scene; the others are used
+    whole. surveys: a `BandSurvey` for each, if they exist already.
     The log says which bands are left out and why.
     """
     _tell_memory(run)
@@ -96,7 +120,7 @@ def good_cubes(sources, bands, mask, run, surveys=None):
         run.log(mask.note)
     rasters = [source.open() for source in sources]
     masks = [mask.on(raster, scratch=run.scratch) if mask and index == 0 else None for index, raster in enumerate(rasters)]
-    choices = []
+    choices: list[BandChoice] = []
     for index, raster in enumerate(rasters):
         share = run.progress.part(index / len(rasters), (index + 1) / len(rasters))
         survey = surveys[index] if surveys else survey_bands(raster, bands, run.memory, share)
@@ -106,8 +130,8 @@ def good_cubes(sources, bands, mask, run, surveys=None):
                 f"{raster.name}: {survey.out_of_range} values beyond ±1e18 or infinite are taken for nodata. Set the file's nodata value "
                 "if they are fill values."
             )
-        for reason, numbers in choices[-1].left_out.items():
-            run.log(f"{raster.name}: left out {len(numbers)} of {raster.count} bands, {reason}: {list_bands(numbers)}.")
+        for reason, left_out in choices[-1].left_out.items():
+            run.log(f"{raster.name}: left out {len(left_out)} of {raster.count} bands, {reason}: {list_bands(left_out)}.")
     numbers = common_bands(rasters, choices, by_number=bool(bands))
     for choice, kept, raster in zip(choices, numbers, rasters):
         dropped = set(choice.numbers) - set(kept)
@@ -119,7 +143,7 @@ def good_cubes(sources, bands, mask, run, surveys=None):
     return cubes, {"numbers": numbers[0], "of": rasters[0].count}
 
 
-def fitting_cube(source, model, bands, mask, run):
+def fitting_cube(source: RasterSource, model: Model, bands: Sequence[int], mask: MaskSource | None, run: Run) -> RasterCube | ResampledCube:
     """Cube of the bands of a scene that a `Model` was trained on; resampled to its wavelengths where the detector is made for that.
 
     source: `RasterSource`. bands: numbers the user asked for, or []. mask: `MaskSource` or None.
@@ -139,19 +163,19 @@ def fitting_cube(source, model, bands, mask, run):
     return RasterCube(raster, numbers, mask.on(raster, scratch=run.scratch) if mask else None, run.memory)
 
 
-def chosen_cube(source, numbers, mask, run):
+def chosen_cube(source: RasterSource, numbers: Sequence[int], mask: MaskSource | None, run: Run) -> RasterCube:
     """Cube of the bands `numbers` of a scene, when they are known. source: `RasterSource`. mask: `MaskSource` or None."""
     raster = source.open()
     return RasterCube(raster, numbers, mask.on(raster) if mask else None, run.memory)
 
 
-def _warn_of_few_bands(raster, count, run):
+def _warn_of_few_bands(raster: RasterFile, count: int, run: Run) -> None:
     if count < FEW_BANDS:
         run.log(
-            f"Warning: {raster.name} is used with {count} bands only. Anomalies are told from the background by their spectra, and a photograph of three "
-            "colours, or a scene of a few broad bands, shows little of them. Use a scene with tens of bands or more."
+            f"Warning: {raster.name} is used with {count} bands only. Anomalies are told from the background by their spectra, and a "
+            "photograph of three colours, or a scene of a few broad bands, shows little of them. Use a scene with tens of bands or more."
         )
 
 
-def _tell_memory(run):
+def _tell_memory(run: Run) -> None:
     run.log(f"Memory: up to {run.memory / 2**20:.0f} MB.")
