@@ -264,11 +264,11 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>File for the model: weights, scaling, wavelengths, settings, loss curve. Detect anomalies takes it.</source>
+        <source>File for the model: weights, scaling, wavelengths, settings, loss curve. Detect anomalies takes it. The dialog proposes one beside the scene, or else in the folder scoread_models of the profile.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>File for the model: weights, wavelengths, settings, loss curve. Detect anomalies takes it.</source>
+        <source>File for the model: weights, wavelengths, settings, loss curve. Detect anomalies takes it. The dialog proposes one beside the first scene, or else in the folder scoread_models of the profile.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -472,7 +472,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Model file made by Train SGM or Train FERS. Unset: the scene is learnt first, in the default mode, and no file is kept.</source>
+        <source>Model file made by Train SGM or Train FERS. Unset: the scene is learnt first, in the default mode, and no file is kept. The dialog opens with the last model of the project.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -728,7 +728,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>The model that found them: file made by Train SGM or Train FERS.</source>
+        <source>The model that found them: file made by Train SGM or Train FERS. The dialog opens with the last one of the project.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

@@ -34,7 +34,8 @@ class ExplainAnomalies(Algorithm):
     def declare(self):
         self.add(QgsProcessingParameterRasterLayer(INPUT, "Hyperspectral scene"), "The scene in which the anomalies were found.")
         self.add(
-            QgsProcessingParameterFile(MODEL, "Model", extension="pt"), "The model that found them: file made by Train SGM or Train FERS."
+            QgsProcessingParameterFile(MODEL, "Model", extension="pt"),
+            "The model that found them: file made by Train SGM or Train FERS. The dialog opens with the last one of the project.",
         )
         self.add(
             QgsProcessingParameterFeatureSource(

@@ -3,7 +3,7 @@
 from qgis.core import QgsProcessingLayerPostProcessorInterface
 from qgis.PyQt.QtXml import QDomDocument
 
-from ..scenes.gdal_calls import open_dataset
+from ..scenes.provenance import provenance_of
 from ..styles import save_mask_style, save_regions_style
 from ..translation import tr
 
@@ -56,8 +56,7 @@ def mapped_scene(score_map, context):
     """
     going_to_load = context.willLoadLayerOnCompletion(score_map.source)
     name = context.layerToLoadOnCompletionDetails(score_map.source).name if going_to_load else score_map.name
-    dataset, _ = open_dataset(score_map.source)
-    kept = dataset.GetMetadataItem("SCOREAD_SCENE_NAME") if dataset is not None else None
+    kept = provenance_of(score_map.source).get("scene_name")
     starts = [title.partition("{}")[0] for title in (tr("RX of {}"), tr("Anomalies of {}"))]
     start = next((start for start in starts if start and name.startswith(start)), "")
     return kept or name[len(start) :]
