@@ -25,7 +25,7 @@ def work(task, folder, run):
 
     scene, mask = RasterSource(f"{folder}/s.tif"), MaskSource.of_file(f"{folder}/k.tif")
     if task == "train":
-        train(Training("sgm", [scene], f"{folder}/out/result.pt", mask=mask, settings={"steps": 6, "samples": 200}), run)
+        train(Training("sgm", [scene], f"{folder}/out/result.pt", mask=mask, settings={"samples": 200}), run)
     elif task == "detect":
         detect(Detection(scene, f"{folder}/out/result.tif", f"{folder}/m.pt", mask=mask), run)
     elif task == "extract":

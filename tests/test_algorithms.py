@@ -116,7 +116,7 @@ class TestImportMatlab:
 class TestTrainAndDetect:
     def test_default_mode_beats_chance_by_far(self, run, sample, tmp_path):
         model = run("train_sgm", INPUT=sample.path, MODEL=str(tmp_path / "m.pt"))
-        assert np.isfinite(model.LOSS)
+        assert np.isnan(model.LOSS), "statistics have no loss"
         assert "left out" in model.log
         assert "flagged bad" in model.log
         assert "Memory: up to" in model.log
@@ -185,7 +185,7 @@ class TestTrainAndDetect:
         expected[5:20, :15] = True
         np.testing.assert_array_equal(np.isfinite(scores), expected)
         trained = run("train_sgm", INPUT=sample.path, MASK=layer, MODEL=str(tmp_path / "m.pt"))
-        assert np.isfinite(trained.LOSS)
+        assert Path(trained.MODEL).is_file()
 
     def test_a_model_fits_the_next_scene_of_the_sensor(self, run, sample, fast_model, tmp_path):
         from scoread_qgis.scenes.simulated import simulate_scene

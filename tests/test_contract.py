@@ -15,7 +15,7 @@ from scoread_qgis.scenes.simulated import simulate_scene
 
 ROWS, COLUMNS, BANDS = 44, 37, 60
 TRAINED = {
-    "sgm": {"steps": 3, "samples": 600, "hidden": 32},
+    "sgm": {"samples": 600, "hidden": 32},
     "sgm-paper": {"epochs": 1, "batch_size": 128, "hidden": 16, "samples": 300},
     "fers": {"epochs": 1, "patch": 16, "batch": 4},
 }
@@ -81,23 +81,28 @@ def test_an_explanation_reads_no_more_than_windows(bound, cube):
     scorer, _ = bound
     spectra = np.stack([cube.read(5, 6)[0][0, 30], cube.read(25, 26)[0][0, 0]])
     positions = np.array([[5, 30], [25, 0]])
-    scorer.explain(spectra, positions)
+    backgrounds = np.stack([cube.read(7, 8)[0][0, 30], cube.read(25, 26)[0][0, 5]])
+    scorer.explain(spectra, positions, backgrounds)
     cube.seen[:] = False
-    explanation = scorer.explain(spectra, positions)
+    explanation = scorer.explain(spectra, positions, backgrounds)
     near = np.zeros_like(cube.seen)
     for row, column in positions:
         near[max(0, row - scorer.halo) : row + scorer.halo + 1, max(0, column - scorer.halo) : column + scorer.halo + 1] = True
     assert not (cube.seen & ~near).any()
     np.testing.assert_allclose(explanation.background_scores + explanation.contributions.sum(1), explanation.scores, rtol=1e-3)
-    assert explanation.background.shape == explanation.contributions.shape == (2, BANDS)
+    assert explanation.contributions.shape == (2, BANDS)
+    swapped = scorer.explain(backgrounds, positions, spectra)
+    np.testing.assert_allclose(swapped.scores, explanation.background_scores, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["rx", "rx-local"])
 def test_rx_explains_the_value_of_its_map(cube, kind):
     scorer = DETECTORS[kind]().bind(cube)
     spectrum = cube.read(25, 26)[0][0, 30:31]
-    explanation = scorer.explain(spectrum, np.array([[25, 30]]))
+    background = cube.read(27, 28)[0][0, 32:33]
+    explanation = scorer.explain(spectrum, np.array([[25, 30]]), background)
     assert explanation.scores[0] == pytest.approx(float(scorer.window(25, 30)[0, 0]), rel=1e-3)
+    assert explanation.background_scores[0] + explanation.contributions.sum() == pytest.approx(explanation.scores[0], rel=1e-6)
 
 
 TOY = '''
@@ -137,11 +142,10 @@ class ToyScorer(Scorer):
     def values(self, block, tell):
         return scattered((valid_spectra(block) - self.mean).norm(dim=1), block.valid[block.inner])
 
-    def explain(self, spectra, positions, progress=None):
-        offset = np.asarray(spectra) - self.mean.numpy()
-        contributions = offset**2 / np.linalg.norm(offset, axis=1)[:, None]
-        background = np.repeat(self.mean.numpy()[None], len(spectra), 0)
-        return Explanation(background, contributions.sum(1), np.zeros(len(spectra)), contributions, "distance from the mean")
+    def explain(self, spectra, positions, backgrounds, progress=None):
+        scores, below = (np.linalg.norm(each - self.mean.numpy(), axis=1) for each in (spectra, backgrounds))
+        contributions = np.repeat((scores - below)[:, None] / spectra.shape[1], spectra.shape[1], 1)
+        return Explanation(scores, below, contributions, "distance from the mean")
 '''
 
 USE = """

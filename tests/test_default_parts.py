@@ -7,11 +7,11 @@ from scipy.spatial.distance import cdist
 from sklearn.covariance import oas
 
 from scoread_qgis.detectors.contract import streamed
-from scoread_qgis.detectors.default_mode.clutter import REACH, SHARE, STRIDE, less_clutter, window_median
+from scoread_qgis.detectors.default_mode.clutter import CLUTTER, CLUTTER_OF_VERSION_02
 from scoread_qgis.detectors.default_mode.fusion import TailProbability, fuse
 from scoread_qgis.detectors.default_mode.gaussian import TRIMMED, TrimmedGaussian, shrunk
-from scoread_qgis.detectors.default_mode.neighbours import COMPONENTS, NeighbourDistance
-from scoread_qgis.detectors.default_mode.score_network import NEIGHBOURHOOD, ScoreNetwork
+from scoread_qgis.detectors.default_mode.random_features import NEIGHBOURHOOD, RandomFeatures
+from scoread_qgis.detectors.default_mode.version_02 import NeighbourDistance
 from scoread_qgis.detectors.shared.weights import draw_weights
 
 
@@ -97,33 +97,20 @@ def test_neighbours_equal_a_full_table_of_distances():
     positions = np.stack([rows, columns], 1).astype(np.float32)
     order = np.random.default_rng(3).permutation(1200)
     spectra, positions = mixed(1200, 50, 3)[order], positions[order]
-    weights = np.linspace(0.5, 2, 50).astype(np.float32)
-    model = NeighbourDistance.fit(torch.from_numpy(spectra), torch.from_numpy(weights), positions)
-    model.references = model.references[:500]
-    values, vectors = np.linalg.eigh(np.cov((spectra * weights).astype(float).T))
-    projection = weights[:, None] * vectors[:, -COMPONENTS:] / values[-COMPONENTS:] ** 0.25
+    projection = np.random.default_rng(4).normal(size=(50, 30)).astype(np.float32)
+    mean = spectra.mean(0)
+    model = NeighbourDistance(*(torch.from_numpy(each) for each in (mean, projection, (spectra[:500] - mean) @ projection)), None)
     expected = numpy_neighbour_distance(
-        spectra.astype(float), spectra[:500].astype(float), positions, positions[:500], projection, spectra.astype(float).mean(0)
+        *(each.astype(float) for each in (spectra, spectra[:500])), positions, positions[:500], projection.astype(float), mean.astype(float)
     )
     found = model.distance(torch.from_numpy(spectra), torch.from_numpy(positions), torch.from_numpy(positions[:500]))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3)
 
 
-def test_a_patch_of_alike_anomalies_counts_only_because_its_neighbourhood_is_left_out():
-    generator = np.random.default_rng(4)
-    spectra = generator.normal(size=(900, 8)).astype(np.float32)
-    positions = np.stack(np.divmod(np.arange(900), 30), 1).astype(np.float32)
-    patch = np.abs(positions - [15, 15]).max(1) <= 1.5
-    spectra[patch] = 12 + 0.01 * generator.normal(size=(patch.sum(), 8))
-    model = NeighbourDistance.fit(torch.from_numpy(spectra), torch.ones(8), positions)
-    near = model.distance(torch.from_numpy(spectra), torch.from_numpy(positions), torch.from_numpy(positions))
-    assert near[patch].min() > near[~patch].max()
-
-
 def test_tiny_reference_sets_use_the_farthest_there_is():
     spectra = torch.from_numpy(mixed(6, 4, 5))
     positions = torch.tensor([[0.0, 0], [1, 1], [50, 50], [60, 60], [70, 70], [80, 80]])
-    model = NeighbourDistance.fit(spectra, torch.ones(4), positions.numpy())
+    model = NeighbourDistance(torch.zeros(4), torch.eye(4), spectra, None)
     distances = model.distance(spectra, positions, positions)
     projected = model.references
     expected = max(float((projected[0] - projected[i]).square().sum()) for i in (2, 3, 4, 5))
@@ -132,7 +119,7 @@ def test_tiny_reference_sets_use_the_farthest_there_is():
 
 def test_network_features_of_a_block_equal_loops_over_pixels():
     bands, hidden = 7, 10
-    network = draw_weights(ScoreNetwork(bands, hidden), torch.Generator().manual_seed(0))
+    network = draw_weights(RandomFeatures(bands, hidden), torch.Generator().manual_seed(0))
     generator = np.random.default_rng(6)
     spectra = generator.normal(size=(6, 5, bands)).astype(np.float32)
     valid = generator.random((6, 5)) > 0.3
@@ -159,16 +146,6 @@ def test_network_features_of_a_block_equal_loops_over_pixels():
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
 
-def test_network_forward_puts_the_pixel_among_its_neighbours():
-    network = draw_weights(ScoreNetwork(5, 8), torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        network.score.normal_()
-    patches = torch.randn(3, 9, 5, generator=torch.Generator().manual_seed(0))
-    context = torch.cat([patches[:, :4], patches[:, 5:]], dim=1)
-    with torch.no_grad():
-        torch.testing.assert_close(network(patches[:, 4], torch.zeros(3), context), network.features_of_patches(patches) @ network.score)
-
-
 def test_tail_probability_is_that_of_the_training_pixels_and_follows_a_pareto_tail():
     values = torch.from_numpy(np.random.default_rng(7).pareto(2.0, 20_000) + 1)  # P(value > x) = x^-2
     calibration = TailProbability.fit(values)
@@ -188,15 +165,15 @@ def test_fusion_lies_between_mean_and_maximum():
     assert (fused >= tails.mean(0) - 1e-6).all() and (fused <= tails.max(0).values + 1e-6).all()
 
 
-def numpy_clutter(values):
+def numpy_clutter(values, clutter):
     rows, columns = values.shape
     medians = np.full_like(values, np.nan)
     for row in range(rows):
         for column in range(columns):
             window = [
                 values[r, c]
-                for r in range(row - REACH, row + REACH + 1, STRIDE)
-                for c in range(column - REACH, column + REACH + 1, STRIDE)
+                for r in range(row - clutter.reach, row + clutter.reach + 1, clutter.stride)
+                for c in range(column - clutter.reach, column + clutter.reach + 1, clutter.stride)
                 if 0 <= r < rows and 0 <= c < columns and not np.isnan(values[r, c])
             ]
             if window:
@@ -204,15 +181,16 @@ def numpy_clutter(values):
     return medians
 
 
+@pytest.mark.parametrize("clutter", [CLUTTER, CLUTTER_OF_VERSION_02])
 @pytest.mark.parametrize("shape", [(40, 33), (3, 50), (50, 3), (1, 1)])
-def test_clutter_equals_loops_and_does_not_depend_on_the_blocks(shape):
+def test_clutter_equals_loops_and_does_not_depend_on_the_blocks(shape, clutter):
     generator = np.random.default_rng(8)
     values = generator.normal(size=shape).astype(np.float32)
     values[generator.random(shape) < 0.2] = np.nan
-    np.testing.assert_array_equal(window_median(values, 0, shape[0]), numpy_clutter(values))
-    expected = values - np.float32(SHARE) * numpy_clutter(values)
+    np.testing.assert_array_equal(clutter.median(values, 0, shape[0]), numpy_clutter(values, clutter))
+    expected = values - np.float32(clutter.share) * numpy_clutter(values, clutter)
     for size in (1, 2, 7, 100):
         stream = ((row, values[row : row + size]) for row in range(0, shape[0], size))
-        pieces = list(streamed(stream, REACH, less_clutter, shape[0]))
+        pieces = list(streamed(stream, clutter.reach, clutter.less_clutter, shape[0]))
         assert [row for row, _ in pieces] == list(np.cumsum([0] + [len(piece) for _, piece in pieces[:-1]]))
         np.testing.assert_array_equal(np.concatenate([piece for _, piece in pieces]), expected)

@@ -13,7 +13,10 @@ from scoread_qgis.detectors.default_mode.gaussian import TrimmedGaussian
 from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.fers import FERS
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
-from scoread_qgis.detectors.shared.explanation import most_similar, path_contributions, region_spectra
+from scoread_qgis.detectors.registry import DETECTORS
+from scoread_qgis.detectors.shared.expected_background import expected_spectrum
+from scoread_qgis.detectors.shared.explanation import expected_backgrounds, most_similar, path_contributions, region_spectra
+from scoread_qgis.detectors.shared.half_whitening import HalfWhitening
 
 
 class Labels:
@@ -78,29 +81,74 @@ class TestPathContributions:
         assert contributions.sum().item() == pytest.approx(1)
 
 
-@pytest.fixture(scope="module", params=["default", "paper", "paper, conditional", "fers"])
+def explain(detector, cube, regions):
+    """`Explanation` of regions, and what is seen in them."""
+    seen = region_spectra(cube, regions)
+    backgrounds = np.stack([expected.spectrum for expected in expected_backgrounds(cube, regions, seen)])
+    return detector.bind(cube).explain(seen.mean, seen.centres, backgrounds), seen
+
+
+class TestExpectedBackgrounds:
+    def test_are_those_of_the_surroundings_without_the_other_regions(self, scene):
+        cube, regions, _ = scene
+        values, valid = cube.read(0, cube.rows)
+        labels = regions.labels(0, cube.rows)
+        found = expected_backgrounds(cube, regions, region_spectra(cube, regions))
+        components = HalfWhitening.fit(torch.from_numpy(values[valid]))(torch.from_numpy(values)).numpy()
+        deviation = values[valid].std(0)
+        for number, expected in enumerate(found, 1):
+            whole = expected_spectrum(values, components, valid, labels == number, (labels > 0) & (labels != number))
+            assert expected.pixels == whole.pixels  # the window cuts nothing off
+            assert np.abs((expected.spectrum - whole.spectrum) / deviation).max() < 0.05  # the sample of the scene makes the difference
+            assert (expected.low < expected.spectrum).all() and (expected.spectrum < expected.high).all()
+
+    def test_without_surroundings_it_is_the_mean_of_the_scene(self, scene):
+        cube, _, truth = scene
+        labels = np.ones(truth.shape, int)
+        labels[0] = 0  # nothing valid there
+        valid = labels > 0
+        alone = ArrayCube(cube.read(0, cube.rows)[0], valid)
+        (expected,) = expected_backgrounds(alone, Labels(labels), region_spectra(alone, Labels(labels)))
+        assert expected.pixels == 0 and np.isnan(expected.low).all()
+        assert expected.spectrum == pytest.approx(alone.read(0, alone.rows)[0][valid].mean(0), rel=1e-3)
+
+    def test_a_region_that_is_too_large_to_hold_is_not_held(self):
+        values = np.random.default_rng(0).normal(size=(300, 300, 2)).astype(np.float32)
+        labels = np.zeros((300, 300), int)
+        labels[20:280, 20:280] = 1
+        cube = ArrayCube(values)
+        (expected,) = expected_backgrounds(cube, Labels(labels), region_spectra(cube, Labels(labels)))
+        assert expected.pixels == 0
+        assert expected.spectrum == pytest.approx(values[labels == 0].mean(0), rel=1e-4)
+
+
+@pytest.fixture(scope="module", params=["default", "paper", "paper, conditional", "fers", "rx", "rx-local"])
 def explained(request, scene):
     """Kind of detector, detector, cube, what is seen in the regions, explanation."""
     cube, regions, _ = scene
     if request.param == "default":
         detector = SGM.train([cube])
+    elif request.param.startswith("rx"):
+        detector = DETECTORS[request.param]()
     elif request.param == "fers":
         detector = FERS.train([cube], epochs=1, patch=16)
     else:
         detector = PaperSGM.train([cube], epochs=2, conditional="conditional" in request.param)
-    seen = region_spectra(cube, regions)
-    return request.param, detector, cube, seen, detector.bind(cube).explain(seen.mean, seen.centres)
+    explanation, seen = explain(detector, cube, regions)
+    return request.param, detector, cube, seen, explanation
 
 
 class TestDetectors:
     def test_contributions_sum_to_the_score(self, explained):
         _, _, _, seen, explanation = explained
         assert explanation.background_scores + explanation.contributions.sum(1) == pytest.approx(explanation.scores, rel=1e-4)
-        assert explanation.contributions.shape == explanation.background.shape == seen.mean.shape
+        assert explanation.contributions.shape == seen.mean.shape
 
     def test_the_expected_background_is_less_anomalous(self, explained):
-        _, _, _, _, explanation = explained
-        assert (explanation.background_scores < explanation.scores).mean() >= 0.7
+        kind, _, _, _, explanation = explained
+        if "paper" in kind:
+            pytest.skip("two epochs make no detector; test_paper_mode does this with the authors' weights")
+        assert (explanation.background_scores < 0.65 * explanation.scores).all()
 
 
 def test_score_is_the_one_that_detection_gives(scene):
@@ -110,7 +158,7 @@ def test_score_is_the_one_that_detection_gives(scene):
     flat = ArrayCube(np.broadcast_to(seen.mean[0].astype(np.float32), (4, 30, cube.bands)))
     (_, scores), *_ = detector.detect(flat)
     # Both are over 100 perturbations, of which each pixel has its own.
-    assert scores.mean() == pytest.approx(detector.bind(cube).explain(seen.mean, seen.centres).scores[0], rel=0.1)
+    assert scores.mean() == pytest.approx(explain(detector, cube, regions)[0].scores[0], rel=0.1)
 
 
 def test_score_of_the_default_mode_is_the_one_that_detection_fuses(scene):
@@ -120,7 +168,7 @@ def test_score_of_the_default_mode_is_the_one_that_detection_fuses(scene):
     row, column = np.round(seen.centres[0]).astype(int)
     values[row - 1 : row + 2, column - 1 : column + 2] = seen.mean[0]  # among its like
     parts = [part[row, column] for part in detector.bind(ArrayCube(values)).parts().values()]
-    assert np.sqrt(np.mean(np.square(parts))) == pytest.approx(detector.bind(cube).explain(seen.mean, seen.centres).scores[0], rel=0.02)
+    assert np.sqrt(np.mean(np.square(parts))) == pytest.approx(explain(detector, cube, regions)[0].scores[0], rel=0.02)
 
 
 def test_tweedie_estimate_of_a_gaussian_is_the_posterior_mean():
@@ -230,12 +278,15 @@ class TestAlgorithm:
             of_region = [line for line in lines if line["rank"] == row["rank"]]
             total = sum(float(line["contribution"]) for line in of_region)
             assert float(row["background_score"]) + total == pytest.approx(float(row["score"]), rel=1e-4)
+            for line in of_region:
+                assert float(line["background_low"]) <= float(line["background"]) <= float(line["background_high"])
             largest = max(of_region, key=lambda line: float(line["contribution"]))
             assert row["band_1"] == largest["band"]
             assert row["band_1"].endswith(" nm")
         page = (tmp_path / "why.html").read_text(encoding="utf-8")
         assert page.count("data:image/svg+xml") == 3  # the map, and the spectra of two regions
         assert "Not explained here" in page
+        assert "covers the true one in 90 % of the cases" in page
         assert 'src="http' not in page and "<script" not in page and "url(" not in page.replace("data:image", "")
         assert "; the first 2 are explained" in done.log
 
@@ -304,8 +355,7 @@ def test_real_anomalies_score_higher_than_what_was_expected_there():
     labels, count = ndimage.label(scene.truth > 0, np.ones((3, 3)))
     labels[60:63, 10:13] = count + 1  # background
     regions = Labels(labels)
-    seen = region_spectra(cube, regions)
-    explanation = SGM.train([cube]).bind(cube).explain(seen.mean, seen.centres)
+    explanation, _ = explain(SGM.train([cube]), cube, regions)
     assert (explanation.scores[:count] > 4 * explanation.scores[count]).all()
-    assert (explanation.background_scores[:count] < 0.75 * explanation.scores[:count]).all()
+    assert (explanation.background_scores[:count] < 0.5 * explanation.scores[:count]).all()
     assert explanation.background_scores[count] < 1

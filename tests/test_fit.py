@@ -37,7 +37,7 @@ def values(scenes):
 
 @pytest.fixture(scope="module")
 def model(values):
-    return SGM.train([ArrayCube(values)], steps=20)
+    return SGM.train([ArrayCube(values)])
 
 
 def test_distance_is_that_of_kolmogorov_and_smirnov():
@@ -67,7 +67,7 @@ def test_other_units_are_seen_and_adapted_to(model, values, gain, offset):
     assert model.fit(cube).value < LIMIT
     adapted = model.adapted(cube)
     assert adapted.fit(cube).value > 0.95
-    own = whole(SGM.train([cube], steps=20).bind(cube))
+    own = whole(SGM.train([cube]).bind(cube))
     assert stats.spearmanr(whole(adapted.bind(cube)).ravel(), own.ravel()).statistic > 0.98
     assert adapted.network is model.network
 
@@ -80,9 +80,9 @@ def test_adapting_is_deterministic_and_depends_on_its_seed_alone(model, scenes):
 
 @pytest.mark.parametrize(("gain", "offset"), [(1e4, 0), (1e-4, 0), (1, 1000)])
 def test_gain_and_offset_do_not_change_the_map_of_own_training(values, gain, offset):
-    reference = whole(SGM.train([ArrayCube(values)], steps=20).bind(ArrayCube(values)))
+    reference = whole(SGM.train([ArrayCube(values)]).bind(ArrayCube(values)))
     cube = ArrayCube((values.astype(np.float64) * gain + offset).astype(np.float32))
-    found = whole(SGM.train([cube], steps=20).bind(cube))
+    found = whole(SGM.train([cube]).bind(cube))
     assert np.corrcoef(found.ravel(), reference.ravel())[0, 1] > 0.9999
     np.testing.assert_allclose(found, reference, atol=0.02 * np.ptp(reference))
 

@@ -22,7 +22,7 @@ def material(sample, tmp_path_factory):
     values[5, 5] += 3
     write_scene(folder / "s.tif", values)
     write_scene(folder / "k.tif", np.ones((40, 40), np.uint8))
-    assert main(["train", str(folder / "s.tif"), "--model", str(folder / "m.pt"), "--steps", "3", "--samples", "200"]) == 0
+    assert main(["train", str(folder / "s.tif"), "--model", str(folder / "m.pt"), "--samples", "200"]) == 0
     assert main(["rx", str(folder / "s.tif"), "--output", str(folder / "a.tif")]) == 0
     for name in ("out", "tmp"):
         (folder / name).mkdir()

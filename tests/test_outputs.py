@@ -138,7 +138,7 @@ def material(provider, sample, tmp_path_factory):
     made = {name: str(folder / name) for name in ("s.tif", "m.pt", "map.tif", "r.gpkg", "w.pth", "a.mat", "t.tif")}
     shutil.copy(sample.path, made["s.tif"])
     write_scene(made["t.tif"], sample.truth.astype(np.uint8))
-    processing.run("scoread:train_sgm", {"INPUT": sample.path, "STEPS": 3, "SAMPLES": 300, "MODEL": made["m.pt"]})
+    processing.run("scoread:train_sgm", {"INPUT": sample.path, "SAMPLES": 300, "MODEL": made["m.pt"]})
     processing.run("scoread:detect_rx", {"INPUT": sample.path, "OUTPUT": made["map.tif"]})
     processing.run("scoread:threshold_anomalies", {"INPUT": made["map.tif"], "REGIONS": made["r.gpkg"]})
     for name in ("w.pth", "a.mat"):

@@ -14,7 +14,7 @@ from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
 from scoread_qgis.detectors.paper_mode.readout import PixelNoise, unit_score_sum
 from scoread_qgis.detectors.paper_mode.ring import nearest_in_ring, ring_offsets, ring_positions
 from scoread_qgis.detectors.paper_mode.unet import ScoreUNet
-from scoread_qgis.detectors.shared.explanation import region_spectra
+from scoread_qgis.detectors.shared.explanation import expected_backgrounds, region_spectra
 from scoread_qgis.detectors.shared.tensor_file import decode, encode
 from scoread_qgis.detectors.shared.torch_archive import read_archive
 
@@ -98,7 +98,8 @@ def test_authors_weights_expect_background_where_anomalies_are(authors):
             return labels[first:last]
 
     seen = region_spectra(cube, Regions())
-    explanation = model.bind(cube).explain(seen.mean, seen.centres)
+    backgrounds = np.stack([expected.spectrum for expected in expected_backgrounds(cube, Regions(), seen)])
+    explanation = model.bind(cube).explain(seen.mean, seen.centres, backgrounds)
     assert explanation.background_scores[0] < 0.6 * explanation.scores[0]
     assert explanation.background_scores[1] == pytest.approx(explanation.scores[1], rel=0.15)
     assert explanation.background_scores + explanation.contributions.sum(1) == pytest.approx(explanation.scores, rel=1e-4)

@@ -45,7 +45,7 @@ def whole(pieces, cube):
 )
 def detector(request, cube):
     if request.param == "sgm":
-        return SGM.train([cube], steps=5, samples=800)
+        return SGM.train([cube], samples=800)
     if request.param == "rx-local":
         return LocalRX(3, 9)
     return PaperSGM.train([cube], epochs=1, batch_size=128, hidden=16, samples=400, conditional="conditional" in request.param)

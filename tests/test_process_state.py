@@ -13,7 +13,7 @@ from processing.core.ProcessingConfig import ProcessingConfig
 from scoread_qgis import settings
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.core.progress import Progress
-from scoread_qgis.detectors.default_mode.score_network import ScoreNetwork
+from scoread_qgis.detectors.default_mode.random_features import RandomFeatures
 from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.fers import FERS, READOUTS
 from scoread_qgis.detectors.fers.backbones import image_backbone, random_weights, teacher_encoder
@@ -41,7 +41,7 @@ def tensors(state, path=""):
 
 
 def sgm(progress):
-    return SGM.train([cube()], steps=20, seed=5, progress=progress)
+    return SGM.train([cube()], seed=5, progress=progress)
 
 
 def paper(progress):
@@ -132,7 +132,7 @@ def test_random_filters_are_those_that_torch_draws():
 
 def test_networks_and_models_are_made_without_random_numbers_of_the_process():
     before = torch.get_rng_state()
-    ScoreNetwork(6, 8), ScoreUNet(6, 16, conditional=True), Restoration(6, 0)
+    RandomFeatures(6, 8), ScoreUNet(6, 16, conditional=True), Restoration(6, 0)
     detectors = [train(Progress()) for train in (sgm, paper, trained_fers)]
     for detector in detectors:
         type(detector).from_state(detector.state())

@@ -18,7 +18,14 @@ def reported(sample, provider, tmp_path_factory):
     folder = tmp_path_factory.mktemp("reports")
     trained = processing.run(
         "scoread:train_sgm",
-        {"INPUT": sample.path, "SEED": 7, "STEPS": 30, "MODEL": str(folder / "model.pt"), "REPORT": str(folder / "train.html")},
+        {
+            "INPUT": sample.path,
+            "SEED": 7,
+            "HIDDEN": 128,
+            "STEPS": 30,
+            "MODEL": str(folder / "model.pt"),
+            "REPORT": str(folder / "train.html"),
+        },
     )
     detected = processing.run(
         "scoread:detect_anomalies",
@@ -40,23 +47,24 @@ def test_training_report_repeats_the_run(reported, sample):
     bad = int((~sample.scene.good).sum())
     assert ("scenes", sample.path) in rows
     assert ("random seed", "7") in rows
-    assert ("steps", "30") in rows
-    assert ("hidden", "256") in rows  # a setting that was left at its default
+    assert ("hidden", "128") in rows
+    assert ("samples", "10000") in rows  # a setting that was left at its default
+    assert not any(row[0] == "steps" for row in rows) and "STEPS is ignored by this detector." in page
     assert ("device", "cpu") in rows
     assert any(row[0] == "left out" and row[1] != "none" for row in rows) == (bad > 0)
     assert any(row[0] == "qgis" for row in rows)
     assert any(row[0] == "torch" for row in rows)
     assert "flagged bad in the file" in page  # the log
-    assert page.count("data:image/svg+xml") == 2  # loss, spectra
+    assert page.count("data:image/svg+xml") == 1  # spectra
+    assert "There is no training loss" in page
     assert "They are evidence of how well this Gaussian, one of the parts of the anomaly value, fits the scene." in page
-    assert "They are no evidence of the score network" in page
     assert "predictor" not in page, "nothing is sampled step by step"
     assert "Anomaly map" not in page
 
 
 def test_detection_report_has_map_histogram_and_thresholds(reported):
     page = (reported / "detect.html").read_text(encoding="utf-8")
-    assert page.count("data:image/svg+xml") == 4
+    assert page.count("data:image/svg+xml") == 3
     scores = read(reported / "map.tif")
     highest = next(row[1] for row in cells(page) if row[0] == "100 %")
     assert float(highest) == pytest.approx(np.nanmax(scores), rel=1e-3)

@@ -6,6 +6,7 @@ import math
 import re
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -21,7 +22,7 @@ from scoread_qgis.core.progress import Cancelled, Progress, keeping
 from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.fers import FERS
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
-from scoread_qgis.detectors.shared.training import shares, train_score_network
+from scoread_qgis.detectors.shared.training import shares
 from scoread_qgis.scenes.writer import write_scene
 from scoread_qgis.workflows.run import Run
 from scoread_qgis.workflows.sources import RasterSource
@@ -289,7 +290,7 @@ class TestDivergence:
     def test_in_the_very_last_step(self):
         """The loss is that of the weights before the step."""
         with pytest.raises(ValueError, match="the training diverged: at step 1 of 1"):
-            SGM.train([random_cube()], steps=1, learning_rate=math.inf)
+            PaperSGM.train([random_cube()], epochs=1, batch_size=1000, hidden=16, learning_rate=math.inf)
 
     def test_of_fers(self):
         with pytest.raises(ValueError, match="FERS, stage 1 of 2: the training diverged; try a smaller learning rate"):
@@ -335,14 +336,14 @@ class TestManyScenes:
     @pytest.mark.parametrize("detector", [SGM, PaperSGM])
     def test_a_hundred_and_one(self, detector, monkeypatch):
         """All of the pixels asked for are trained on, though they do not divide by the scenes."""
-        seen, train = [], f"{detector.__module__}.train_score_network"
-        monkeypatch.setattr(
-            train, lambda network, spectra, *rest, **more: seen.append(len(spectra)) or train_score_network(network, spectra, *rest, **more)
-        )
+        seen, module = [], detector.__module__
+        watched = (sys.modules[module].HalfWhitening, "fit") if detector is SGM else (sys.modules[module], "train_score_network")
+        real = getattr(*watched)
+        monkeypatch.setattr(*watched, lambda *given, **more: seen.append(len(given[0 if detector is SGM else 1])) or real(*given, **more))
         cubes = [random_cube(4, 4, seed=seed) for seed in range(101)]
-        settings = {"epochs": 1, "hidden": 16} if detector is PaperSGM else {"hidden": 16, "steps": 2}
+        settings = {"epochs": 1, "hidden": 16} if detector is PaperSGM else {"hidden": 16}
         detector.train(cubes, samples=150, **settings)
-        assert 120 < seen[0] <= 150, "of the default mode the bulk"
+        assert seen == [150]
         with pytest.raises(
             ValueError, match="101 scenes cannot share 100 training pixels: .* Raise the number of training pixels to 101 or more"
         ):

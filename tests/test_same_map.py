@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
         write_scene(
             folder / f"{name}.tif", cube, geotransform=(0, 2, 0, 0, 0, -2), wavelengths=scene.wavelengths, scale=scene.scale, nodata=-9999
         )
-    assert main(["train", str(folder / "small.tif"), "--model", str(folder / "sgm.pt"), "--steps", "5"]) == 0
+    assert main(["train", str(folder / "small.tif"), "--model", str(folder / "sgm.pt")]) == 0
     assert (
         main(
             ["train-fers", str(folder / "small.tif"), "--model", str(folder / "fers.pt"), "--epochs", "1", "--patch", "32", "--batch", "2"]

@@ -9,11 +9,11 @@ from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.fers import FERS, READOUTS
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
-from scoread_qgis.detectors.shared.explanation import region_spectra
+from scoread_qgis.detectors.shared.explanation import expected_backgrounds, region_spectra
 from scoread_qgis.detectors.shared.statistics import GaussianStatistics, MahalanobisDistance
 
 TRAIN = {
-    "default": lambda cube, device: SGM.train([cube], steps=20, device=device),
+    "default": lambda cube, device: SGM.train([cube], device=device),
     "paper": lambda cube, device: PaperSGM.train([cube], epochs=1, batch_size=256, hidden=16, conditional=True, device=device),
     "fers": lambda cube, device: FERS.train([cube], patch=16, epochs=2, batch=2, device=device),
 }
@@ -40,8 +40,9 @@ def results(kind, detector, cube):
     """Everything that a detector says of a cube: its maps, and the explanation of a region."""
     maps = [np.concatenate([rows for _, rows in detector.detect(cube, **options)]) for options in DETECTIONS[kind]]
     seen = region_spectra(cube, OneRegion())
-    explanation = detector.bind(cube).explain(seen.mean, seen.centres)
-    return [*maps, explanation.background, explanation.scores, explanation.contributions]
+    backgrounds = np.stack([expected.spectrum for expected in expected_backgrounds(cube, OneRegion(), seen)])
+    explanation = detector.bind(cube).explain(seen.mean, seen.centres, backgrounds)
+    return [*maps, explanation.scores, explanation.background_scores, explanation.contributions]
 
 
 def test_the_device_is_one():
@@ -85,4 +86,6 @@ def test_statistics_of_vectors_on_the_device_are_those_of_double_precision():
         offset = exact - exact.mean(0)
         expected = np.einsum("ni,ij,nj->n", offset, np.linalg.inv(np.cov(exact.T)), offset)
         np.testing.assert_allclose(distance(vectors.to(NAME)).numpy(), expected, rtol=1e-8)
-        np.testing.assert_allclose(distance.contributions(vectors.to(NAME)).sum(1).numpy(), expected, rtol=1e-8)
+        np.testing.assert_allclose(
+            distance.contributions(vectors.to(NAME), distance.mean.expand(500, -1)).sum(1).numpy(), expected, rtol=1e-8
+        )

@@ -31,7 +31,7 @@ def in_blocks(values, valid, size, halo, compute):
     cube = ArrayCube(values, valid, rows_per_block=size)
     return np.concatenate(
         [
-            compute(torch.from_numpy(block.values), torch.from_numpy(block.valid), block.inner.start, block.inner.stop).numpy()
+            compute(torch.from_numpy(block.values), torch.from_numpy(block.valid), block.inner[0].start, block.inner[0].stop).numpy()
             for block in cube.blocks(halo)
         ]
     )
@@ -130,8 +130,11 @@ def test_a_constant_scene_is_expected_everywhere():
 
 def test_the_part_survives_its_state():
     part = ExpectedBackground(Ring(7, 12, 2), torch.tensor([1.0, 2.0]))
-    again = ExpectedBackground.from_state(part.state())
+    again = ExpectedBackground.from_state(part.state(), 2, 12)
     assert again.ring == part.ring and torch.equal(again.floor, part.floor)
+    for spoilt in ({"reach": 13}, {"inside": 12}, {"stride": 6}, {"floor": torch.zeros(2)}, {"floor": torch.ones(3)}):
+        with pytest.raises(ValueError, match="its (reach|inside|stride|floor)"):
+            ExpectedBackground.from_state({**part.state(), **spoilt}, 2, 12)
 
 
 def striped(rows=40, columns=40, bands=20, seed=2):
@@ -195,7 +198,7 @@ def test_half_whitening_equals_numpy_and_ignores_units():
     np.testing.assert_allclose(cdist(found[:50], found[:50]), cdist(expected[:50], expected[:50]), rtol=1e-3, atol=1e-3)
     thousandfold = HalfWhitening.fit(torch.from_numpy(spectra * 1000), 5)(torch.from_numpy(spectra * 1000).float())
     np.testing.assert_allclose(cdist(thousandfold[:50], thousandfold[:50]), cdist(found[:50], found[:50]), rtol=1e-2, atol=1e-2)
-    again = HalfWhitening.from_state(HalfWhitening.fit(torch.from_numpy(spectra), 5).state())
+    again = HalfWhitening.from_state(HalfWhitening.fit(torch.from_numpy(spectra), 5).state(), 12)
     torch.testing.assert_close(again(torch.from_numpy(spectra).float()), torch.from_numpy(found))
 
 

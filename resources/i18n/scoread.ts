@@ -200,10 +200,6 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Default mode: how many training steps. Unset: what the mode takes.</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
         <source>Default: seconds, and one setting for all scenes. Paper: ScoreAD as published (arXiv 2601.12379), minutes.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -348,6 +344,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Ignored: the default mode of version 0.2 took it. That of today estimates statistics, without steps. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Import MATLAB scene</source>
         <translation type="unfinished"></translation>
     </message>
@@ -404,7 +404,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file for Detect anomalies. One scene alone does not need the file: Detect anomalies without a model learns the scene itself. A model of several scenes, or one that is shared, is used on further scenes of the sensor; Detect anomalies measures whether it fits them, and adapts it where it does not.</source>
+        <source>Learns the spectra of a scene, without labels, and keeps what it has learnt in a model file for Detect anomalies. The default mode estimates the statistics of the background, without a network to train; the paper mode trains the score network of a generative model (SGM). One scene alone does not need the file: Detect anomalies without a model learns the scene itself. A model of several scenes, or one that is shared, is used on further scenes of the sensor; Detect anomalies measures whether it fits them, and adapts it where it does not.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -540,6 +540,14 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Paper mode: size of the training steps. Published: 0.00003. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Paper mode: spectra in a training step. Published: 16. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Patch size</source>
         <translation type="unfinished"></translation>
     </message>
@@ -668,19 +676,11 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Size of the training steps. Published: 0.00003. Unset: what the mode takes.</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
         <source>Size of the training steps. Published: 0.005.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <source>Smallest region</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
-        <source>Spectra in a training step. Published: 16. Unset: what the mode takes.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -856,7 +856,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Width of the network's hidden layers. Published: 256. Unset: what the mode takes.</source>
+        <source>Width of the network's hidden layers; in the default mode the number of random features. Published: 256. Unset: what the mode takes.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

@@ -36,10 +36,15 @@ class TrainSGM(Algorithm):
     GROUP = "Anomaly detection"
     TAGS = ("score", "generative", "model", "learn", "scoread")
     HELP = (
-        "Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model "
-        "file for Detect anomalies. One scene alone does not need the file: Detect anomalies without a model learns the scene itself. A "
-        "model of several scenes, or one that is shared, is used on further scenes of the sensor; Detect anomalies measures whether it "
-        "fits them, and adapts it where it does not."
+        "Learns the spectra of a scene, without labels, and keeps what it has learnt in a model file for Detect anomalies. The default "
+        "mode "
+        "estimates the statistics of the background, without a network to train; the paper mode trains the score network of a "
+        "generative model "
+        "(SGM). One scene alone does not need the file: Detect anomalies without a model learns the scene itself. A model of several "
+        "scenes, "
+        "or one that is shared, is used on further scenes of the sensor; Detect anomalies measures whether it fits them, and adapts it "
+        "where "
+        "it does not."
     )
     TRAINS = True
     PRESETS = {INPUT: best_scene}
@@ -62,7 +67,8 @@ class TrainSGM(Algorithm):
         add_settings(self, *SGM_TRAINING)
         self.add(
             QgsProcessingParameterFileDestination(MODEL, "Model", "Models (*.pt)"),
-            "File for the model: weights, scaling, wavelengths, settings, loss curve. Detect anomalies takes it. The dialog proposes one beside the "
+            "File for the model: weights, scaling, wavelengths, settings, loss curve. Detect anomalies takes it. The dialog proposes "
+            "one beside the "
             "scene, or else in the folder scoread_models of the profile.",
         )
         self.add(report_parameter(), REPORT_HELP)

@@ -149,8 +149,11 @@ class Scorer:
         """Scores of the pixels in the slices `rows` and `columns` of values (height, width), beyond which there is nothing."""
         raise NotImplementedError
 
-    def explain(self, spectra: np.ndarray, positions: np.ndarray, progress: Progress | None = None) -> Explanation:
-        """`shared.explanation.Explanation` of spectra (n, bands) at (row, column) positions (n, 2), which may be fractions."""
+    def explain(self, spectra: np.ndarray, positions: np.ndarray, backgrounds: np.ndarray, progress: Progress | None = None) -> Explanation:
+        """`shared.explanation.Explanation` of spectra (n, bands) at (row, column) positions (n, 2), which may be fractions.
+
+        backgrounds: (n, bands), the spectra that are expected there (`shared.explanation.expected_backgrounds`).
+        """
         raise NotImplementedError
 
     @property

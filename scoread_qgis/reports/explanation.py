@@ -23,9 +23,10 @@ class RegionReasons:
     """Why a region is anomalous.
 
     rank, id, pixels: of the region. position: mean row and column; place: the same in map coordinates. observed, background, contributions,
-    similar: (bands,) spectra and shares as in `detectors.explanation`. score = background_score + the sum of contributions. what: what the
-    score is. similar_place: map coordinates of the most similar spectrum elsewhere, or None; similar_angle: spectral angle to it in
-    degrees.
+    similar: (bands,) spectra and shares as in `detectors.explanation`. low, high: (bands,) limits of the band that covers the true
+    background in 90 % of the cases; NaN where the background is the mean of the scene, since too little is around. score =
+    background_score + the sum of contributions. what: what the score is. similar_place: map coordinates of the most similar spectrum
+    elsewhere, or None; similar_angle: spectral angle to it in degrees.
     """
 
     rank: int
@@ -35,6 +36,8 @@ class RegionReasons:
     place: np.ndarray
     observed: np.ndarray
     background: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
     score: float
     background_score: float
     contributions: np.ndarray
@@ -96,8 +99,13 @@ def explanation_page(
         ])  # fmt: skip
         page.figure(
             draw(partial(_spectra, region=region, wavelengths=wavelengths), 8, 5),
-            "Observed mean spectrum, the background spectrum that the model expected, and the most similar spectrum elsewhere; their "
-            "difference; what each band contributes.",
+            "Observed mean spectrum; the background spectrum that the surroundings let expect, "
+            + (
+                "with the band that covers the true one in 90 % of the cases"
+                if np.isfinite(region.low).all()
+                else "here the mean of the scene, as too little is around"
+            )
+            + "; the most similar spectrum elsewhere; difference from the expected background; what each band contributes.",
         )
         rows = []
         for band in region.top_bands(TOP_BANDS):
@@ -135,6 +143,7 @@ def _spectra(figure: Figure, region: RegionReasons, wavelengths: np.ndarray | No
 
     line(above, region.observed, color=ANOMALY, lw=1.6, label="observed")
     line(above, region.background, color=BACKGROUND, lw=1.4, label="expected background")
+    above.fill_between(along(x), along(region.low), along(region.high), color=BACKGROUND, alpha=0.25, lw=0)
     if region.similar_place is not None:
         line(above, region.similar, color=COLOURS[2], lw=1, ls="--", label=f"most similar elsewhere ({region.similar_angle:.1f}°)")
     above.set_ylabel("value")

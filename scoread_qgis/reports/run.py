@@ -61,10 +61,11 @@ def run_page(
         *([name, value] for name, value in model["settings"].items()),
     ]
     page.table([*rows, *([f"trained with {name}", version] for name, version in model["versions"].items())])
-    curve = model["loss_curve"]
-    if curve:
+    if curve := model["loss_curve"]:
         page.paragraph(f"Training loss: {curve[0]:.4g} at the start, {curve[-1]:.4g} at the end, {min(curve):.4g} at its lowest.")
-        page.figure(draw(lambda figure: _loss(figure, curve), 8, 2.4), "Training loss, means over equal intervals of the training.")
+        page.figure(draw(lambda figure: _loss(figure, curve), 8, 2.4), "Training loss, means of equal parts of the training.")
+    else:
+        page.paragraph("There is no training loss: the statistics of the background are estimated at once, not trained step by step.")
     page.heading("What the model has learnt")
     if isinstance(spectra, Spectra):
         _spectra(page, spectra)

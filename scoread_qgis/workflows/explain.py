@@ -6,7 +6,7 @@ import numpy as np
 
 from ..detectors.model_file import Model
 from ..detectors.shared.device import pick_device
-from ..detectors.shared.explanation import most_similar, region_spectra
+from ..detectors.shared.explanation import expected_backgrounds, most_similar, region_spectra
 from ..reports.explanation import RegionReasons, explanation_page
 from ..scenes.mask import RegionLabels
 from ..scenes.thumbnail import false_colour
@@ -85,8 +85,14 @@ def _reasons(cube, detector, regions, run):
     kept = np.flatnonzero(seen.pixels)
     labels.keep(seen.pixels > 0)
     seen = seen.of(kept)
-    scorer = detector.bind(cube, progress=run.progress.part(0.25, 0.25 + 0.5 * detector.binding_share))
-    explanation = scorer.explain(seen.mean, seen.centres, run.progress.part(0.25 + 0.5 * detector.binding_share, 0.75))
+    expected = expected_backgrounds(cube, labels, seen, run.progress.part(0.25, 0.4))
+    for i in (i for i, one in zip(kept, expected) if not one.pixels):
+        run.log(
+            f"Region {regions.ids[i]}: too large, or too little around it to expect a background from; the mean of the scene stands for it."
+        )
+    scorer = detector.bind(cube, progress=run.progress.part(0.4, 0.4 + 0.35 * detector.binding_share))
+    backgrounds = np.stack([one.spectrum for one in expected])
+    explanation = scorer.explain(seen.mean, seen.centres, backgrounds, run.progress.part(0.4 + 0.35 * detector.binding_share, 0.75))
     run.log(f"Anomaly value: {explanation.what}.")
     similar = most_similar(cube, seen.mean, seen.boxes, run.progress.part(0.75, 1.0))
     ranks = [regions.ranks[i] for i in kept]
@@ -100,7 +106,9 @@ def _reasons(cube, detector, regions, run):
             position=seen.centres[i],
             place=places[i],
             observed=seen.mean[i],
-            background=explanation.background[i],
+            background=expected[i].spectrum,
+            low=expected[i].low,
+            high=expected[i].high,
             score=float(explanation.scores[i]),
             background_score=float(explanation.background_scores[i]),
             contributions=explanation.contributions[i],
@@ -141,10 +149,11 @@ def _table(reasons, names):
 
 def _spectra(reasons, names):
     """Header and a row for each region and band."""
-    columns = ("observed", "background", "contributions", "similar")
-    header = ["rank", "id", "band", "observed", "background", "difference", "contribution", "similar"]
+    columns = ("observed", "background", "low", "high", "contributions", "similar")
+    header = ["rank", "id", "band", "observed", "background", "background_low", "background_high", "difference", "contribution", "similar"]
     rows = []
     for region in reasons:
-        for name, observed, background, contribution, similar in zip(names, *(getattr(region, column) for column in columns)):
-            rows.append([region.rank, region.id, name, observed, background, observed - background, contribution, similar])
+        for name, observed, background, low, high, contribution, similar in zip(names, *(getattr(region, column) for column in columns)):
+            limits = [limit if np.isfinite(limit) else "" for limit in (low, high)]
+            rows.append([region.rank, region.id, name, observed, background, *limits, observed - background, contribution, similar])
     return header, rows

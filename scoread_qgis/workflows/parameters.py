@@ -79,12 +79,18 @@ SGM_TRAINING: tuple[Parameter, ...] = (
     Parameter(
         "samples", "Training pixels", "How many pixels, drawn from all over the scenes, are trained on at most.", least=100, most=1_000_000,
     ),
-    Parameter("steps", "Steps", "Default mode: how many training steps.", least=1, most=1_000_000),
+    Parameter(
+        "steps", "Steps", "Ignored: the default mode of version 0.2 took it. That of today estimates statistics, without steps.",
+        least=1, most=1_000_000,
+    ),
     Parameter("epochs", "Epochs", "Paper mode: how often training goes through the pixels. Published: 100.", least=1, most=100_000),
-    Parameter("batch_size", "Batch size", "Spectra in a training step. Published: 16.", least=1, most=100_000),
-    Parameter("learning_rate", "Learning rate", "Size of the training steps. Published: 0.00003.", float, least=1e-9, most=1),
+    Parameter("batch_size", "Batch size", "Paper mode: spectra in a training step. Published: 16.", least=1, most=100_000),
+    Parameter("learning_rate", "Learning rate", "Paper mode: size of the training steps. Published: 0.00003.", float, least=1e-9, most=1),
     Parameter("sigma", "Sigma", "Paper mode: base of the noise scale of the diffusion. Published: 5.", float, least=1.0001, most=1000),
-    Parameter("hidden", "Hidden width", "Width of the network's hidden layers. Published: 256.", least=8, most=4096),
+    Parameter(
+        "hidden", "Hidden width",
+        "Width of the network's hidden layers; in the default mode the number of random features. Published: 256.", least=8, most=4096,
+    ),
     Parameter(
         "outer_window", "Outer window",
         "Paper mode, conditional: odd width in pixels of the window that the context comes from. Published: 3, 5 or 7.", least=3, most=101,

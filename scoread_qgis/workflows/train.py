@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class Training:
 
 
 def train(training: Training, run: Run, open_cubes: OpenCubes = good_cubes) -> float:
-    """Train a detector on scenes and keep it in a model file. Returns the loss at the end.
+    """Train a detector on scenes and keep it in a model file. Returns the loss at the end, NaN for a detector that has none.
 
     open_cubes: `good_cubes`, or a function like it whose cubes are surveyed and sampled elsewhere.
     Raises ValueError, with the remedy, for settings and scenes that do not fit.
@@ -98,4 +99,4 @@ def train(training: Training, run: Run, open_cubes: OpenCubes = good_cubes) -> f
         title = f"Training on {cubes[0].raster.name}"
         with keeping(training.model):
             write_report(training.report, title, parameters, saved, cubes[0], started, lines, run.part(0.8, 1.0))
-    return detector.loss_curve[-1]
+    return detector.loss_curve[-1] if detector.loss_curve else math.nan

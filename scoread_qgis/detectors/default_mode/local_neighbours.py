@@ -14,7 +14,7 @@ OFFSETS = [
     for right in range(-HALO, HALO + 1, STRIDE)
     if max(abs(down), abs(right)) > LEFT_OUT
 ]
-ROWS = 32  # that are worked on at a time, so that they stay in the processor's cache
+PIXELS = 4096  # that are worked on at a time, in whole rows, so that they stay in the processor's cache
 
 
 def local_neighbour_distance(components, valid, first, last):
@@ -27,7 +27,8 @@ def local_neighbour_distance(components, valid, first, last):
     components: (rows, columns, components) tensor, of a `HalfWhitening`; valid: (rows, columns) bool tensor. Both with 12 rows of context above and below,
     fewer only where the scene ends: then the values do not depend on how the scene is cut. Values of pixels that are not valid mean nothing.
     """
-    parts = [_of_rows(components, valid, row, min(row + ROWS, last)) for row in range(first, last, ROWS)]
+    at_a_time = max(1, PIXELS // valid.shape[1])
+    parts = [_of_rows(components, valid, row, min(row + at_a_time, last)) for row in range(first, last, at_a_time)]
     return torch.cat(parts) if parts else components.new_zeros(0, valid.shape[1])
 
 
@@ -49,6 +50,22 @@ def local_neighbours(own, around):
         for rank in range(NEIGHBOUR):
             # The nearer of the two takes the rank; the other one is compared with the next.
             nearest[rank], distance = torch.minimum(nearest[rank], distance), torch.maximum(nearest[rank], distance)
+    return _ranked(torch.stack(nearest), count)
+
+
+def seen_around(around):
+    """What is compared: components (160, components, ...) around pixels, and which of them are there (160, ...)."""
+    return tuple(torch.stack([look(down, right) for down, right in OFFSETS]) for look in (around.at, around.there))
+
+
+def distance_to_seen(own, near, there):
+    """As `local_neighbours`, from what `seen_around` returns: for a few pixels, again and again."""
+    nearest = (own - near).square().sum(1).masked_fill(~there, torch.inf).topk(NEIGHBOUR, dim=0, largest=False).values
+    return _ranked(nearest, there.sum(0).to(own))
+
+
+def _ranked(nearest, count):
+    """Of the `nearest` distances (4, ...), rising, the one that counts where `count` (...) spectra are seen."""
     wanted = (count * (NEIGHBOUR / len(OFFSETS))).round_().clamp_(1, NEIGHBOUR).long() - 1
-    found = torch.stack(nearest).gather(0, wanted[None])[0]
+    found = nearest.gather(0, wanted[None])[0]
     return torch.where(count > 0, found, torch.zeros_like(found))

@@ -1,4 +1,4 @@
-"""The default mode: a score network, a Gaussian and the neighbours of a spectrum, fused and set against the clutter around each pixel."""
+"""The default mode: what is expected around a pixel, a Gaussian and random features, fused and set against the clutter around the pixel."""
 
 import numpy as np
 import torch
@@ -8,156 +8,121 @@ from ..contract import Detector, Scorer
 from ..shared.checks import check_keys, filled_network, finite_list, tensor, whole_number
 from ..shared.explanation import Explanation, path_contributions
 from ..shared.fit import Fit
-from ..shared.sde import VESDE
-from ..shared.training import shares, train_score_network
+from ..shared.half_whitening import HalfWhitening
+from ..shared.training import shares
 from ..shared.weights import draw_weights
-from .clutter import REACH, less_clutter
+from .clutter import CLUTTER, CLUTTER_OF_VERSION_02
 from .fusion import TailProbability, fuse
 from .gaussian import TrimmedGaussian
-from .neighbours import NeighbourDistance
-from .score_network import CENTRE, NEIGHBOURHOOD, ScoreNetwork
+from .random_features import CENTRE, NEIGHBOURHOOD, RandomFeatures
+from .surrounding_parts import RINGS, Gathering, SurroundingParts
+from .version_02 import NeighbourDistance, PartsOfVersion02
 
-TIMES = (0.001, 0.08)  # perturbation kernel of 3 to 30 % of a band's standard deviation
-EMA_DECAY = 0.9
 FEWEST_PIXELS = 20
 SAMPLES = 10_000  # pixels that are trained on at most
 FIT_PIXELS = 4096  # that tell whether a scene fits
-SCENE_APART = 10_000_000  # rows, which more than one scene would not leave exact in float32
-PASS_PIXELS = 2048  # pixels that are worked on at a time in detection
+PASS_PIXELS, FEWEST_ROWS = 8192, 24  # worked on at a time in detection: the fewer rows, the more of the work goes into their context
+FEATURE_PIXELS = 2048  # of these, whose features are worked on at a time
 PASS_PATCHES = 1024  # the same in training, where each is 3 x 3 pixels
 
 
 class SGM(Detector):
     """What is known of a scene's background after training, and the anomaly value that it gives each pixel of this scene or the next.
 
-    Four kinds of anomaly value, each turned into -ln of its tail probability over the training pixels:
+    Five kinds of anomaly value, each turned into -ln of its tail probability over the training pixels:
+    - "near", "far", "local": how a pixel differs from what lies around it (`surrounding_parts.SurroundingParts`);
     - "gaussian": Mahalanobis distance of the spectrum from a trimmed Gaussian (`gaussian.TrimmedGaussian`);
-    - "neighbours": distance to the most alike spectra elsewhere (`neighbours.NeighbourDistance`);
-    - "features": Mahalanobis distance of the network's features of the spectrum and its eight neighbours. With the linear layer on top, it
-      is the variance of the network's score under a Laplace approximation (MacKay 1992): how little the training pixels say about it;
-    - "score": Mahalanobis distance of the score itself, of a network trained by denoising score matching (`score_network.ScoreNetwork`).
-    They are fused (`fusion.fuse`), and the clutter around each pixel is subtracted (`clutter.less_clutter`).
+    - "features": Mahalanobis distance of random features of the spectrum and its eight neighbours (`random_features.RandomFeatures`). With a
+      linear layer on top, it is the variance of its output under a Laplace approximation (MacKay 1992): how little the training pixels say
+      about it.
+    They are fused (`fusion.fuse`), and the clutter around each pixel is subtracted (`clutter.Clutter`). All of it is statistics: nothing is
+    trained step by step.
 
-    centre, scale: (bands,) float32, mean and standard deviation of the training spectra; everything works on spectra scaled by them.
-    network: `ScoreNetwork`. distances: name -> `TrimmedGaussian`, of all kinds but the neighbours. tails: name -> `TailProbability`.
-    loss_curve: at most 100 mean losses.
+    centre, scale: (bands,) float32, mean and standard deviation of the training spectra. network: `RandomFeatures`. distances: name ->
+    `TrimmedGaussian`, of spectra scaled by centre and scale, or of features. tails: name -> `TailProbability`. surroundings:
+    `SurroundingParts`. earlier: `PartsOfVersion02` of a model of that version, which has them instead of the surroundings. loss_curve: of such a
+    model; [] of others.
     """
 
     kind, title = "sgm", "SGM, default mode"
-    sampled_from = (
-        "drawn from the model's trimmed Gaussian. They are evidence of how well this Gaussian, one of the parts of the anomaly value, fits the scene. "
-        "They are no evidence of the score network, which is trained too briefly for spectra to be sampled by its score."
-    )
+    sampled_from = "drawn from the model's trimmed Gaussian. They are evidence of how well this Gaussian, one of the parts of the anomaly value, fits the scene."
 
-    def __init__(self, centre, scale, network, distances, neighbours, tails, loss_curve):
+    def __init__(self, centre, scale, network, distances, tails, surroundings=None, earlier=None, loss_curve=()):
         self.centre, self.scale, self.network = centre, scale, network
-        self.distances, self.neighbours, self.tails = distances, neighbours, tails
-        self.loss_curve = loss_curve
+        self.distances, self.tails = distances, tails
+        self.surroundings, self.earlier, self.loss_curve = surroundings, earlier, list(loss_curve)
 
     @classmethod
-    def train(cls, cubes, steps=100, batch_size=64, learning_rate=1e-2, hidden=256, samples=SAMPLES, seed=0, device="cpu", progress=None):
-        """Train on `cubes`, scenes of the same bands.
+    def train(cls, cubes, hidden=256, samples=SAMPLES, seed=0, device="cpu", progress=None):
+        """Estimate the statistics of the background of `cubes`, scenes of the same bands, in two passes over them.
 
-        steps, batch_size, learning_rate: of the denoising score matching. With 0 steps there is no score; the other three values are fused.
-        hidden: how many features the network has. samples: how many pixels to train on, drawn evenly over all valid pixels and shared
-        equally by the scenes; they bound memory and time whatever the size of the scenes. seed: of the choice of pixels, the random
-        features and the training.
+        hidden: how many random features of a pixel. samples: how many pixels to train on, drawn evenly over all valid pixels and shared
+        equally by the scenes; they bound memory and time whatever the size of the scenes. seed: of the choice of pixels and of the features.
         Raises ValueError where the scenes differ in bands, have too few valid pixels, or are constant.
         """
         bands = cubes[0].bands
         if any(cube.bands != bands for cube in cubes):
             raise ValueError(f"the scenes must have the same number of bands; they have {[cube.bands for cube in cubes]}")
-
-        def learn(bulk, progress):
-            network = draw_weights(ScoreNetwork(bands, hidden), torch.Generator().manual_seed(seed)).to(device)
-            if not steps:
-                return network.requires_grad_(False), []
-            bulk = bulk.to(device)
-            surroundings = torch.cat([bulk[:, :CENTRE], bulk[:, CENTRE + 1 :]], dim=1)
-            loss_curve = train_score_network(
-                network,
-                bulk[:, CENTRE],
-                VESDE(),
-                steps,
-                batch_size,
-                learning_rate,
-                TIMES,
-                one_cycle=True,
-                ema_decay=EMA_DECAY,
-                antithetic=True,
-                context=lambda indices, x_t: surroundings[indices],
-                seed=seed,
-                progress=progress,
-            )
-            return network.requires_grad_(False), loss_curve
-
-        return cls._estimated(cubes, learn, samples, seed, device, progress or Progress())
+        network = draw_weights(RandomFeatures(bands, hidden), torch.Generator().manual_seed(seed)).to(device)
+        return cls._estimated(cubes, network, samples, seed, device, progress or Progress())
 
     def adapted(self, cube, seed=0, progress=None):
-        """The model for a scene that it does not fit: what belongs to a scene is estimated anew from this one, and the network is kept.
+        """The model for a scene that it does not fit: all but its random features is estimated anew from this one, as in training.
 
-        That is the scaling, the Gaussians, the reference spectra and the tail probabilities, as in training and in no more time.
+        A model of version 0.2 becomes one with the parts of today.
         """
-        return self._estimated(
-            [cube], lambda bulk, progress: (self.network, self.loss_curve), SAMPLES, seed, self.centre.device, progress or Progress()
-        )
+        return self._estimated([cube], self.network, SAMPLES, seed, self.centre.device, progress or Progress())
 
     @classmethod
-    def _estimated(cls, cubes, learn, samples, seed, device, progress):
-        """The model of some scenes. learn(patches (n, 9, bands) of the bulk of the training pixels, scaled; progress) -> (network, loss curve)."""
-        patches, positions, coordinates = _training_pixels(cubes, samples, seed, progress.part(0, 0.2))
+    def _estimated(cls, cubes, network, samples, seed, device, progress):
+        (patches,) = _training_pixels(cubes, samples, seed, _patches, 1, progress.part(0, 0.25))
         if len(patches) < FEWEST_PIXELS:
             raise ValueError(f"training needs {FEWEST_PIXELS} valid pixels at least; there are {len(patches)}")
+        patches = torch.from_numpy(patches)
 
         # Statistics are made on the CPU: double precision is there on every machine.
-        progress(0.2, "background statistics")
+        progress(0.25, "background statistics")
+        whitening = HalfWhitening.fit(patches[:, CENTRE])  # raises ValueError where every band is constant
         centre, scale = patches[:, CENTRE].double().mean(0), patches[:, CENTRE].double().std(0)
-        if not (scale > 0).any():
-            raise ValueError("there is nothing to learn: every band is constant")
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
         centre, scale = centre.float(), scale.float()
         patches.sub_(centre).div_(scale)
         spectra = patches[:, CENTRE].contiguous()
-        gaussian, background = TrimmedGaussian.fit(spectra)
-        neighbours = NeighbourDistance.fit(spectra, scale.sqrt(), coordinates)
-        references = positions[: len(neighbours.references)]
-        near = _in_passes(
-            lambda part: neighbours.distance(spectra[part], positions[part], references),
-            len(spectra),
-            progress.part(0.25, 0.4),
-            "distances to neighbours",
-        )
-
-        # The network learns from the bulk of the spectra only, so that it does not learn the anomalies as well.
-        network, loss_curve = learn(patches[background], progress.part(0.4, 0.85))
+        gaussian, _ = TrimmedGaussian.fit(spectra)
         features = _in_passes(
             lambda part: network.features_of_patches(patches[part].to(device)).cpu(),
             len(patches),
-            progress.part(0.85, 0.95),
+            progress.part(0.3, 0.45),
             "features of the training pixels",
         )
-        progress(0.95, "background statistics of the features")
+        patches = None  # the largest there is, and done with
         distances = {"gaussian": gaussian, "features": TrimmedGaussian.fit(features)[0]}
-        values = {"gaussian": gaussian.distance(spectra), "neighbours": near, "features": distances["features"].distance(features)}
-        if loss_curve:  # without training there is no score
-            scores = features @ network.score.cpu()
-            distances["score"] = TrimmedGaussian.fit(scores)[0]
-            values["score"] = distances["score"].distance(scores)
+        gathering = Gathering(whitening)
+        gathered = _training_pixels(cubes, samples, seed, gathering, gathering.halo, progress.part(0.5, 0.95))
+        surroundings, values = SurroundingParts.fit(whitening, gathered)
+        values.update(gaussian=gaussian.distance(spectra), features=distances["features"].distance(features))
         tails = {name: TailProbability.fit(value) for name, value in values.items()}
         progress(1.0, "trained")
-        return cls(centre, scale, network, distances, neighbours, tails, loss_curve)._to(device)
+        return cls(centre, scale, network, distances, tails, surroundings)._to(device)
 
     def fit(self, cube, progress=None):
         """`Fit` of the background of a scene in the model, on a sample of its pixels, in one pass."""
         scorer = self.bind(cube)
-        positions, gathered = cube.sample(FIT_PIXELS, 0, _patches, halo=1, progress=progress, message="looking whether the model fits")
+        around = Gathering(self.surroundings.whitening) if self.surroundings else lambda *_: ()
+
+        def gather(*pixels):
+            return _patches(*pixels) + around(*pixels)
+
+        positions, gathered = cube.sample(FIT_PIXELS, 0, gather, scorer.context, progress, "looking whether the model fits")
         if not len(positions):
             raise ValueError("the scene has no valid pixel")
         device = self.centre.device
         patches = torch.from_numpy(gathered[0]).to(device).sub_(self.centre).div_(self.scale)
         positions = torch.as_tensor(positions, dtype=torch.float32, device=device)
         with torch.inference_mode():
-            return Fit.of(scorer.tails_of_spectra(patches[:, CENTRE], self.network.features_of_patches(patches), positions))
+            values = self.surroundings.values_of_gathered(gathered[1:]) if self.surroundings else {}
+            values.update(scorer.values_of_spectra(patches[:, CENTRE], self.network.features_of_patches(patches), positions))
+            return Fit.of({name: tail(values[name]) for name, tail in self.tails.items()})
 
     def bind(self, cube, gathered=None, progress=None):
         """Raises ValueError where the cube has other bands than the model."""
@@ -177,69 +142,87 @@ class SGM(Detector):
 
     def state(self):
         """Everything that `from_state` needs, in dicts of tensors and plain values."""
-        return {
+        weights = {name: weight.cpu() for name, weight in self.network.state_dict().items()}
+        state = {
             "centre": self.centre.cpu(),
             "scale": self.scale.cpu(),
             "hidden": self.network.hidden,
-            "weights": {name: weight.cpu() for name, weight in self.network.state_dict().items()},
+            "weights": weights,
             "distances": {name: distance.state() for name, distance in self.distances.items()},
-            "neighbours": self.neighbours.state(),
             "tails": {name: tail.state() for name, tail in self.tails.items()},
-            "loss_curve": self.loss_curve,
         }
+        if self.surroundings:
+            return {**state, "surroundings": self.surroundings.state()}
+        weights["score"] = self.earlier.score.cpu()
+        return {**state, "neighbours": self.earlier.neighbours.state(), "loss_curve": self.loss_curve}
 
     @classmethod
     def from_state(cls, state, device="cpu"):
         """Raises ValueError for a state that is not one of this detector."""
-        check_keys(state, "state", "centre", "scale", "hidden", "weights", "distances", "neighbours", "tails", "loss_curve")
+        earlier = isinstance(state, dict) and "neighbours" in state
+        own = ("neighbours", "loss_curve") if earlier else ("surroundings",)
+        check_keys(state, "state", "centre", "scale", "hidden", "weights", "distances", "tails", *own)
         centre, hidden = tensor(state, "centre", None), whole_number(state, "hidden")
         bands = len(centre)
         scale = tensor(state, "scale", bands, positive=True)
+        weights, score = state["weights"], None
+        if earlier and isinstance(weights, dict) and "score" in weights:
+            weights = dict(weights)
+            score = weights.pop("score")
         shapes = {"spectral": (bands, hidden), "mixing": (hidden, hidden)}
-        network = filled_network(lambda: ScoreNetwork(bands, hidden), state, "weights", shapes).requires_grad_(False)
+        network = filled_network(lambda: RandomFeatures(bands, hidden), {"weights": weights}, "weights", shapes)
         sizes = {"gaussian": bands, "features": hidden}
-        if isinstance(state["distances"], dict) and "score" in state["distances"]:  # which training of no steps does not give
-            sizes["score"] = bands
+        if earlier:
+            tensor({"score": score}, "score", hidden, bands)
+            if isinstance(state["distances"], dict) and "score" in state["distances"]:  # which training of no steps did not give
+                sizes["score"] = bands
         check_keys(state["distances"], "distances", *sizes)
-        check_keys(state["tails"], "tails", *sizes, "neighbours")
-        return cls(
+        check_keys(state["tails"], "tails", *sizes, *(("neighbours",) if earlier else (*RINGS, "local")))
+        model = cls(
             centre,
             scale,
             network,
             {name: TrimmedGaussian.from_state(distance, sizes[name]) for name, distance in state["distances"].items()},
-            NeighbourDistance.from_state(state["neighbours"], bands),
             {name: TailProbability.from_state(tail) for name, tail in state["tails"].items()},
-            finite_list(state, "loss_curve"),
-        )._to(device)
+        )
+        if earlier:
+            model.earlier = PartsOfVersion02(NeighbourDistance.from_state(state["neighbours"], bands), score)
+            model.loss_curve = finite_list(state, "loss_curve")
+        else:
+            model.surroundings = SurroundingParts.from_state(state["surroundings"], bands)
+        return model._to(device)
 
     def _to(self, device):
         self.centre, self.scale, self.network = self.centre.to(device), self.scale.to(device), self.network.to(device).eval()
         self.distances = {name: distance.to(device) for name, distance in self.distances.items()}
-        self.neighbours = self.neighbours.to(device)
         self.tails = {name: tail.to(device) for name, tail in self.tails.items()}
+        self.surroundings, self.earlier = (parts and parts.to(device) for parts in (self.surroundings, self.earlier))
         return self
 
 
 class SGMScorer(Scorer):
-    """An `SGM` bound to a scene: it knows where in the scene the reference spectra lie, which do not count near themselves.
+    """An `SGM` bound to a scene. model: `SGM`.
 
-    model: `SGM`.
+    In the scene, a model of version 0.2 knows where its reference spectra lie, which do not count near themselves.
     """
 
-    context, surround = 1, REACH
-    pass_pixels = PASS_PIXELS
+    pass_pixels, fewest_rows = PASS_PIXELS, FEWEST_ROWS
 
     def __init__(self, cube, model):
         super().__init__(cube)
         self.model = model
-        coordinates = cube.pixel_positions(model.neighbours.coordinates.numpy())
-        self._references = torch.as_tensor(coordinates, dtype=torch.float32).to(model.centre.device)  # (references, 2) rows and columns
+        self.context = Gathering.halo if model.surroundings else 1
+        self.clutter = CLUTTER if model.surroundings else CLUTTER_OF_VERSION_02
+        self.surround = self.clutter.reach
+        if model.earlier:
+            coordinates = cube.pixel_positions(model.earlier.neighbours.coordinates.numpy())
+            self._references = torch.as_tensor(coordinates, dtype=torch.float32).to(model.centre.device)  # (references, 2) rows and columns
 
     def values(self, block, tell):
         return fuse(list(self.tails(block).values())).cpu().numpy()
 
     def against_surroundings(self, values, rows, columns):
-        return less_clutter(values, rows, columns)
+        return self.clutter.less_clutter(values, rows, columns)
 
     def parts(self, progress=None):
         """Each kind of anomaly value alone: name -> (rows, columns) float32, -ln of its tail probability, NaN where not valid."""
@@ -251,48 +234,64 @@ class SGMScorer(Scorer):
         """Name -> (rows, columns) tensor of -ln tail probabilities of a block's own pixels, NaN where not valid."""
         model, device = self.model, self.model.centre.device
         valid = torch.from_numpy(block.valid).to(device)
-        chosen = valid[block.inner]
+        rows, columns = block.inner
+        chosen = valid[rows, columns]
         tails = {name: torch.full(chosen.shape, torch.nan, device=device) for name in model.tails}
         if not chosen.any():
             return tails
-        spectra = torch.from_numpy(block.values).to(device).sub(model.centre).div_(model.scale)
-        own = spectra[block.inner][chosen]
-        positions = chosen.nonzero().float()
-        positions += torch.tensor([block.row, block.column], device=device)
-        features = model.network.features_of_block(spectra, valid, *block.inner)
-        for name, values in self.tails_of_spectra(own, features, positions).items():
-            tails[name][chosen] = values
+        spectra = torch.from_numpy(block.values).to(device)
+        values = {}
+        if model.surroundings:
+            around = model.surroundings.values(spectra, valid, rows.start, rows.stop)
+            values = {name: of_rows[:, columns][chosen] for name, of_rows in around.items()}
+        at_a_time = max(1, FEATURE_PIXELS // block.columns)
+        left = max(0, columns.start - 1)
+        wide = slice(left, columns.stop + 1)
+        own_columns = slice(columns.start - left, columns.stop - left)
+        pieces = []
+        for first in range(rows.start, rows.stop, at_a_time):
+            last, top = min(first + at_a_time, rows.stop), max(0, first - 1)
+            near, near_valid = spectra[top : last + 1, wide].sub(model.centre).div_(model.scale), valid[top : last + 1, wide]
+            own = slice(first - top, last - top), own_columns
+            positions = near_valid[own].nonzero().float() + torch.tensor([block.row + first - rows.start, block.column], device=device)
+            features = model.network.features_of_block(near, near_valid, *own)
+            pieces.append(self.values_of_spectra(near[own][near_valid[own]], features, positions))
+        values.update({name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]})
+        for name, tail in model.tails.items():
+            tails[name][chosen] = tail(values[name])
         return tails
 
-    def tails_of_spectra(self, spectra, features, positions):
-        """Name -> (n,) -ln tail probabilities of scaled spectra (n, bands) with features (n, hidden) at positions (n, 2)."""
-        model = self.model
-        vectors = {"gaussian": spectra, "features": features, "score": features @ model.network.score}
+    def values_of_spectra(self, spectra, features, positions):
+        """Name -> (n,) values, of the parts that do not look around, of scaled spectra (n, bands) with features (n, hidden) at positions (n, 2)."""
+        model, earlier = self.model, self.model.earlier
+        vectors = {"gaussian": spectra, "features": features}
+        if "score" in model.distances:
+            vectors["score"] = features @ earlier.score
         values = {name: distance.distance(vectors[name]) for name, distance in model.distances.items()}
-        values["neighbours"] = model.neighbours.distance(spectra, positions, self._references)
-        return {name: tail(values[name]) for name, tail in model.tails.items()}
+        if earlier:
+            values["neighbours"] = earlier.neighbours.distance(spectra, positions, self._references)
+        return values
 
-    def explain(self, spectra, positions, progress=None):
-        """Each spectrum is taken as a pixel among its like, without clutter around it.
-
-        The background spectrum is the Tweedie estimate x + s(t)^2 S(x, t) at t = 1, where only the main variation of the background, such as its
-        brightness, is left of x. S is the score of the trimmed Gaussian, in closed form. (The network's score tells spectra apart, but its
-        few steps of training make no denoiser of it: docs/explaining.md.)
-        """
+    def explain(self, spectra, positions, backgrounds, progress=None):
+        """Each spectrum is taken as if it and the eight around it were alike, in the real surroundings beyond, without clutter around it."""
         model, device = self.model, self.model.centre.device
+        places = np.clip(np.round(positions).astype(int), 0, [self.cube.rows - 1, self.cube.columns - 1])
         positions = torch.as_tensor(positions, dtype=torch.float32, device=device)
+        if model.surroundings:
+            around = model.surroundings.among(self.cube.window(row, column, halo=self.context) for row, column in places)
 
         def score(spectra):
-            features = model.network.features_of_patches(spectra[:, None].expand(-1, len(NEIGHBOURHOOD), -1))
-            return fuse(list(self.tails_of_spectra(spectra, features, positions).values()))
+            scaled = (spectra - model.centre) / model.scale
+            features = model.network.features_of_patches(scaled[:, None].expand(-1, len(NEIGHBOURHOOD), -1))
+            values = self.values_of_spectra(scaled, features, positions)
+            if model.surroundings:
+                values.update(around(spectra))
+            return fuse([tail(values[name]) for name, tail in model.tails.items()])
 
-        observed = (torch.as_tensor(spectra, dtype=torch.float32, device=device) - model.centre) / model.scale
-        gaussian, std = model.distances["gaussian"], float(VESDE().std(torch.ones(())))
-        background = observed + (std * gaussian.scale) ** 2 * gaussian.score(observed, std)
-        contributions, before, after = path_contributions(score, background, observed, progress=progress)
-        background = background * model.scale + model.centre
+        start, end = (torch.as_tensor(each, dtype=torch.float32, device=device) for each in (backgrounds, spectra))
+        contributions, before, after = path_contributions(score, start, end, progress=progress)
         what = "root mean square of -ln tail probabilities of the model's parts, before the clutter around the pixel is subtracted"
-        return Explanation(*(tensor.cpu().numpy() for tensor in (background, after, before, contributions)), what)
+        return Explanation(*(each.cpu().numpy() for each in (after, before, contributions)), what)
 
 
 @torch.inference_mode()
@@ -305,29 +304,24 @@ def _in_passes(compute, count, progress, message):
     return torch.cat(results)
 
 
-def _training_pixels(cubes, count, seed, progress):
-    """Up to `count` pixels, shared equally by the scenes, in random order over all scenes.
+def _training_pixels(cubes, count, seed, gather, halo, progress):
+    """What `gather` gathers, as for `Cube.sample`, of up to `count` pixels, shared equally by the scenes, in random order over all scenes.
 
-    Returns patches (n, 9, bands) float32 tensor of the 3 x 3 neighbourhoods, with the pixel itself in the place of neighbours that are not
-    valid; positions (n, 2) int64 tensor, rows and columns, those of different scenes far from each other; and map coordinates (n, 2) float64.
+    The pixels and their order depend on the cubes, the count and the seed alone.
     """
-    patches, positions, coordinates = [], [], []
-    counts = shares(count, len(cubes))
+    found, counts = [], shares(count, len(cubes))
     for number, cube in enumerate(cubes):
         part = progress.part(number / len(cubes), (number + 1) / len(cubes))
         # Drawn alike for all scenes, which a cluster does together; the first pixels of a sample are a smaller one.
-        places, gathered = cube.sample(counts[0], seed, _patches, halo=1, progress=part)
+        places, gathered = cube.sample(counts[0], seed, gather, halo, part)
         if len(places):
-            places = places[: counts[number]]
-            patches.append(torch.from_numpy(gathered[0][: counts[number]]))
-            positions.append(torch.from_numpy(places + [number * SCENE_APART, 0]))
-            coordinates.append(cube.map_positions(places))
-    if not patches:
+            found.append([array[: counts[number]] for array in gathered])
+    if not found:
         raise ValueError("there is no valid pixel to train on")
-    if len(patches) == 1:
-        return patches[0], positions[0], coordinates[0]
-    order = np.random.default_rng(seed).permutation(sum(map(len, patches)))
-    return torch.cat(patches)[order], torch.cat(positions)[order], np.concatenate(coordinates)[order]
+    if len(found) == 1:
+        return found[0]
+    order = np.random.default_rng(seed).permutation(sum(len(arrays[0]) for arrays in found))
+    return [np.concatenate(arrays)[order] for arrays in zip(*found)]
 
 
 def _patches(block, rows, columns):

@@ -385,15 +385,13 @@ class FERSScorer(Scorer):
     def values(self, block: Block, tell: Tell) -> np.ndarray:
         return scattered(self.readout(*self.detector.features(block, self.scene)), block.valid[block.inner])
 
-    def explain(self, spectra: np.ndarray, positions: np.ndarray, progress: Progress | None = None) -> Explanation:
-        """By the RX of input + f_spe + f_spa, channel for band, of a spectrum surrounded by copies of itself.
-
-        The background is that of RX, the mean spectrum of the scene, with an anomaly value of 0 at the mean of the features.
-        """
+    def explain(self, spectra: np.ndarray, positions: np.ndarray, backgrounds: np.ndarray, progress: Progress | None = None) -> Explanation:
+        """By the RX of input + f_spe + f_spa, channel for band, of a spectrum among its like."""
         if self._distance is None:
             (self._distance,) = self.detector.fit_rx(self.cube, self.scene, [enhanced], progress or Progress())
-        features = self.detector.features_among_their_like(spectra, positions, self.scene)
-        contributions = self._distance.contributions(enhanced(*features)).numpy()
-        background = np.repeat(self.scene.scaling.mean[None].astype(np.float32), len(spectra), 0)
+        observed, expected = (
+            enhanced(*self.detector.features_among_their_like(each, positions, self.scene)) for each in (spectra, backgrounds)
+        )
+        contributions = self._distance.contributions(observed, expected)
         what = "RX, the squared Mahalanobis distance, of the input enhanced by both branches (readout sum)"
-        return Explanation(background, contributions.sum(1), np.zeros(len(spectra)), contributions, what)
+        return Explanation(self._distance(observed).numpy(), self._distance(expected).numpy(), contributions.numpy(), what)

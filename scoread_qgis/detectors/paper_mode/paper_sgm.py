@@ -276,17 +276,13 @@ class PaperScorer(Scorer):
                 scores[r, columns] = value.cpu().numpy()
         return scores
 
-    def explain(self, spectra: np.ndarray, positions: np.ndarray, progress: Progress | None = None) -> Explanation:
-        """By the published readout; a conditional network gets the ring around the position as context.
-
-        The background spectrum is the Tweedie estimate x + s(t)^2 S(x, t) at the time of the readout.
-        """
+    def explain(self, spectra: np.ndarray, positions: np.ndarray, backgrounds: np.ndarray, progress: Progress | None = None) -> Explanation:
+        """By the published readout; a conditional network gets the ring around the position as context."""
         progress, model = progress or Progress(), self.model
-        observed = model.scaled(spectra, self._device)
+        observed, expected = (model.scaled(each, self._device) for each in (spectra, backgrounds))
         places = np.clip(np.round(positions).astype(int), 0, [self.cube.rows - 1, self.cube.columns - 1])
-        time_of_readout = torch.tensor([self.t], device=self._device)
         results = []
-        for number, (spectrum, (row, column)) in enumerate(zip(observed, places)):
+        for number, (spectrum, background, (row, column)) in enumerate(zip(observed, expected, places)):
             share = progress.part(number / len(observed), (number + 1) / len(observed))
             z = PixelNoise(0, number).draw(1, self.perturbations, self.cube.bands).to(self._device)
             context = None
@@ -299,16 +295,11 @@ class PaperScorer(Scorer):
             ) -> torch.Tensor:
                 return unit_score_sum(perturbed_scores(model.network, model.sde, x, self.t, z, context))
 
-            with torch.no_grad():
-                x = spectrum[None]
-                scaled_score = model.network(x, time_of_readout, context(x[:, None])[:, 0] if context else None)
-                background = x + model.sde.std(time_of_readout) * scaled_score
-            contributions, before, after = path_contributions(score, background, x, progress=share)
-            results.append((background, after, before, contributions))
-        background, after, before, contributions = (torch.cat(parts) for parts in zip(*results))
-        background = background * (model.maximum - model.minimum) + model.minimum
+            contributions, before, after = path_contributions(score, background[None], spectrum[None], progress=share)
+            results.append((after, before, contributions))
         what = f"length of the sum of {self.perturbations} scores of length 1, at t = {self.t}"
-        return Explanation(background.cpu().numpy(), after.cpu().numpy(), before.cpu().numpy(), contributions.cpu().numpy(), what)
+        scores, background_scores, shares = (torch.cat(each).cpu().numpy() for each in zip(*results))
+        return Explanation(scores, background_scores, shares, what)
 
     def _context(self, block: Block, rows: np.ndarray, columns: np.ndarray) -> Callable[[torch.Tensor], torch.Tensor] | None:
         """Function of perturbed spectra that gives the context of pixels (n,) of the scene from their rings, which lie in the block; None

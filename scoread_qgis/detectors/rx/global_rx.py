@@ -60,9 +60,13 @@ class GlobalRXScorer(Scorer):
     def values(self, block: Block, tell: Tell) -> np.ndarray:
         return scattered(self.distance(valid_spectra(block)), block.valid[block.inner])
 
-    def explain(self, spectra: np.ndarray, positions: np.ndarray, progress: Progress | None = None) -> Explanation:
-        """The background is the mean of the scene; the shares of the bands are the terms of the Mahalanobis distance."""
-        contributions = self.distance.contributions(torch.as_tensor(spectra)).numpy()
-        background = np.repeat(self.distance.mean.numpy()[None].astype(np.float32), len(spectra), 0)
+    def explain(self, spectra: np.ndarray, positions: np.ndarray, backgrounds: np.ndarray, progress: Progress | None = None) -> Explanation:
+        """The shares of the bands are the terms of the difference of two Mahalanobis distances."""
+        observed, expected = torch.as_tensor(spectra), torch.as_tensor(backgrounds)
         what = "RX, the squared Mahalanobis distance from the mean of the scene"
-        return Explanation(background, contributions.sum(1), np.zeros(len(spectra)), contributions, what)
+        return Explanation(
+            self.distance(observed).numpy(),
+            self.distance(expected).numpy(),
+            self.distance.contributions(observed, expected).numpy(),
+            what,
+        )

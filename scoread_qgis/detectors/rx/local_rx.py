@@ -94,22 +94,22 @@ class LocalRXScorer(Scorer):
             scores[torch.from_numpy(r), torch.from_numpy(c)] = distance.float()
         return scores.numpy()
 
-    def explain(self, spectra: np.ndarray, positions: np.ndarray, progress: Progress | None = None) -> Explanation:
-        """The background is the mean of the pixels between the windows around a position; the shares of the bands are the terms of the
-        Mahalanobis distance."""
+    def explain(self, spectra: np.ndarray, positions: np.ndarray, backgrounds: np.ndarray, progress: Progress | None = None) -> Explanation:
+        """The shares of the bands are the terms of the difference of two Mahalanobis distances."""
         places = np.clip(np.round(positions).astype(int), 0, [self.cube.rows - 1, self.cube.columns - 1])
-        means, contributions = [], []
-        for spectrum, (row, column) in zip(torch.as_tensor(spectra).double(), places):
+        scores, background_scores, contributions = [], [], []
+        for spectrum, expected, (row, column) in zip(torch.as_tensor(spectra).double(), torch.as_tensor(backgrounds).double(), places):
             block = self.cube.window(row, column, halo=self.context)
             values, valid = torch.from_numpy(block.values), torch.from_numpy(block.valid)
             background, used = self._background(block, values, valid, np.array([row]), np.array([column]))
             mean, covariance = local_statistics(background[0][used[0]], self.detector.shrinkage)
-            offset = spectrum - mean
-            means.append(mean)
-            contributions.append(offset * (torch.linalg.pinv(covariance, hermitian=True) @ offset))
-        shares = torch.stack(contributions).numpy()
+            precision = torch.linalg.pinv(covariance, hermitian=True)
+            scores.append((spectrum - mean) @ precision @ (spectrum - mean))
+            background_scores.append((expected - mean) @ precision @ (expected - mean))
+            contributions.append((spectrum - expected) * (precision @ (spectrum + expected - 2 * mean)))
         what = "local RX, the squared Mahalanobis distance from the mean of the pixels between the windows"
-        return Explanation(torch.stack(means).float().numpy(), shares.sum(1), np.zeros(len(spectra)), shares, what)
+        after, before, shares = (torch.stack(each).numpy() for each in (scores, background_scores, contributions))
+        return Explanation(after, before, shares, what)
 
     def _background(
         self, block: Block, values: torch.Tensor, valid: torch.Tensor, rows: np.ndarray, columns: np.ndarray

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from .checks import check_keys, tensor, whole_number
 from .windows import Surroundings
 
 SOFTENING = 0.1  # share of the mean disagreement of the pairs that is added to that of each, so that chance does not decide
 FLOOR = 0.5  # share of the scene's mean spread that is added to that of each pixel
-ROWS = 32  # that are worked on at a time, so that they stay in the processor's cache
+PIXELS = 4096  # that are worked on at a time, in whole rows, so that they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,9 @@ class ExpectedBackground:
         and below as the ring reaches, fewer only where the scene ends: then values do not depend on how it is cut. Values of pixels that are not valid mean
         nothing.
         """
-        parts = []
-        for row in range(first, last, ROWS):
-            end, top = min(row + ROWS, last), max(0, row - self.ring.reach)
+        parts, at_a_time = [], max(1, PIXELS // valid.shape[1])
+        for row in range(first, last, at_a_time):
+            end, top = min(row + at_a_time, last), max(0, row - self.ring.reach)
             near = slice(top, end + self.ring.reach)
             around = Surroundings.of_rows(components[near], valid[near], row - top, end - top, self.ring.reach, mirrored=True)
             parts.append(self.beyond(components[row:end].permute(2, 0, 1), around))
@@ -107,11 +108,15 @@ class ExpectedBackground:
         return ExpectedBackground(self.ring, self.floor.to(device))
 
     def state(self):
-        return {"ring": [self.ring.inside, self.ring.reach, self.ring.stride], "floor": self.floor.cpu()}
+        return {"inside": self.ring.inside, "reach": self.ring.reach, "stride": self.ring.stride, "floor": self.floor.cpu()}
 
     @classmethod
-    def from_state(cls, state):
-        return cls(Ring(*state["ring"]), state["floor"])
+    def from_state(cls, state, components, farthest):
+        """Of so many components, with a ring that reaches no farther than that. Raises ValueError for a state that is not one of such."""
+        check_keys(state, "expected background", "inside", "reach", "stride", "floor")
+        reach = whole_number(state, "reach", 1, farthest)
+        ring = Ring(whole_number(state, "inside", 0, reach - 1), reach, whole_number(state, "stride", 1, reach - state["inside"]))
+        return cls(ring, tensor(state, "floor", components, positive=True))
 
 
 MARGIN = 2  # pixels around a region that may still hold some of it

@@ -6,10 +6,15 @@ import numpy as np
 import torch
 
 from ...core.progress import Progress
+from .expected_background import MARGIN as GAP
+from .expected_background import WIDTH, Expected, expected_spectrum
+from .half_whitening import HalfWhitening
 
 PATH_STEPS = 32
 MARGIN = 3  # pixels around a region in which the same object may go on, so that nothing there counts as elsewhere
 CHUNK = 8192  # pixels that are compared at a time
+SAMPLE = 4096  # pixels that the space in which spectra are compared is made from
+LARGEST = 40_000  # pixels of a region's box and what is around: beyond, it is no object in a background, and too much to hold
 
 
 @dataclass
@@ -47,12 +52,10 @@ class Similar:
 class Explanation:
     """What a detector says of some spectra.
 
-    background: (n, bands) the background spectra that it expected. scores: (n,) anomaly values. background_scores: (n,) those of the background
-    spectra. contributions: (n, bands) share of each band in the difference: scores = background_scores + contributions.sum(1).
+    scores: (n,) anomaly values. background_scores: (n,) those of the expected background spectra. contributions: (n, bands) share of each band in the difference: scores = background_scores + contributions.sum(1).
     what: what the anomaly value is.
     """
 
-    background: np.ndarray
     scores: np.ndarray
     background_scores: np.ndarray
     contributions: np.ndarray
@@ -84,6 +87,40 @@ def region_spectra(cube, regions, progress=None):
         others += np.count_nonzero(block.valid) - len(chosen)
     with np.errstate(invalid="ignore", divide="ignore"):
         return RegionSpectra(pixels.astype(int), sums / pixels[:, None], places / pixels[:, None], boxes, rest / others)
+
+
+def expected_backgrounds(cube, regions, seen, progress=None):
+    """`expected_background.Expected` of each region: the spectrum that its surroundings let expect, leaving out the other regions.
+
+    regions, seen: as for `region_spectra`, and what it returned. Where the surroundings hold too little, or a region is too large, it is the mean of the
+    scene outside of the regions, with `pixels` 0 and limits that are NaN. Reads a sample of the scene and a window around each region.
+    """
+    progress = progress or Progress()
+    _, (spectra,) = cube.sample(
+        SAMPLE,
+        0,
+        lambda block, rows, columns: (block.values[rows, columns],),
+        progress=progress.part(0, 0.7),
+        message="spectra of the scene",
+    )
+    rest = seen.rest if np.isfinite(seen.rest).all() else spectra.mean(axis=0, dtype=np.float64)
+    unknown = Expected(rest, np.full(cube.bands, np.nan), np.full(cube.bands, np.nan), 0)
+    if len(spectra) < 2 or not np.ptp(spectra, axis=0).any():
+        return [unknown] * regions.count
+    whitening, found = HalfWhitening.fit(torch.from_numpy(spectra)), []
+    for number, box in enumerate(seen.boxes.astype(int), 1):
+        progress(0.7 + 0.3 * number / regions.count, "expected background")
+        top, bottom, left, right = box
+        first, last = max(0, top - GAP - WIDTH), min(cube.rows, bottom + 1 + GAP + WIDTH)
+        start, stop = max(0, left - GAP - WIDTH), min(cube.columns, right + 1 + GAP + WIDTH)
+        if (last - first) * (stop - start) > LARGEST:
+            found.append(unknown)
+            continue
+        values, valid = cube.read(first, last, start, stop)
+        labels = regions.labels(first, last)[:, start:stop]
+        components = whitening(torch.from_numpy(values)).numpy()
+        found.append(expected_spectrum(values, components, valid, labels == number, (labels > 0) & (labels != number)) or unknown)
+    return found
 
 
 def path_contributions(score, start, end, steps=PATH_STEPS, progress=None):

@@ -2,6 +2,8 @@
 
 import torch
 
+from .checks import check_keys, tensor
+
 COMPONENTS = 15
 
 
@@ -48,5 +50,7 @@ class HalfWhitening:
         return {"mean": self.mean.cpu(), "projection": self.projection.cpu()}
 
     @classmethod
-    def from_state(cls, state):
-        return cls(state["mean"], state["projection"])
+    def from_state(cls, state, bands):
+        """Of spectra of so many bands. Raises ValueError for a state that is not of such."""
+        check_keys(state, "whitening", "mean", "projection")
+        return cls(tensor(state, "mean", bands), tensor(state, "projection", bands, None))

@@ -91,7 +91,10 @@ class MahalanobisDistance:
         parts = [((part.cpu().double() - self.mean) @ self._whitening).square_().sum(1) for part in vectors.split(CHUNK)]
         return torch.cat(parts)
 
-    def contributions(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Share of each component in the distances `self(vectors)`: (n, size) float64 of vectors (n, size) on any device."""
-        offset = vectors.cpu().double() - self.mean
-        return offset * (offset @ self._whitening @ self._whitening.T)
+    def contributions(self, vectors: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+        """Share of each component in `self(vectors) - self(start)`: (n, size) float64 of vectors and start (n, size) on any device.
+
+        They sum up to that: integrated gradients on the straight line from start to vectors, which a quadratic form has in closed form.
+        """
+        vectors, start = vectors.cpu().double(), start.cpu().double()
+        return (vectors - start) * ((vectors + start - 2 * self.mean) @ self._whitening @ self._whitening.T)

@@ -1,11 +1,10 @@
-"""Distance of a spectrum to the most alike spectra elsewhere in the training scene."""
+"""The parts of the anomaly value that models of version 0.2 have and newer ones do not: they are read, and give the maps of that
+version."""
 
 import torch
 
 from ..shared.checks import check_keys, tensor
 
-COMPONENTS = 30
-REFERENCES = 3000
 NEIGHBOUR = 10
 LEFT_OUT = 3
 
@@ -23,24 +22,6 @@ class NeighbourDistance:
 
     def __init__(self, mean, projection, references, coordinates):
         self.mean, self.projection, self.references, self.coordinates = mean, projection, references, coordinates
-
-    @classmethod
-    def fit(cls, spectra, weights, coordinates):
-        """spectra: (n, bands) tensor in random order, with standard deviation 1 in each band; the first ones become references.
-
-        weights: (bands,) what bands are multiplied by, the root of the standard deviation that they have in the scene. coordinates: (n, 2)
-        array.
-        """
-        mean = spectra.double().mean(0)
-        centred = (spectra.double() - mean) * weights
-        variances, components = torch.linalg.eigh(centred.T @ centred / max(len(spectra) - 1, 1))
-        kept = variances.argsort(descending=True)[:COMPONENTS]
-        kept = kept[variances[kept] > variances[-1].clamp(min=0) * 1e-12]
-        projection = (weights[:, None] * components[:, kept] / variances[kept] ** 0.25).float()
-        mean = mean.float()
-        return cls(
-            mean, projection, (spectra[:REFERENCES] - mean) @ projection, torch.as_tensor(coordinates[:REFERENCES], dtype=torch.float64)
-        )
 
     def distance(self, spectra, positions, reference_positions):
         """Distances (n,) of spectra (n, bands).
@@ -83,3 +64,16 @@ class NeighbourDistance:
         references = tensor(state, "references", None, projection.shape[1])
         coordinates = tensor(state, "coordinates", len(references), 2, dtype=torch.float64)
         return cls(tensor(state, "mean", bands), projection, references, coordinates)
+
+
+class PartsOfVersion02:
+    """Neighbours in the training scene, and the score of a network that was trained by denoising score matching.
+
+    neighbours: `NeighbourDistance`. score: (hidden, bands) float32 tensor, the network's last layer, or None after a training of no steps.
+    """
+
+    def __init__(self, neighbours, score):
+        self.neighbours, self.score = neighbours, score
+
+    def to(self, device):
+        return PartsOfVersion02(self.neighbours.to(device), None if self.score is None else self.score.to(device))

@@ -1,4 +1,4 @@
-"""The score network of the default mode: it sees a spectrum together with the eight around it."""
+"""Random features of a spectrum together with the eight around it."""
 
 import torch
 from torch import nn
@@ -7,14 +7,14 @@ NEIGHBOURHOOD = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)]
 CENTRE = NEIGHBOURHOOD.index((0, 0))
 
 
-class ScoreNetwork(nn.Module):
-    """Random features of a spectrum and its surroundings, and a trained linear layer from them to the score.
+class RandomFeatures(nn.Module):
+    """Random features of a spectrum and its surroundings.
 
     bands -> hidden units for each pixel, weighted sum over the 3 x 3 neighbourhood, hidden -> hidden units: random and fixed (Rahimi and
     Recht, "Weighted sums of random kitchen sinks", NeurIPS 2008), with weights that keep the variance of what comes in (He et al. 2015).
-    Half of the units are hyperbolic tangents, which saturate, and half are leaky rectifiers, which do not. Denoising score matching trains
-    the last layer. It starts at zero, the score that knows nothing. Hidden layers that are trained too make worse detectors: see
-    docs/research.md.
+    Half of the units are hyperbolic tangents, which saturate, and half are leaky rectifiers, which do not. Training them, or a score on
+    top of
+    them, makes no better detector: see docs/research.md.
     """
 
     def __init__(self, bands, hidden=256):
@@ -23,21 +23,12 @@ class ScoreNetwork(nn.Module):
         self.register_buffer("spectral", torch.empty(bands, hidden))
         self.register_buffer("spatial", torch.empty(len(NEIGHBOURHOOD), hidden))
         self.register_buffer("mixing", torch.empty(hidden, hidden))
-        self.score = nn.Parameter(torch.zeros(hidden, bands))
 
     def draw(self, generator):
         """The random weights, for `draw_weights`."""
         self.spectral.copy_(torch.randn(self.spectral.shape, generator=generator) * (2 / self.bands) ** 0.5)
         self.spatial.copy_(torch.randn(self.spatial.shape, generator=generator) / 3)
         self.mixing.copy_(torch.randn(self.mixing.shape, generator=generator) * (2 / self.hidden) ** 0.5)
-
-    def forward(self, x_t, t, context):
-        """Scaled score std(t) * S(x_t, t), (n, bands), of noised spectra x_t (n, bands) among their neighbours, context (n, 8, bands).
-
-        It does not look at t: the times of training are so near to 0 that one score serves them all.
-        """
-        patches = torch.cat([context[:, :CENTRE], x_t[:, None], context[:, CENTRE:]], dim=1)
-        return self.features_of_patches(patches) @ self.score
 
     def features_of_patches(self, patches):
         """Features (n, hidden) of patches (n, 9, bands) in the order of NEIGHBOURHOOD."""

@@ -1,0 +1,112 @@
+"""The parts of the anomaly value that compare a pixel with what lies around it."""
+
+import torch
+
+from ..shared.checks import check_keys
+from ..shared.expected_background import FAR, NEAR, ExpectedBackground, expected_components
+from ..shared.half_whitening import HalfWhitening
+from ..shared.windows import Surroundings
+from .local_neighbours import HALO, distance_to_seen, local_neighbour_distance, local_neighbours, seen_around
+
+RINGS = {"near": NEAR, "far": FAR}
+PIXELS = 8192  # that are projected at a time
+
+
+class SurroundingParts:
+    """Three kinds of anomaly value in one spectral space, a `HalfWhitening`:
+
+    - "near", "far": what a pixel has beyond its expected background (`expected_background.ExpectedBackground`), from 3 to 6 and from
+      8 to 12 pixels around it;
+    - "local": distance to the most similar spectra within 12 pixels (`local_neighbours`).
+
+    whitening: `HalfWhitening`. expected: "near" and "far" -> `ExpectedBackground`.
+    """
+
+    def __init__(self, whitening, expected):
+        self.whitening, self.expected = whitening, expected
+
+    @classmethod
+    def fit(cls, whitening, gathered):
+        """The parts, and their values name -> (n,), of training pixels of which `Gathering(whitening)` gathered this."""
+        variances = dict(zip(RINGS, gathered[3::2]))
+        parts = cls(whitening, {name: ExpectedBackground.fit(ring, torch.from_numpy(variances[name]).T) for name, ring in RINGS.items()})
+        return parts, parts.values_of_gathered(gathered)
+
+    def values_of_gathered(self, gathered):
+        """Name -> values (n,) of pixels of which `Gathering` gathered this."""
+        own, local, *of_rings = (torch.from_numpy(array).to(self.whitening.mean.device) for array in gathered)
+        found = {
+            name: part.value(own.T, mean.T, variances.T)
+            for (name, part), mean, variances in zip(self.expected.items(), of_rings[::2], of_rings[1::2])
+        }
+        return {**found, "local": local}
+
+    def values(self, spectra, valid, first, last):
+        """Name -> values (last - first, columns) of rows first..last-1 of spectra (rows, columns, bands), with 12 rows of context, fewer
+        where the scene ends; valid: (rows, columns) bool."""
+        components = self.components(spectra)
+        found = {name: part.distance(components, valid, first, last) for name, part in self.expected.items()}
+        return {**found, "local": local_neighbour_distance(components, valid, first, last)}
+
+    def components(self, spectra):
+        """Components (rows, columns, components) of spectra (rows, columns, bands), some at a time."""
+        return torch.cat([self.whitening(part) for part in spectra.split(max(1, PIXELS // spectra.shape[1]))])
+
+    def among(self, blocks):
+        """Function of spectra (n, bands) that gives name -> values (n,), as if each were the pixel of its `Block` of one pixel with 12
+        of context."""
+        device, seen, expected = self.whitening.mean.device, [], {name: [] for name in self.expected}
+        for block in blocks:
+            components, valid = self.components(torch.from_numpy(block.values).to(device)), torch.from_numpy(block.valid).to(device)
+            place = [torch.tensor([index], device=device) for index in (block.above, block.left)]
+            seen.append(seen_around(Surroundings.of_pixels(components, valid, *place, HALO)))
+            for name, part in self.expected.items():
+                around = Surroundings.of_pixels(components, valid, *place, part.ring.reach, mirrored=True)
+                expected[name].append(expected_components(around, part.ring))
+        near, there = _joined(seen)
+        expected = {name: _joined(of_blocks) for name, of_blocks in expected.items()}
+
+        def values(spectra):
+            own = self.whitening(spectra).T
+            found = {name: part.value(own, *expected[name]) for name, part in self.expected.items()}
+            return {**found, "local": distance_to_seen(own, near, there)}
+
+        return values
+
+    def to(self, device):
+        return SurroundingParts(self.whitening.to(device), {name: part.to(device) for name, part in self.expected.items()})
+
+    def state(self):
+        return {"whitening": self.whitening.state(), **{name: part.state() for name, part in self.expected.items()}}
+
+    @classmethod
+    def from_state(cls, state, bands):
+        """Of spectra of so many bands. Raises ValueError for a state that is not of such."""
+        check_keys(state, "surroundings", "whitening", *RINGS)
+        whitening = HalfWhitening.from_state(state["whitening"], bands)
+        components = whitening.projection.shape[1]
+        return cls(whitening, {name: ExpectedBackground.from_state(state[name], components, HALO) for name in RINGS})
+
+
+def _joined(of_blocks):
+    return [torch.cat(parts, -1) for parts in zip(*of_blocks)]
+
+
+class Gathering:
+    """What `SurroundingParts` need of a sample of pixels, for `Cube.sample` with 12 rows of context: their components, local distances, and
+    for each ring the expected components with their variances. It is small, whatever the surroundings are."""
+
+    halo = HALO
+
+    def __init__(self, whitening):
+        self.parts = SurroundingParts(whitening.to("cpu"), {})
+
+    def __call__(self, block, rows, columns):
+        components, valid = self.parts.components(torch.from_numpy(block.values)), torch.from_numpy(block.valid)
+        rows, columns = torch.from_numpy(rows), torch.from_numpy(columns)
+        own = components[rows, columns]
+        found = [own, local_neighbours(own.T, Surroundings.of_pixels(components, valid, rows, columns, HALO))]
+        for ring in RINGS.values():
+            around = Surroundings.of_pixels(components, valid, rows, columns, ring.reach, mirrored=True)
+            found += [values.T for values in expected_components(around, ring)]
+        return tuple(values.contiguous().numpy() for values in found)
