@@ -221,8 +221,8 @@ class TestMaps:
     @pytest.mark.parametrize(
         ("grid", "epsg", "message"),
         [
-            ((500005, 10, 0, 5800000, 0, -10), 32633, "its corners lie 0.5 pixels off"),
-            ((500000, 20, 0, 5800000, 0, -20), 32633, "its corners lie 40 pixels off"),
+            ((500005, 10, 0, 5800000, 0, -10), 32633, "its corners are 0.5 pixels off"),
+            ((500000, 20, 0, 5800000, 0, -20), 32633, "its corners are 40 pixels off"),
             (GRID, 32632, "its CRS is EPSG:32632 instead of EPSG:32633"),
         ],
     )

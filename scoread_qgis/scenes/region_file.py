@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from osgeo import gdal, ogr, osr
@@ -20,7 +20,6 @@ from .mask import vector_store
 from .provenance import Facts, described, write_provenance
 
 if TYPE_CHECKING:
-    from ..decisions.regions import Regions
     from .georeference import Georeference
     from .score_map import ScoreMap
 
@@ -30,6 +29,20 @@ _FIELDS = {
     "rank": ogr.OFTInteger, "area": ogr.OFTReal, "pixels": ogr.OFTInteger64, "peak": ogr.OFTReal, "mean": ogr.OFTReal,
     "p_value": ogr.OFTReal, "x": ogr.OFTReal, "y": ogr.OFTReal,
 }  # fmt: skip
+
+
+class Regions(Protocol):
+    """What is written of `decisions.regions.Regions`, one entry each, in the order of their ranks."""
+
+    @property
+    def pixels(self) -> np.ndarray: ...
+    @property
+    def peaks(self) -> np.ndarray: ...
+    @property
+    def means(self) -> np.ndarray: ...
+    @property
+    def centroids(self) -> np.ndarray: ...
+    def __len__(self) -> int: ...
 
 
 class LabelFile:
