@@ -176,11 +176,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Default mode: how many training steps. Unset: what the mode takes.</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
-        <source>Default: seconds, and one setting for all scenes. Paper: ScoreAD as published (arXiv 2601.12379), minutes.</source>
+        <source>Default: seconds, and one setting for all scenes; it estimates statistics and trains no network, so that the training loss is not a number. Paper: ScoreAD as published (arXiv 2601.12379), minutes.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -312,6 +308,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Ignored: the default mode of version 0.2 took it. The one of today estimates statistics, without steps. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Import MATLAB scene</source>
         <translation type="unfinished"></translation>
     </message>
@@ -364,7 +364,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Learns the spectra of a scene, without labels, as a score-based generative model (SGM), and keeps what it has learnt in a model file for Detect anomalies. The model fits this scene and others of the same sensor.</source>
+        <source>Learns the spectra of a scene, without labels, and keeps what it has learnt in a model file for Detect anomalies. The default mode estimates the statistics of the background; the paper mode trains the score network of a generative model (SGM). The model fits this scene and others of the same sensor.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -496,6 +496,14 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Paper mode: size of the training steps. Published: 0.00003. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Paper mode: spectra in a training step. Published: 16. Unset: what the mode takes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Patch size</source>
         <translation type="unfinished"></translation>
     </message>
@@ -612,19 +620,11 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Size of the training steps. Published: 0.00003. Unset: what the mode takes.</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
         <source>Size of the training steps. Published: 0.005.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <source>Smallest region</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
-        <source>Spectra in a training step. Published: 16. Unset: what the mode takes.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -800,7 +800,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Width of the network's hidden layers. Published: 256. Unset: what the mode takes.</source>
+        <source>Width of the network's hidden layers; in the default mode the number of random features. Published: 256. Unset: what the mode takes.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

@@ -28,6 +28,10 @@ class Run:
     scratch: str = None
     warn: callable = None
 
+    def __post_init__(self):
+        if self.warn is None:
+            object.__setattr__(self, "warn", self.log)
+
     def part(self, start, end):
         """The same run, for a phase of the work that takes the share from `start` to `end` (0..1)."""
         return replace(self, progress=self.progress.part(start, end))
@@ -43,7 +47,7 @@ class Run:
 
             return told
 
-        return replace(self, log=recording(self.log), warn=recording(self.warn or self.log)), lines
+        return replace(self, log=recording(self.log), warn=recording(self.warn)), lines
 
     def supported(self, function, options):
         """The `options` that `function` takes; the log tells of the others."""
