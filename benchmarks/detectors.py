@@ -19,9 +19,8 @@ import numpy as np
 
 SEEDLESS = {"RX", "RX, local 5/15", "SPy rx", "SPy rx, local 5/21", "LocalOutlierFactor"}
 DETECTORS = [
-    "RX", "RX, local 5/15", "Default mode", "Default mode, untrained", "Component: gaussian", "Component: neighbours",
-    "Component: features",
-    "Component: score",
+    "RX", "RX, local 5/15", "Default mode", "Component: near", "Component: far",
+    "Component: local", "Component: features", "Component: gaussian",
     "Paper mode", "SPy rx", "SPy rx, local 5/21", "IsolationForest", "LocalOutlierFactor",
 ]  # fmt: skip
 METRICS = {"auc": "AUC-ROC", "ap": "average precision", "pd3": "Pd at 1e-3", "pd2": "Pd at 1e-2"}
@@ -69,7 +68,7 @@ def run_one(name, path, seed, paper_epochs):
         return model, time.perf_counter() - start
 
     if name.startswith("Default") or name.startswith("Component"):
-        model, seconds = trained(SGM.train([cube], seed=seed, **({"steps": 0} if name.endswith("untrained") else {})))
+        model, seconds = trained(SGM.train([cube], seed=seed))
         start = time.perf_counter()
         scores = detect(model, cube) if name.startswith("Default") else model.bind(cube).parts()[name.partition(": ")[2]]
         return scores, seconds, time.perf_counter() - start

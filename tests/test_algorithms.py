@@ -33,9 +33,11 @@ class TestMetadata:
             "LEARNING_RATE", "SIGMA", "HIDDEN", "OUTER_WINDOW", "INNER_WINDOW", "CONDITIONAL", "MODEL", "REPORT",
         ]  # fmt: skip
         assert names["detect_anomalies"] == [
-            "INPUT", "MODEL", "BANDS", "MASK", "SELECTED", "UNFIT", "SEED", "DEVICE", "T", "PERTURBATIONS", "READOUT", "OUTPUT", "REPORT",
+            "INPUT", "MODEL", "BANDS", "MASK", "SELECTED", "EXTENT", "LEARN_AREA", "UNFIT", "SEED", "DEVICE", "T", "PERTURBATIONS", "READOUT", "OUTPUT", "REPORT",
         ]  # fmt: skip
-        assert names["detect_rx"] == ["INPUT", "BANDS", "MASK", "SELECTED", "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT"]
+        assert names["detect_rx"] == [
+            "INPUT", "BANDS", "MASK", "SELECTED", "EXTENT", "LEARN_AREA", "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT",
+        ]  # fmt: skip
         assert names["evaluate_anomalies"] == ["INPUTS", "TRUTH", "SELECTED", "SEED", "REPORT", "TABLE"]
         assert names["threshold_anomalies"] == [
             "INPUT", "METHOD", "RATE", "PERCENTILE", "VALUE", "MIN_AREA", "CONNECTIVITY", "REGIONS", "MASK",
