@@ -17,10 +17,10 @@ Facts = dict[str, object]  # name -> value
 Source = Union[gdal.Dataset, ogr.Layer]
 
 PREFIX = "SCOREAD_"
-_SECRET = (
+_CONFIDENTIAL = (
     r"[\w\-]*(?:passw|pwd|token|secret|signature|credential|api[_-]?key|access[_-]?key|accountkey|auth)[\w\-]*|sig|key|user|username|uid"
 )
-_ITEM = re.compile(rf"(?i)(?<![\w/\\\-])({_SECRET})(\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&;,'\"]*)")
+_ITEM = re.compile(rf"(?i)(?<![\w/\\\-])({_CONFIDENTIAL})(\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&;,'\"]*)")
 
 
 def write_provenance(target: Source, facts: Facts) -> None:
