@@ -100,7 +100,7 @@ class TestDetectors:
         assert cube.seen[first:last, left:right].all()
 
     def test_training_on_a_part_reads_no_more_than_its_halo(self, cube):
-        for kind, settings, halo in (("sgm", TRAINED["sgm"], 1), ("sgm-paper", {**TRAINED["sgm-paper"], "conditional": True}, 2)):
+        for kind, settings, halo in (("sgm", TRAINED["sgm"], 12), ("sgm-paper", {**TRAINED["sgm-paper"], "conditional": True}, 2)):
             cube.seen[:] = False
             DETECTORS[kind].train([cube.within(11, 30, 22, 33)], **settings)
             rows, columns = np.nonzero(cube.seen)
@@ -275,7 +275,7 @@ class TestMaps:
             # SGM sees a margin around the area, and draws other pixels to learn from.
             assert np.corrcoef(found.ravel(), cut.ravel())[0, 1] > (0.99999 if kind == "rx" else 0.8)
 
-    @pytest.mark.parametrize(("kind", "halo"), [("sgm", 10), ("rx", 0), ("rx-local", 14), ("model", 10)])
+    @pytest.mark.parametrize(("kind", "halo"), [("sgm", 21), ("rx", 0), ("rx-local", 14), ("model", 21)])
     def test_learnt_from_the_area_alone_read_nothing_else(self, files, tmp_path, monkeypatch, kind, halo):
         seen, original = np.zeros((60, 50), bool), RasterFile.read_bands
 

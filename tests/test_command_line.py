@@ -214,7 +214,7 @@ class TestAgain:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "Cancelled: nothing was written of the unfinished scenes." in err
-        assert "--resume goes on" in err
+        assert "--resume continues" in err
         assert names(tmp_path / "o") == []
 
 

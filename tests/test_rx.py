@@ -149,7 +149,7 @@ def test_messages():
         LocalRX(9, 9)
     with pytest.raises(ValueError, match="between 0 and 1"):
         LocalRX(3, 9, 2)
-    with pytest.raises(ValueError, match="two valid pixels at least; this scene has 0"):
+    with pytest.raises(ValueError, match="at least two valid pixels; this scene has 0"):
         detect(GlobalRX(), scene(), np.zeros((18, 15), bool))
 
 

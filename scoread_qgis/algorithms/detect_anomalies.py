@@ -55,8 +55,7 @@ class DetectAnomalies(Algorithm):
         self.add(
             QgsProcessingParameterFile(MODEL, "Model", extension="pt", optional=True),
             "Model file made by Train SGM or Train FERS. Unset: the scene is learnt first, in the default mode, and no file is kept. "
-            "The dialog opens with "
-            "the last model of the project.",
+            "The dialog opens with the last model of the project.",
         )
         self.add(
             bands_parameter(INPUT),

@@ -48,9 +48,8 @@ class TrainFERS(Algorithm):
         add_settings(self, KEEP_ON_CANCEL)
         self.add(
             QgsProcessingParameterFileDestination(MODEL, "Model", "Models (*.pt)"),
-            "File for the model: weights, wavelengths, settings, loss curve. Detect anomalies takes it. The dialog proposes one beside "
-            "the first "
-            "scene, or else in the folder scoread_models of the profile.",
+            "File for the model: weights, wavelengths, settings, loss curve. Detect anomalies takes it. "
+            "The dialog proposes one beside the first scene, or else in the folder scoread_models of the profile.",
         )
         self.addOutput(QgsProcessingOutputNumber(LOSS, "Training loss at the end"))
 

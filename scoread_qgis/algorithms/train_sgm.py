@@ -67,9 +67,8 @@ class TrainSGM(Algorithm):
         add_settings(self, *SGM_TRAINING)
         self.add(
             QgsProcessingParameterFileDestination(MODEL, "Model", "Models (*.pt)"),
-            "File for the model: weights, scaling, wavelengths, settings, loss curve. Detect anomalies takes it. The dialog proposes "
-            "one beside the "
-            "scene, or else in the folder scoread_models of the profile.",
+            "File for the model: weights, scaling, wavelengths, settings, loss curve. Detect anomalies takes it. "
+            "The dialog proposes one beside the scene, or else in the folder scoread_models of the profile.",
         )
         self.add(report_parameter(), REPORT_HELP)
         self.addOutput(QgsProcessingOutputNumber(LOSS, "Training loss at the end"))

@@ -21,9 +21,9 @@ TOP_BANDS = 5
 class RegionExplanation:
     """The explaining of regions by the model that found them.
 
-    scene: `RasterSource`. model: model file. regions: `RegionSource`. report: .html file, table: .csv file with a line for each region, spectra: .csv
-    file with a line for each region and band; any of them None. top: how many regions, those of the highest rank. bands, device: as of
-    `detect.Detection`.
+    scene: `RasterSource`. model: model file. regions: `RegionSource`. report: .html file, table: .csv file with a line for each region,
+    spectra: .csv file with a line for each region and band; any of them None. top: how many regions, those of the highest rank. bands,
+    device: as of `detect.Detection`.
     """
 
     scene: RasterSource
@@ -76,11 +76,13 @@ def _reasons(cube, detector, regions, run):
     if not seen.pixels.all():
         empty = ", ".join(str(regions.ids[i]) for i in np.flatnonzero(seen.pixels == 0))
         run.log(
-            f"{regions.name}: left out, since they hold no valid pixel of {cube.raster.name} (or lie under a higher-ranked region): {empty}."
+            f"{regions.name}: left out, since they hold no valid pixel of {cube.raster.name} (or lie under a higher-ranked region): "
+            f"{empty}."
         )
     if not seen.pixels.any():
         raise ValueError(
-            f"No region of {regions.name} holds a valid pixel of {cube.raster.name}. Check that both lie in the same place and that the CRS is right."
+            f"No region of {regions.name} holds a valid pixel of {cube.raster.name}. Check that both lie in the same place and that the "
+            "CRS is right."
         )
     kept = np.flatnonzero(seen.pixels)
     labels.keep(seen.pixels > 0)

@@ -10,8 +10,8 @@ import torch
 class Clutter:
     """Values less a share of the median around them: where all is a little anomalous, a pixel must stand out from that.
 
-    The median is over every `stride`-th row and column within `reach` of the pixel, leaving out pixels that are NaN or beyond the values. It keeps
-    its level until anomalies cover half of the window.
+    The median is over every `stride`-th row and column within `reach` of the pixel, leaving out pixels that are NaN or beyond the values.
+    It keeps its level until anomalies cover half of the window.
     """
 
     reach: int

@@ -1,4 +1,4 @@
-"""Distance of a spectrum to the most alike spectra around it."""
+"""Distance of a spectrum to the most similar spectra around it."""
 
 import torch
 
@@ -20,12 +20,14 @@ PIXELS = 4096  # that are worked on at a time, in whole rows, so that they stay 
 def local_neighbour_distance(components, valid, first, last):
     """Squared distance to the 4th nearest of the 160 spectra around each pixel of rows first..last-1, (last - first, columns).
 
-    The spectra are those of every second row and column within 12 of the pixel, leaving out those within 3, where the same object may lie. Where some of
-    them are not valid or beyond the edge of the scene, it is the same share of the rest (1 in 40): at an edge, the window is a part of itself, so that no
-    pixel meets its own mirror image, nor spectra that are farther away. Where there are none, 0: nothing is known against the pixel.
+    The spectra are those of every second row and column within 12 of the pixel, leaving out those within 3, where the same object may lie.
+    Where some of them are not valid or beyond the edge of the scene, it is the same share of the rest (1 in 40): at an edge, the window is
+    a part of itself, so that no pixel meets its own mirror image, nor spectra that are farther away. Where there are none, 0: nothing is
+    known against the pixel.
 
-    components: (rows, columns, components) tensor, of a `HalfWhitening`; valid: (rows, columns) bool tensor. Both with 12 rows of context above and below,
-    fewer only where the scene ends: then the values do not depend on how the scene is cut. Values of pixels that are not valid mean nothing.
+    components: (rows, columns, components) tensor, of a `HalfWhitening`; valid: (rows, columns) bool tensor. Both with 12 rows of context
+    above and below, fewer only where the scene ends: then the values do not depend on how the scene is cut. Values of pixels that are not
+    valid mean nothing.
     """
     at_a_time = max(1, PIXELS // valid.shape[1])
     parts = [_of_rows(components, valid, row, min(row + at_a_time, last)) for row in range(first, last, at_a_time)]

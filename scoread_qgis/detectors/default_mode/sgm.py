@@ -32,20 +32,23 @@ class SGM(Detector):
     Five kinds of anomaly value, each turned into -ln of its tail probability over the training pixels:
     - "near", "far", "local": how a pixel differs from what lies around it (`surrounding_parts.SurroundingParts`);
     - "gaussian": Mahalanobis distance of the spectrum from a trimmed Gaussian (`gaussian.TrimmedGaussian`);
-    - "features": Mahalanobis distance of random features of the spectrum and its eight neighbours (`random_features.RandomFeatures`). With a
-      linear layer on top, it is the variance of its output under a Laplace approximation (MacKay 1992): how little the training pixels say
-      about it.
+    - "features": Mahalanobis distance of random features of the spectrum and its eight neighbours (`random_features.RandomFeatures`). With
+      a linear layer on top, it is the variance of its output under a Laplace approximation (MacKay 1992): how little the training pixels
+      say about it.
     They are fused (`fusion.fuse`), and the clutter around each pixel is subtracted (`clutter.Clutter`). All of it is statistics: nothing is
     trained step by step.
 
     centre, scale: (bands,) float32, mean and standard deviation of the training spectra. network: `RandomFeatures`. distances: name ->
     `TrimmedGaussian`, of spectra scaled by centre and scale, or of features. tails: name -> `TailProbability`. surroundings:
-    `SurroundingParts`. earlier: `PartsOfVersion02` of a model of that version, which has them instead of the surroundings. loss_curve: of such a
-    model; [] of others.
+    `SurroundingParts`. earlier: `PartsOfVersion02` of a model of that version, which has them instead of the surroundings. loss_curve: of
+    such a model; [] of others.
     """
 
     kind, title = "sgm", "SGM, default mode"
-    sampled_from = "drawn from the model's trimmed Gaussian. They are evidence of how well this Gaussian, one of the parts of the anomaly value, fits the scene."
+    sampled_from = (
+        "drawn from the model's trimmed Gaussian. They are evidence of how well this Gaussian, one of the parts of the anomaly value, fits "
+        "the scene."
+    )
 
     def __init__(self, centre, scale, network, distances, tails, surroundings=None, earlier=None, loss_curve=()):
         self.centre, self.scale, self.network = centre, scale, network
@@ -57,8 +60,8 @@ class SGM(Detector):
         """Estimate the statistics of the background of `cubes`, scenes of the same bands, in two passes over them.
 
         hidden: how many random features of a pixel. samples: how many pixels to train on, drawn evenly over all valid pixels and shared
-        equally by the scenes; they bound memory and time whatever the size of the scenes. seed: of the choice of pixels and of the features.
-        Raises ValueError where the scenes differ in bands, have too few valid pixels, or are constant.
+        equally by the scenes; they bound memory and time whatever the size of the scenes. seed: of the choice of pixels and of the
+        features. Raises ValueError where the scenes differ in bands, have too few valid pixels, or are constant.
         """
         bands = cubes[0].bands
         if any(cube.bands != bands for cube in cubes):
@@ -67,7 +70,7 @@ class SGM(Detector):
         return cls._estimated(cubes, network, samples, seed, device, progress or Progress())
 
     def adapted(self, cube, seed=0, progress=None):
-        """The model for a scene that it does not fit: all but its random features is estimated anew from this one, as in training.
+        """The model for a scene that it does not fit: everything except its random features is re-estimated from this one, as in training.
 
         A model of version 0.2 becomes one with the parts of today.
         """
@@ -262,7 +265,9 @@ class SGMScorer(Scorer):
         return tails
 
     def values_of_spectra(self, spectra, features, positions):
-        """Name -> (n,) values, of the parts that do not look around, of scaled spectra (n, bands) with features (n, hidden) at positions (n, 2)."""
+        """Name -> (n,) values, of the parts that do not look around, of scaled spectra (n, bands) with features (n, hidden) at positions
+        (n, 2).
+        """
         model, earlier = self.model, self.model.earlier
         vectors = {"gaussian": spectra, "features": features}
         if "score" in model.distances:
@@ -273,7 +278,7 @@ class SGMScorer(Scorer):
         return values
 
     def explain(self, spectra, positions, backgrounds, progress=None):
-        """Each spectrum is taken as if it and the eight around it were alike, in the real surroundings beyond, without clutter around it."""
+        """Each spectrum is taken as if the eight around it equalled it, in the real surroundings beyond, without clutter around it."""
         model, device = self.model, self.model.centre.device
         places = np.clip(np.round(positions).astype(int), 0, [self.cube.rows - 1, self.cube.columns - 1])
         positions = torch.as_tensor(positions, dtype=torch.float32, device=device)

@@ -1,8 +1,9 @@
 """The spectrum that the surroundings of a pixel or a region let expect there, with its uncertainty, in closed form.
 
-What lies between two places that are alike is probably like them: along a road, a shore or within a field, pixels on opposite sides of a place agree,
-across them they do not. The expected background is the weighted mean of pairs of pixels on opposite sides of the place. A pair weighs the more, the better
-its two spectra agree and the nearer they are. An anomaly in the ring has no partner, so that its pair hardly counts.
+What lies between two places that are alike is probably like them: along a road, a shore or within a field, pixels on opposite sides of a
+place agree, across them they do not. The expected background is the weighted mean of pairs of pixels on opposite sides of the place. A pair
+weighs the more, the better its two spectra agree and the nearer they are. An anomaly in the ring has no partner, so that its pair hardly
+counts.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ PIXELS = 4096  # that are worked on at a time, in whole rows, so that they stay 
 
 @dataclass(frozen=True)
 class Ring:
-    """Where the pairs around a pixel lie: farther than `inside` and within `reach` rows and columns of it, every `stride`-th row and column."""
+    """Where the pairs around a pixel lie: farther than `inside` and within `reach` rows and columns of it, every `stride`-th row and
+    column.
+    """
 
     inside: int
     reach: int
@@ -42,7 +45,7 @@ def expected_components(around, ring):
     """Expected components (components, ...) and their variances, for pixels among their `Surroundings`; NaN where no pair of
     valid pixels is seen, as at the four corners of a scene.
 
-    At the edge of a scene the mirror image stands for what is beyond, but for those of its pixels that would lie within the ring's inside.
+    At the edge of a scene the mirror image stands for what is beyond, except those of its pixels that would lie inside the ring.
     """
     offsets = ring.offsets
     disagreement, weights = [], []
@@ -81,11 +84,12 @@ class ExpectedBackground:
         return cls(ring, (FLOOR * mean).clamp(min=1e-12).float())
 
     def distance(self, components, valid, first, last):
-        """Anomaly values (last - first, columns) of rows first..last-1; 0 where nothing can be expected, since nothing is known against the pixel.
+        """Anomaly values (last - first, columns) of rows first..last-1; 0 where nothing can be expected, since nothing is known against the
+        pixel.
 
-        components: (rows, columns, components) tensor of a `HalfWhitening`; valid: (rows, columns) bool tensor. Both with as many rows of context above
-        and below as the ring reaches, fewer only where the scene ends: then values do not depend on how it is cut. Values of pixels that are not valid mean
-        nothing.
+        components: (rows, columns, components) tensor of a `HalfWhitening`; valid: (rows, columns) bool tensor. Both with as many rows of
+        context above and below as the ring reaches, fewer only where the scene ends: then values do not depend on how it is cut. Values of
+        pixels that are not valid mean nothing.
         """
         parts, at_a_time = [], max(1, PIXELS // valid.shape[1])
         for row in range(first, last, at_a_time):
@@ -129,7 +133,8 @@ BAND = 1.55  # half width of the band of 90 %, in standard deviations: docs/rese
 
 @dataclass
 class Expected:
-    """Expected spectrum (bands,) with the limits `low` and `high` (bands,) of the band that covers the true one in 90 % of the cases; float64.
+    """Expected spectrum (bands,) with the limits `low` and `high` (bands,) of the band that covers the true one in 90 % of the cases;
+    float64.
 
     pixels: of how many pixels it was made.
     """
@@ -143,13 +148,14 @@ class Expected:
 def expected_spectrum(spectra, components, valid, region, others=None, ring=None):
     """`Expected` of the mean spectrum of a region, from the pixels around it; None where there are fewer than two valid ones.
 
-    spectra: (rows, columns, bands) of the region and its surroundings, with 7 rows and columns around the region, fewer where the scene ends. components:
-    (rows, columns, components), the same of a `HalfWhitening`. valid: (rows, columns) bool. region: (rows, columns) bool, the pixels of the region.
+    spectra: (rows, columns, bands) of the region and its surroundings, with 7 rows and columns around the region, fewer where the scene
+    ends. components: (rows, columns, components), the same of a `HalfWhitening`. valid: (rows, columns) bool. region: (rows, columns) bool,
+    the pixels of the region.
     others: (rows, columns) bool, known anomalies, which are left out unless too little is left.
 
-    The ring is 3 to 7 pixels away from the region. The expected spectrum is the mean of those of the region's pixels. Their pairs are any two pixels of the
-    ring; they weigh as those around a single pixel do, and the less, the farther their middle lies from it. So there are pairs at the edge of the scene
-    and beside holes too.
+    The ring is 3 to 7 pixels away from the region. The expected spectrum is the mean of those of the region's pixels. Their pairs are any
+    two pixels of the ring; they weigh as those around a single pixel do, and the less, the farther their middle lies from it. So there are
+    pairs at the edge of the scene and beside holes too.
     """
     away = ndimage.distance_transform_edt(~region)
     seen = valid & (away > MARGIN) & (away <= MARGIN + WIDTH)

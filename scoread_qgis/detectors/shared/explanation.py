@@ -21,7 +21,8 @@ LARGEST = 40_000  # pixels of a region's box and what is around: beyond, it is n
 class RegionSpectra:
     """What is seen in some regions.
 
-    pixels: (regions,) valid pixels of each. mean: (regions, bands) float64, NaN where a region has no valid pixel. centres: (regions, 2) mean row and column.
+    pixels: (regions,) valid pixels of each. mean: (regions, bands) float64, NaN where a region has no valid pixel. centres: (regions, 2)
+        mean row and column.
     boxes: (regions, 4) first and last row, first and last column. rest: (bands,) mean of all other valid pixels.
     """
 
@@ -52,7 +53,8 @@ class Similar:
 class Explanation:
     """What a detector says of some spectra.
 
-    scores: (n,) anomaly values. background_scores: (n,) those of the expected background spectra. contributions: (n, bands) share of each band in the difference: scores = background_scores + contributions.sum(1).
+    scores: (n,) anomaly values. background_scores: (n,) those of the expected background spectra. contributions: (n, bands) share of each
+        band in the difference: scores = background_scores + contributions.sum(1).
     what: what the anomaly value is.
     """
 
@@ -65,8 +67,8 @@ class Explanation:
 def region_spectra(cube, regions, progress=None):
     """`RegionSpectra` of some regions, in one pass over the cube.
 
-    regions: an object with their `count` and `labels(first, last)`: the number of the region of each pixel of rows first..last-1, (rows, columns) int,
-    from 1, and 0 where there is none, as `scenes.mask.RegionLabels` has them.
+    regions: an object with their `count` and `labels(first, last)`: the number of the region of each pixel of rows first..last-1, (rows,
+    columns) int, from 1, and 0 where there is none, as `scenes.mask.RegionLabels` has them.
     """
     pixels, sums, places = np.zeros(regions.count), np.zeros((regions.count, cube.bands)), np.zeros((regions.count, 2))
     boxes = np.tile([np.inf, -np.inf], (regions.count, 2))
@@ -92,8 +94,9 @@ def region_spectra(cube, regions, progress=None):
 def expected_backgrounds(cube, regions, seen, progress=None):
     """`expected_background.Expected` of each region: the spectrum that its surroundings let expect, leaving out the other regions.
 
-    regions, seen: as for `region_spectra`, and what it returned. Where the surroundings hold too little, or a region is too large, it is the mean of the
-    scene outside of the regions, with `pixels` 0 and limits that are NaN. Reads a sample of the scene and a window around each region.
+    regions, seen: as for `region_spectra`, and what it returned. Where the surroundings hold too little, or a region is too large, it is
+    the mean of the scene outside of the regions, with `pixels` 0 and limits that are NaN. Reads a sample of the scene and a window around
+    each region.
     """
     progress = progress or Progress()
     _, (spectra,) = cube.sample(
@@ -127,9 +130,11 @@ def path_contributions(score, start, end, steps=PATH_STEPS, progress=None):
     """Share of each band in score(end) - score(start): integrated gradients along the straight line between two spectra.
 
     Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017. In each step of the line the gradient in its middle
-    says how the bands share in what the score gains there; what a gradient misses of that is shared out in proportion, so that the sum is exact.
+    says how the bands share in what the score gains there; what a gradient misses of that is distributed in proportion, so that the sum is
+    exact.
 
-    score: function (n, bands) tensor -> (n,), differentiable. start, end: (n, bands) tensors. Returns contributions (n, bands), score(start), score(end).
+    score: function (n, bands) tensor -> (n,), differentiable. start, end: (n, bands) tensors. Returns contributions (n, bands),
+        score(start), score(end).
     """
     progress = progress or Progress()
     step = (end - start) / steps
@@ -155,7 +160,8 @@ def most_similar(cube, spectra, boxes, progress=None):
     """`Similar`: the most similar spectrum elsewhere in the cube, for each of some spectra (n, bands).
 
     boxes: (n, 4) first and last row, first and last column of the region of each; pixels within 3 of it do not count. Similar is what has a
-    small spectral angle (Kruse et al., "The spectral image processing system (SIPS)", Remote Sensing of Environment 1993). One pass over the cube.
+    small spectral angle (Kruse et al., "The spectral image processing system (SIPS)", Remote Sensing of Environment 1993). One pass over
+    the cube.
     """
     progress = progress or Progress()
     wanted = torch.nn.functional.normalize(torch.as_tensor(spectra, dtype=torch.float32), dim=1)

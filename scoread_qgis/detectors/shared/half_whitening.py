@@ -10,8 +10,8 @@ COMPONENTS = 15
 class HalfWhitening:
     """Projects spectra half way between raw ones, where brightness is all, and whitened ones, where noise is.
 
-    Bands are divided by the root of their standard deviation, and of these the first principal components by the root of theirs; then all by one
-    number, so that their mean variance over the spectra of `fit` is 1. Units do not matter.
+    Bands are divided by the root of their standard deviation, and of these the first principal components by the root of theirs; then all
+    by one number, so that their mean variance over the spectra of `fit` is 1. Units do not matter.
 
     mean: (bands,). projection: (bands, components). Both float32 tensors.
     """

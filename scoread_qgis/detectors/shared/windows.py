@@ -6,9 +6,9 @@ import torch
 class Surroundings:
     """Values at offsets from some pixels of a block: `at(down, right)` is (components, ...), `there(down, right)` is (...) bool.
 
-    The pixels are those of whole rows (`of_rows`), read as views without copies, or any others (`of_pixels`). Beyond the edge of the scene nothing is there,
-    or, `mirrored`, the scene's mirror image without its edge. A block must have as many rows of context as the offsets reach, except where the
-    scene ends: then its edge is the scene's.
+    The pixels are those of whole rows (`of_rows`), read as views without copies, or any others (`of_pixels`). Beyond the edge of the scene
+    nothing is there, or, `mirrored`, the scene's mirror image without its edge. A block must have as many rows of context as the offsets
+    reach, except where the scene ends: then its edge is the scene's.
     """
 
     def __init__(self, at, there, place, rows, columns):
@@ -16,7 +16,8 @@ class Surroundings:
         self._place, self._rows, self._columns = place, rows, columns
 
     def pair_there(self, down, right, inside):
-        """(...) bool: whether an offset and its opposite show two valid pixels, neither of them within `inside` rows and columns of the pixel itself.
+        """(...) bool: whether an offset and its opposite show two valid pixels, neither of them within `inside` rows and columns of the
+        pixel itself.
 
         Only mirror images can be nearer than their offset, or show one pixel twice.
         """
@@ -28,7 +29,9 @@ class Surroundings:
 
     @classmethod
     def of_rows(cls, components, valid, first, last, reach, mirrored=False):
-        """Of all pixels (last - first, columns) of rows first..last-1. components: (rows, columns, components); valid: (rows, columns) bool."""
+        """Of all pixels (last - first, columns) of rows first..last-1. components: (rows, columns, components); valid: (rows, columns)
+        bool.
+        """
         height, width = valid.shape
         down, right = (_padded(size, reach, mirrored, valid.device) for size in (height, width))
         down = down[first : last + 2 * reach]
