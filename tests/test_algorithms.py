@@ -33,8 +33,8 @@ class TestMetadata:
             "LEARNING_RATE", "SIGMA", "HIDDEN", "OUTER_WINDOW", "INNER_WINDOW", "CONDITIONAL", "MODEL", "REPORT",
         ]  # fmt: skip
         assert names["detect_anomalies"] == [
-            "INPUT", "MODEL", "BANDS", "MASK", "SELECTED", "EXTENT", "LEARN_AREA", "UNFIT", "SEED", "DEVICE", "T", "PERTURBATIONS", "
-            ""READOUT", "OUTPUT", "REPORT",
+            "INPUT", "MODEL", "BANDS", "MASK", "SELECTED", "EXTENT", "LEARN_AREA", "UNFIT", "SEED", "DEVICE", "T", "PERTURBATIONS",
+            "READOUT", "OUTPUT", "REPORT",
         ]  # fmt: skip
         assert names["detect_rx"] == [
             "INPUT", "BANDS", "MASK", "SELECTED", "EXTENT", "LEARN_AREA", "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT",
