@@ -70,9 +70,11 @@ def save_anomaly_style(path, replaced=False):
     return _keep(layer, path, replaced)
 
 
-def save_regions_style(path):
+def save_regions_style(path, how):
     """Make the style of the regions in the GeoPackage at `path` and save it in there: a .qml beside it could be that of a map of the same
     name.
+
+    how: threshold and rate, for the legend.
     """
     layer = QgsVectorLayer(path, "regions", "ogr")
     count, ranges, first = layer.featureCount(), [], 1
@@ -81,6 +83,7 @@ def save_regions_style(path):
             break
         last = count if last is None else min(last, max(count, 1))
         label = f"Rank {first} to {last}" if last > first else f"Rank {first}"
+        label = f"{label} ({how})" if first == 1 else label
         ranges.append(QgsRendererRange(first - 0.5, last + 0.5, _outline(color, width), label))
         first = last + 1
     renderer = QgsGraduatedSymbolRenderer("rank", ranges)

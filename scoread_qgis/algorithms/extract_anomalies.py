@@ -69,8 +69,9 @@ class ExtractAnomalies(Algorithm):
         rate = tr("rate {:g}").format(self.settings["rate"]) if self.settings["method"] == "tail" else ""
         above = tr("threshold {:.4g}").format(self.threshold)
         names = {"scene": mapped_scene(self.map, context), "how": rate or above}
-        style_regions(self.regions, context)
+        legend = ", ".join(filter(None, (above, rate)))
+        style_regions(self.regions, context, legend)
         name_layer(self.regions, context, self.parameterDefinition(REGIONS), tr("Regions of {scene}, {how}").format(**names))
         if self.mask:
-            style_mask(self.mask, context, self.mask in self.replaced, ", ".join(filter(None, (above, rate))))
+            style_mask(self.mask, context, self.mask in self.replaced, legend)
             name_layer(self.mask, context, self.parameterDefinition(MASK), tr("Mask of {scene}, {how}").format(**names))

@@ -19,9 +19,9 @@ def style_map(path, context, style=None):
         context.layerToLoadOnCompletionDetails(path).setPostProcessor(processor)
 
 
-def style_regions(path, context):
+def style_regions(path, context, how):
     """Save the style of the regions in the GeoPackage at `path` in there, and have it applied where QGIS is going to load them."""
-    save_regions_style(path)
+    save_regions_style(path, how)
     style_map(path, context)
 
 
