@@ -71,11 +71,11 @@ class NeighbourDistance:
 class PartsOfVersion02:
     """Neighbours in the training scene, and the score of a network that was trained by denoising score matching.
 
-    neighbours: `NeighbourDistance`. score: (hidden, bands) float32 tensor, the network's last layer, or None after a training of no steps.
+    neighbours: `NeighbourDistance`. score: (hidden, bands) float32 tensor, the network's last layer.
     """
 
-    def __init__(self, neighbours: NeighbourDistance, score: torch.Tensor | None) -> None:
+    def __init__(self, neighbours: NeighbourDistance, score: torch.Tensor) -> None:
         self.neighbours, self.score = neighbours, score
 
     def to(self, device: torch.device | str) -> PartsOfVersion02:
-        return PartsOfVersion02(self.neighbours.to(device), None if self.score is None else self.score.to(device))
+        return PartsOfVersion02(self.neighbours.to(device), self.score.to(device))
