@@ -50,11 +50,8 @@ def expected_components(around: Surroundings, ring: Ring) -> tuple[torch.Tensor,
     At the edge of a scene the mirror image stands for what is beyond, except those of its pixels that would lie inside the ring.
     """
     offsets = ring.offsets
-    differences, nearness = [], []
-    for down, right in offsets:
-        differences.append((around.at(down, right) - around.at(-down, -right)).square_().sum(0))
-        nearness.append(around.pair_there(down, right, ring.inside) / (down**2 + right**2))
-    disagreement, weights = torch.stack(differences), torch.stack(nearness)
+    disagreement = torch.stack([(around.at(down, right) - around.at(-down, -right)).square_().sum(0) for down, right in offsets])
+    weights = torch.stack([around.pair_there(down, right, ring.inside) / (down**2 + right**2) for down, right in offsets])
     soft = SOFTENING * (weights * disagreement).sum(0) / weights.sum(0)
     weights = weights / (disagreement + soft).clamp(min=1e-12).square()
     weights /= 2 * weights.sum(0)
