@@ -4,7 +4,7 @@ scenes> ...`.
 Into each scene, targets of 1 to 25 pixels are implanted: spectra of the other scenes, at 30 to 100 %, half of them with another target of 2
 x 2 pixels 3 to 5 pixels away. What was there before is the truth. Prints, as Markdown, the median over a scene's targets of the RMSE over
 the bands, in standard deviations of the bands before anything was implanted; its mean over the scenes; and how often the band of 90 %
-covers the truth. Truth maps are not used.
+covers the truth. The ground truth of the scenes is not used.
 """
 
 import argparse

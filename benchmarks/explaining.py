@@ -26,7 +26,7 @@ class Labels:
 
 
 def with_background(truth, seed=0):
-    """Labels of the objects of a truth map and of as many 3 x 3 squares of background; how many objects."""
+    """Labels of the objects of the ground truth and of as many 3 x 3 squares of background; how many objects."""
     labels, count = ndimage.label(truth, np.ones((3, 3)))
     free = ndimage.distance_transform_cdt(labels == 0) > 5
     random, number = np.random.default_rng(seed), count

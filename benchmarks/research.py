@@ -289,7 +289,7 @@ def main():
         "scene-changes": group_scene_changes,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, nargs="+", help="folders of .mat scenes with a truth map")
+    parser.add_argument("data", type=Path, nargs="+", help="folders of .mat scenes with a ground truth map")
     parser.add_argument("--groups", nargs="+", choices=groups, help=f"of {', '.join(groups)}; all by default")
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()

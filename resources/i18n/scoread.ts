@@ -64,7 +64,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Adapt: estimate anew from the scene what belongs to it, and keep the rest of the model. Warn: use the model as it is. Refuse: make no map.</source>
+        <source>Adapt: re-estimate from the scene what belongs to it, and keep the rest of the model. Warn: use the model as it is. Refuse: make no map.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -732,7 +732,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>The packages in {folder} do not have it: uninstall them, then install anew.</source>
+        <source>The packages in {folder} do not have it: uninstall them, then install again.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

@@ -27,7 +27,7 @@ class CheckDialog(QDialog):
             layout.addWidget(widget)
 
     def refresh(self):
-        """Check anew, unless a check is under way."""
+        """Check again, unless a check is under way."""
         if self.task is not None:
             return
         self.report.clear()

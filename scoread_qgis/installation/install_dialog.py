@@ -159,7 +159,7 @@ def _state(names, folder, waits, obstacle):
         ).format(packages=there)
     text = tr("<b>Missing: {packages}</b>. The algorithms cannot run yet.").format(packages=", ".join(TITLES[name] for name in names))
     if os.path.isdir(folder):
-        return text + " " + tr("The packages in {folder} do not have it: uninstall them, then install anew.").format(folder=folder)
+        return text + " " + tr("The packages in {folder} do not have it: uninstall them, then install again.").format(folder=folder)
     return f"{text} {obstacle}" if obstacle else text
 
 

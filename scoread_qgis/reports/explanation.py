@@ -43,7 +43,7 @@ class RegionReasons:
     contributions: np.ndarray
     what: str
     similar: np.ndarray
-    similar_place: np.ndarray
+    similar_place: np.ndarray | None
     similar_angle: float
 
     def top_bands(self, count: int) -> list[int]:

@@ -133,7 +133,7 @@ def make_ready(detection: Detection, cube: RasterCube | ResampledCube, numbers: 
     if detection.unfit == "warn":
         run.warn(f"{told} The map may say nothing. Let the model be adapted, or run without a model.")
         return Ready(model, fit.value, detection.model)
-    run.warn(f"{told} It is adapted: what belongs to the scene is estimated anew from the scene itself.")
+    run.warn(f"{told} It is adapted: what belongs to the scene is re-estimated from the scene itself.")
     detector = model.detector.adapted(cube, detection.seed, run.progress.part(0.2, 1))
     return Ready(replace(model, detector=detector), fit.value, f"{detection.model}, adapted to the scene")
 
@@ -196,7 +196,7 @@ class Outcome:
 
 
 def read_once(path: str, device: str | torch.device) -> Model:
-    """The `Model` of a file, as `Model.load` reads it, but read anew only where the file has changed since it was last asked for."""
+    """The `Model` of a file, as `Model.load` reads it, but read again only where the file has changed since it was last asked for."""
     status = os.stat(path) if os.path.isfile(path) else None
     return _read(path, str(pick_device(str(device))), status and (status.st_mtime_ns, status.st_size))
 

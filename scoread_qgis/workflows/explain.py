@@ -1,6 +1,10 @@
 """Explanation: from a model and the places that it found to the reasons."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +17,12 @@ from ..scenes.thumbnail import false_colour
 from .outputs import check_outputs, write_table
 from .parameters import TOP
 from .sources import RasterSource, RegionSource, fitting_cube
+
+if TYPE_CHECKING:
+    from ..detectors.contract import Detector
+    from ..scenes.raster import RasterCube
+    from ..scenes.resampling import ResampledCube
+    from .run import Run
 
 TOP_BANDS = 5
 
@@ -29,15 +39,15 @@ class RegionExplanation:
     scene: RasterSource
     model: str
     regions: RegionSource
-    report: str = None
-    table: str = None
-    spectra: str = None
+    report: str | None = None
+    table: str | None = None
+    spectra: str | None = None
     top: int = TOP.default
-    bands: tuple = ()
+    bands: Sequence[int] = ()
     device: str = "auto"
 
 
-def explain_regions(explanation, run):
+def explain_regions(explanation: RegionExplanation, run: Run) -> int:
     """Explain why a model finds some places anomalous. Returns how many regions were explained.
 
     Regions without a rank are ranked by the anomaly value of their mean spectrum. Raises ValueError with the remedy for what does not fit.
@@ -54,7 +64,11 @@ def explain_regions(explanation, run):
     kept = Model.load(model, device)
     cube = fitting_cube(scene, kept, explanation.bands, None, run.part(0.0, 0.1))
     reasons = _reasons(cube, kept.detector, chosen, run.part(0.1, 0.95)) if chosen.shapes else []
-    names = [f"band {n}" for n in cube.numbers] if cube.wavelengths is None else [f"{w:.0f} nm" for w in cube.wavelengths]
+    names = (
+        [f"band {n}" for n in cube.numbers]  # type: ignore[union-attr]  # a resampled cube has wavelengths
+        if cube.wavelengths is None
+        else [f"{w:.0f} nm" for w in cube.wavelengths]
+    )
     run.progress(1.0, f"{len(reasons)} regions explained")  # the last moment for a cancel: nothing is written yet
     if table:
         write_table(table, *_table(reasons, names))
@@ -69,7 +83,7 @@ def explain_regions(explanation, run):
     return len(reasons)
 
 
-def _reasons(cube, detector, regions, run):
+def _reasons(cube: RasterCube | ResampledCube, detector: Detector, regions: RegionSource, run: Run) -> list[RegionReasons]:
     """`RegionReasons` of the regions that have valid pixels, by rank."""
     labels = RegionLabels(cube.raster, regions.shapes, regions.crs, run.scratch)
     seen = region_spectra(cube, labels, run.progress.part(0.0, 0.25))
@@ -123,7 +137,7 @@ def _reasons(cube, detector, regions, run):
     ]
 
 
-def _table(reasons, names):
+def _table(reasons: list[RegionReasons], names: list[str]) -> tuple[list[str], list[list[object]]]:
     """Header and a row for each region."""
     header = ["rank", "id", "x", "y", "pixels", "score", "background_score", "contributions"]
     header += [column for n in range(1, TOP_BANDS + 1) for column in (f"band_{n}", f"contribution_{n}")]
@@ -149,7 +163,7 @@ def _table(reasons, names):
     return header, rows
 
 
-def _spectra(reasons, names):
+def _spectra(reasons: list[RegionReasons], names: list[str]) -> tuple[list[str], list[list[object]]]:
     """Header and a row for each region and band."""
     columns = ("observed", "background", "low", "high", "contributions", "similar")
     header = ["rank", "id", "band", "observed", "background", "background_low", "background_high", "difference", "contribution", "similar"]

@@ -177,7 +177,7 @@ LEARN_AREA = Parameter(
 UNFIT = Parameter(
     "unfit",
     "If the scene does not fit the model",
-    "Adapt: estimate anew from the scene what belongs to it, and keep the rest of the model. Warn: use the model as it is. Refuse: "
+    "Adapt: re-estimate from the scene what belongs to it, and keep the rest of the model. Warn: use the model as it is. Refuse: "
     "make no map.",
     default="adapt",
     choices=("Adapt", "Warn", "Refuse"),

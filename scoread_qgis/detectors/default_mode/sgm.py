@@ -1,11 +1,16 @@
 """The default mode: what is expected around a pixel, a Gaussian and random features, fused and set against the clutter around the pixel."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 
+from ...core.cube import Arrays, Block, Cube, Gather
 from ...core.progress import Progress
-from ..contract import Detector, Scorer
-from ..shared.checks import check_keys, filled_network, finite_list, tensor, whole_number
+from ..contract import Detector, Scorer, Tell
+from ..shared.checks import State, check_keys, filled_network, finite_list, tensor, whole_number
 from ..shared.explanation import Explanation, path_contributions
 from ..shared.fit import Fit
 from ..shared.half_whitening import HalfWhitening
@@ -50,13 +55,31 @@ class SGM(Detector):
         "the scene."
     )
 
-    def __init__(self, centre, scale, network, distances, tails, surroundings=None, earlier=None, loss_curve=()):
-        self.centre, self.scale, self.network = centre, scale, network
+    def __init__(
+        self,
+        centre: torch.Tensor,
+        scale: torch.Tensor,
+        network: RandomFeatures,
+        distances: dict[str, TrimmedGaussian],
+        tails: dict[str, TailProbability],
+        surroundings: SurroundingParts | None = None,
+        earlier: PartsOfVersion02 | None = None,
+        loss_curve: Sequence[float] = (),
+    ) -> None:
+        self.centre, self.scale, self.network, self.bands = centre, scale, network, network.bands
         self.distances, self.tails = distances, tails
         self.surroundings, self.earlier, self.loss_curve = surroundings, earlier, list(loss_curve)
 
     @classmethod
-    def train(cls, cubes, hidden=256, samples=SAMPLES, seed=0, device="cpu", progress=None):
+    def train(
+        cls,
+        cubes: Sequence[Cube],
+        hidden: int = 256,
+        samples: int = SAMPLES,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        progress: Progress | None = None,
+    ) -> SGM:
         """Estimate the statistics of the background of `cubes`, scenes of the same bands, in two passes over them.
 
         hidden: how many random features of a pixel. samples: how many pixels to train on, drawn evenly over all valid pixels and shared
@@ -69,7 +92,7 @@ class SGM(Detector):
         network = draw_weights(RandomFeatures(bands, hidden), torch.Generator().manual_seed(seed)).to(device)
         return cls._estimated(cubes, network, samples, seed, device, progress or Progress())
 
-    def adapted(self, cube, seed=0, progress=None):
+    def adapted(self, cube: Cube, seed: int = 0, progress: Progress | None = None) -> SGM:
         """The model for a scene that it does not fit: everything except its random features is re-estimated from this one, as in training.
 
         A model of version 0.2 becomes one with the parts of today.
@@ -77,11 +100,12 @@ class SGM(Detector):
         return self._estimated([cube], self.network, SAMPLES, seed, self.centre.device, progress or Progress())
 
     @classmethod
-    def _estimated(cls, cubes, network, samples, seed, device, progress):
-        (patches,) = _training_pixels(cubes, samples, seed, _patches, 1, progress.part(0, 0.25))
+    def _estimated(
+        cls, cubes: Sequence[Cube], network: RandomFeatures, samples: int, seed: int, device: torch.device | str, progress: Progress
+    ) -> SGM:
+        patches = torch.from_numpy(_training_pixels(cubes, samples, seed, _patches, 1, progress.part(0, 0.25))[0])
         if len(patches) < FEWEST_PIXELS:
             raise ValueError(f"training needs {FEWEST_PIXELS} valid pixels at least; there are {len(patches)}")
-        patches = torch.from_numpy(patches)
 
         # Statistics are made on the CPU: double precision is there on every machine.
         progress(0.25, "background statistics")
@@ -98,7 +122,7 @@ class SGM(Detector):
             progress.part(0.3, 0.45),
             "features of the training pixels",
         )
-        patches = None  # the largest there is, and done with
+        patches = torch.empty(0)  # in place of the largest there is, which is done with
         distances = {"gaussian": gaussian, "features": TrimmedGaussian.fit(features)[0]}
         gathering = Gathering(whitening)
         gathered = _training_pixels(cubes, samples, seed, gathering, gathering.halo, progress.part(0.5, 0.95))
@@ -108,45 +132,41 @@ class SGM(Detector):
         progress(1.0, "trained")
         return cls(centre, scale, network, distances, tails, surroundings)._to(device)
 
-    def fit(self, cube, progress=None):
+    def fit(self, cube: Cube, progress: Progress | None = None) -> Fit:
         """`Fit` of the background of a scene in the model, on a sample of its pixels, in one pass."""
         scorer = self.bind(cube)
-        around = Gathering(self.surroundings.whitening) if self.surroundings else lambda *_: ()
+        around = Gathering(self.surroundings.whitening) if self.surroundings else None
 
-        def gather(*pixels):
-            return _patches(*pixels) + around(*pixels)
+        def gather(block: Block, rows: np.ndarray, columns: np.ndarray) -> Arrays:
+            return _patches(block, rows, columns) + (around(block, rows, columns) if around else ())
 
-        positions, gathered = cube.sample(FIT_PIXELS, 0, gather, scorer.context, progress, "looking whether the model fits")
-        if not len(positions):
+        places, gathered = cube.sample(FIT_PIXELS, 0, gather, scorer.context, progress, "looking whether the model fits")
+        if not len(places):
             raise ValueError("the scene has no valid pixel")
         device = self.centre.device
         patches = torch.from_numpy(gathered[0]).to(device).sub_(self.centre).div_(self.scale)
-        positions = torch.as_tensor(positions, dtype=torch.float32, device=device)
+        positions = torch.as_tensor(places, dtype=torch.float32, device=device)
         with torch.inference_mode():
             values = self.surroundings.values_of_gathered(gathered[1:]) if self.surroundings else {}
             values.update(scorer.values_of_spectra(patches[:, CENTRE], self.network.features_of_patches(patches), positions))
             return Fit.of({name: tail(values[name]) for name, tail in self.tails.items()})
 
-    def bind(self, cube, gathered=None, progress=None):
+    def bind(self, cube: Cube, gathered: None = None, progress: Progress | None = None) -> SGMScorer:
         """Raises ValueError where the cube has other bands than the model."""
         if cube.bands != len(self.centre):
             raise ValueError(f"the model is made for {len(self.centre)} bands; the scene has {cube.bands}")
         return SGMScorer(cube, self)
 
-    def sample(self, count, seed=0, progress=None):
+    def sample(self, count: int, seed: int = 0, progress: Progress | None = None) -> np.ndarray:
         """Spectra (count, bands) float32 in the units of the scene, drawn from the trimmed Gaussian."""
         drawn = self.distances["gaussian"].draw(count, seed) * self.scale + self.centre
         (progress or Progress())(1.0, "spectra drawn")
         return drawn.cpu().numpy()
 
-    @property
-    def bands(self):
-        return self.network.bands
-
-    def state(self):
+    def state(self) -> State:
         """Everything that `from_state` needs, in dicts of tensors and plain values."""
         weights = {name: weight.cpu() for name, weight in self.network.state_dict().items()}
-        state = {
+        state: State = {
             "centre": self.centre.cpu(),
             "scale": self.scale.cpu(),
             "hidden": self.network.hidden,
@@ -155,12 +175,14 @@ class SGM(Detector):
             "tails": {name: tail.state() for name, tail in self.tails.items()},
         }
         if self.surroundings:
-            return {**state, "surroundings": self.surroundings.state()}
-        weights["score"] = self.earlier.score.cpu()
-        return {**state, "neighbours": self.earlier.neighbours.state(), "loss_curve": self.loss_curve}
+            state["surroundings"] = self.surroundings.state()
+        if self.earlier:
+            weights["score"] = self.earlier.score.cpu()
+            state.update(neighbours=self.earlier.neighbours.state(), loss_curve=self.loss_curve)
+        return state
 
     @classmethod
-    def from_state(cls, state, device="cpu"):
+    def from_state(cls, state: State, device: torch.device | str = "cpu") -> SGM:
         """Raises ValueError for a state that is not one of this detector."""
         earlier = isinstance(state, dict) and "neighbours" in state
         own = ("neighbours", "loss_curve") if earlier else ("surroundings",)
@@ -168,15 +190,15 @@ class SGM(Detector):
         centre, hidden = tensor(state, "centre", None), whole_number(state, "hidden")
         bands = len(centre)
         scale = tensor(state, "scale", bands, positive=True)
-        weights, score = state["weights"], None
+        weights, last_layer = state["weights"], None
         if earlier and isinstance(weights, dict) and "score" in weights:
             weights = dict(weights)
-            score = weights.pop("score")
+            last_layer = weights.pop("score")
         shapes = {"spectral": (bands, hidden), "mixing": (hidden, hidden)}
         network = filled_network(lambda: RandomFeatures(bands, hidden), {"weights": weights}, "weights", shapes)
         sizes = {"gaussian": bands, "features": hidden}
         if earlier:
-            tensor({"score": score}, "score", hidden, bands)
+            score = tensor({"score": last_layer}, "score", hidden, bands)
             if isinstance(state["distances"], dict) and "score" in state["distances"]:  # which training of no steps did not give
                 sizes["score"] = bands
         check_keys(state["distances"], "distances", *sizes)
@@ -195,11 +217,12 @@ class SGM(Detector):
             model.surroundings = SurroundingParts.from_state(state["surroundings"], bands)
         return model._to(device)
 
-    def _to(self, device):
+    def _to(self, device: torch.device | str) -> SGM:
         self.centre, self.scale, self.network = self.centre.to(device), self.scale.to(device), self.network.to(device).eval()
         self.distances = {name: distance.to(device) for name, distance in self.distances.items()}
         self.tails = {name: tail.to(device) for name, tail in self.tails.items()}
-        self.surroundings, self.earlier = (parts and parts.to(device) for parts in (self.surroundings, self.earlier))
+        self.surroundings = self.surroundings and self.surroundings.to(device)
+        self.earlier = self.earlier and self.earlier.to(device)
         return self
 
 
@@ -211,7 +234,7 @@ class SGMScorer(Scorer):
 
     pass_pixels, fewest_rows = PASS_PIXELS, FEWEST_ROWS
 
-    def __init__(self, cube, model):
+    def __init__(self, cube: Cube, model: SGM) -> None:
         super().__init__(cube)
         self.model = model
         self.context = Gathering.halo if model.surroundings else 1
@@ -221,19 +244,19 @@ class SGMScorer(Scorer):
             coordinates = cube.pixel_positions(model.earlier.neighbours.coordinates.numpy())
             self._references = torch.as_tensor(coordinates, dtype=torch.float32).to(model.centre.device)  # (references, 2) rows and columns
 
-    def values(self, block, tell):
+    def values(self, block: Block, tell: Tell) -> np.ndarray:
         return fuse(list(self.tails(block).values())).cpu().numpy()
 
-    def against_surroundings(self, values, rows, columns):
+    def against_surroundings(self, values: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         return self.clutter.less_clutter(values, rows, columns)
 
-    def parts(self, progress=None):
+    def parts(self, progress: Progress | None = None) -> dict[str, np.ndarray]:
         """Each kind of anomaly value alone: name -> (rows, columns) float32, -ln of its tail probability, NaN where not valid."""
-        rows = [self.tails(block) for block, _ in self.passes(self.cube, progress)]
+        rows = [self.tails(block) for block, _ in self.passes(self.cube, progress or Progress())]
         return {name: torch.cat([tails[name] for tails in rows]).cpu().numpy() for name in self.model.tails}
 
     @torch.inference_mode()
-    def tails(self, block):
+    def tails(self, block: Block) -> dict[str, torch.Tensor]:
         """Name -> (rows, columns) tensor of -ln tail probabilities of a block's own pixels, NaN where not valid."""
         model, device = self.model, self.model.centre.device
         valid = torch.from_numpy(block.valid).to(device)
@@ -264,31 +287,31 @@ class SGMScorer(Scorer):
             tails[name][chosen] = tail(values[name])
         return tails
 
-    def values_of_spectra(self, spectra, features, positions):
+    def values_of_spectra(self, spectra: torch.Tensor, features: torch.Tensor, positions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Name -> (n,) values, of the parts that do not look around, of scaled spectra (n, bands) with features (n, hidden) at positions
         (n, 2).
         """
         model, earlier = self.model, self.model.earlier
         vectors = {"gaussian": spectra, "features": features}
-        if "score" in model.distances:
+        if earlier and "score" in model.distances:
             vectors["score"] = features @ earlier.score
         values = {name: distance.distance(vectors[name]) for name, distance in model.distances.items()}
         if earlier:
             values["neighbours"] = earlier.neighbours.distance(spectra, positions, self._references)
         return values
 
-    def explain(self, spectra, positions, backgrounds, progress=None):
+    def explain(self, spectra: np.ndarray, positions: np.ndarray, backgrounds: np.ndarray, progress: Progress | None = None) -> Explanation:
         """Each spectrum is taken as if the eight around it equalled it, in the real surroundings beyond, without clutter around it."""
         model, device = self.model, self.model.centre.device
         places = np.clip(np.round(positions).astype(int), 0, [self.cube.rows - 1, self.cube.columns - 1])
-        positions = torch.as_tensor(positions, dtype=torch.float32, device=device)
+        at = torch.as_tensor(positions, dtype=torch.float32, device=device)
         if model.surroundings:
             around = model.surroundings.among(self.cube.window(row, column, halo=self.context) for row, column in places)
 
-        def score(spectra):
+        def score(spectra: torch.Tensor) -> torch.Tensor:
             scaled = (spectra - model.centre) / model.scale
             features = model.network.features_of_patches(scaled[:, None].expand(-1, len(NEIGHBOURHOOD), -1))
-            values = self.values_of_spectra(scaled, features, positions)
+            values = self.values_of_spectra(scaled, features, at)
             if model.surroundings:
                 values.update(around(spectra))
             return fuse([tail(values[name]) for name, tail in model.tails.items()])
@@ -296,11 +319,11 @@ class SGMScorer(Scorer):
         start, end = (torch.as_tensor(each, dtype=torch.float32, device=device) for each in (backgrounds, spectra))
         contributions, before, after = path_contributions(score, start, end, progress=progress)
         what = "root mean square of -ln tail probabilities of the model's parts, before the clutter around the pixel is subtracted"
-        return Explanation(*(each.cpu().numpy() for each in (after, before, contributions)), what)
+        return Explanation(after.cpu().numpy(), before.cpu().numpy(), contributions.cpu().numpy(), what)
 
 
 @torch.inference_mode()
-def _in_passes(compute, count, progress, message):
+def _in_passes(compute: Callable[[slice], torch.Tensor], count: int, progress: Progress, message: str) -> torch.Tensor:
     """`compute(slice)` of all `count` pixels, some at a time."""
     results = []
     for first in range(0, count, PASS_PATCHES):
@@ -309,7 +332,7 @@ def _in_passes(compute, count, progress, message):
     return torch.cat(results)
 
 
-def _training_pixels(cubes, count, seed, gather, halo, progress):
+def _training_pixels(cubes: Sequence[Cube], count: int, seed: int, gather: Gather, halo: int, progress: Progress) -> list[np.ndarray]:
     """What `gather` gathers, as for `Cube.sample`, of up to `count` pixels, shared equally by the scenes, in random order over all scenes.
 
     The pixels and their order depend on the cubes, the count and the seed alone.
@@ -329,7 +352,7 @@ def _training_pixels(cubes, count, seed, gather, halo, progress):
     return [np.concatenate(arrays)[order] for arrays in zip(*found)]
 
 
-def _patches(block, rows, columns):
+def _patches(block: Block, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray]:
     """The 3 x 3 neighbourhoods (n, 9, bands) of pixels of a block, with the pixel itself in the place of neighbours that are not valid."""
     height, width = block.valid.shape
     patches = np.empty((len(rows), len(NEIGHBOURHOOD), block.values.shape[2]), dtype=np.float32)

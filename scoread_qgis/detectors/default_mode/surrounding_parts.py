@@ -1,8 +1,14 @@
 """The parts of the anomaly value that compare a pixel with what lies around it."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
 import torch
 
-from ..shared.checks import check_keys
+from ...core.cube import Arrays, Block
+from ..shared.checks import State, check_keys
 from ..shared.expected_background import FAR, NEAR, ExpectedBackground, expected_components
 from ..shared.half_whitening import HalfWhitening
 from ..shared.windows import Surroundings
@@ -22,17 +28,17 @@ class SurroundingParts:
     whitening: `HalfWhitening`. expected: "near" and "far" -> `ExpectedBackground`.
     """
 
-    def __init__(self, whitening, expected):
+    def __init__(self, whitening: HalfWhitening, expected: dict[str, ExpectedBackground]) -> None:
         self.whitening, self.expected = whitening, expected
 
     @classmethod
-    def fit(cls, whitening, gathered):
+    def fit(cls, whitening: HalfWhitening, gathered: Sequence[np.ndarray]) -> tuple[SurroundingParts, dict[str, torch.Tensor]]:
         """The parts, and their values name -> (n,), of training pixels of which `Gathering(whitening)` gathered this."""
         variances = dict(zip(RINGS, gathered[3::2]))
         parts = cls(whitening, {name: ExpectedBackground.fit(ring, torch.from_numpy(variances[name]).T) for name, ring in RINGS.items()})
         return parts, parts.values_of_gathered(gathered)
 
-    def values_of_gathered(self, gathered):
+    def values_of_gathered(self, gathered: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         """Name -> values (n,) of pixels of which `Gathering` gathered this."""
         own, local, *of_rings = (torch.from_numpy(array).to(self.whitening.mean.device) for array in gathered)
         found = {
@@ -41,46 +47,47 @@ class SurroundingParts:
         }
         return {**found, "local": local}
 
-    def values(self, spectra, valid, first, last):
+    def values(self, spectra: torch.Tensor, valid: torch.Tensor, first: int, last: int) -> dict[str, torch.Tensor]:
         """Name -> values (last - first, columns) of rows first..last-1 of spectra (rows, columns, bands), with 12 rows of context, fewer
         where the scene ends; valid: (rows, columns) bool."""
         components = self.components(spectra)
         found = {name: part.distance(components, valid, first, last) for name, part in self.expected.items()}
         return {**found, "local": local_neighbour_distance(components, valid, first, last)}
 
-    def components(self, spectra):
+    def components(self, spectra: torch.Tensor) -> torch.Tensor:
         """Components (rows, columns, components) of spectra (rows, columns, bands), some at a time."""
         return torch.cat([self.whitening(part) for part in spectra.split(max(1, PIXELS // spectra.shape[1]))])
 
-    def among(self, blocks):
+    def among(self, blocks: Iterable[Block]) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
         """Function of spectra (n, bands) that gives name -> values (n,), as if each were the pixel of its `Block` of one pixel with 12
         of context."""
-        device, seen, expected = self.whitening.mean.device, [], {name: [] for name in self.expected}
+        device, seen = self.whitening.mean.device, []
+        of_blocks: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {name: [] for name in self.expected}
         for block in blocks:
             components, valid = self.components(torch.from_numpy(block.values).to(device)), torch.from_numpy(block.valid).to(device)
-            place = [torch.tensor([index], device=device) for index in (block.above, block.left)]
+            place = torch.tensor([block.above], device=device), torch.tensor([block.left], device=device)
             seen.append(seen_around(Surroundings.of_pixels(components, valid, *place, HALO)))
             for name, part in self.expected.items():
                 around = Surroundings.of_pixels(components, valid, *place, part.ring.reach, mirrored=True)
-                expected[name].append(expected_components(around, part.ring))
+                of_blocks[name].append(expected_components(around, part.ring))
         near, there = _joined(seen)
-        expected = {name: _joined(of_blocks) for name, of_blocks in expected.items()}
+        expected = {name: _joined(pairs) for name, pairs in of_blocks.items()}
 
-        def values(spectra):
+        def values(spectra: torch.Tensor) -> dict[str, torch.Tensor]:
             own = self.whitening(spectra).T
             found = {name: part.value(own, *expected[name]) for name, part in self.expected.items()}
             return {**found, "local": distance_to_seen(own, near, there)}
 
         return values
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> SurroundingParts:
         return SurroundingParts(self.whitening.to(device), {name: part.to(device) for name, part in self.expected.items()})
 
-    def state(self):
+    def state(self) -> State:
         return {"whitening": self.whitening.state(), **{name: part.state() for name, part in self.expected.items()}}
 
     @classmethod
-    def from_state(cls, state, bands):
+    def from_state(cls, state: State, bands: int) -> SurroundingParts:
         """Of spectra of so many bands. Raises ValueError for a state that is not of such."""
         check_keys(state, "surroundings", "whitening", *RINGS)
         whitening = HalfWhitening.from_state(state["whitening"], bands)
@@ -88,8 +95,9 @@ class SurroundingParts:
         return cls(whitening, {name: ExpectedBackground.from_state(state[name], components, HALO) for name in RINGS})
 
 
-def _joined(of_blocks):
-    return [torch.cat(parts, -1) for parts in zip(*of_blocks)]
+def _joined(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    first, second = (torch.cat(parts, -1) for parts in zip(*pairs))
+    return first, second
 
 
 class Gathering:
@@ -98,15 +106,15 @@ class Gathering:
 
     halo = HALO
 
-    def __init__(self, whitening):
+    def __init__(self, whitening: HalfWhitening) -> None:
         self.parts = SurroundingParts(whitening.to("cpu"), {})
 
-    def __call__(self, block, rows, columns):
+    def __call__(self, block: Block, rows: np.ndarray, columns: np.ndarray) -> Arrays:
         components, valid = self.parts.components(torch.from_numpy(block.values)), torch.from_numpy(block.valid)
-        rows, columns = torch.from_numpy(rows), torch.from_numpy(columns)
-        own = components[rows, columns]
-        found = [own, local_neighbours(own.T, Surroundings.of_pixels(components, valid, rows, columns, HALO))]
+        places = torch.from_numpy(rows), torch.from_numpy(columns)
+        own = components[places]
+        found = [own, local_neighbours(own.T, Surroundings.of_pixels(components, valid, *places, HALO))]
         for ring in RINGS.values():
-            around = Surroundings.of_pixels(components, valid, rows, columns, ring.reach, mirrored=True)
+            around = Surroundings.of_pixels(components, valid, *places, ring.reach, mirrored=True)
             found += [values.T for values in expected_components(around, ring)]
         return tuple(values.contiguous().numpy() for values in found)

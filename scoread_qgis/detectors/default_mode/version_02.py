@@ -1,9 +1,11 @@
 """The parts of the anomaly value that models of version 0.2 have and newer ones do not: they are read, and give the maps of that
 version."""
 
+from __future__ import annotations
+
 import torch
 
-from ..shared.checks import check_keys, tensor
+from ..shared.checks import State, check_keys, tensor
 
 NEIGHBOUR = 10
 LEFT_OUT = 3
@@ -20,10 +22,10 @@ class NeighbourDistance:
     their map coordinates, from which `pixel_positions` of a scene finds where they lie in it.
     """
 
-    def __init__(self, mean, projection, references, coordinates):
+    def __init__(self, mean: torch.Tensor, projection: torch.Tensor, references: torch.Tensor, coordinates: torch.Tensor) -> None:
         self.mean, self.projection, self.references, self.coordinates = mean, projection, references, coordinates
 
-    def distance(self, spectra, positions, reference_positions):
+    def distance(self, spectra: torch.Tensor, positions: torch.Tensor, reference_positions: torch.Tensor) -> torch.Tensor:
         """Distances (n,) of spectra (n, bands).
 
         positions: (n, 2) rows and columns of the spectra in their scene; reference_positions: (references, 2) those of the references in
@@ -45,10 +47,10 @@ class NeighbourDistance:
         which = which.gather(1, farthest[:, None])[:, 0]
         return (projected - self.references[which]).square().sum(1)
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> NeighbourDistance:
         return NeighbourDistance(self.mean.to(device), self.projection.to(device), self.references.to(device), self.coordinates)
 
-    def state(self):
+    def state(self) -> State:
         return {
             "mean": self.mean.cpu(),
             "projection": self.projection.cpu(),
@@ -57,7 +59,7 @@ class NeighbourDistance:
         }
 
     @classmethod
-    def from_state(cls, state, bands):
+    def from_state(cls, state: State, bands: int) -> NeighbourDistance:
         """Of spectra of so many bands. Raises ValueError for a state that is not of such."""
         check_keys(state, "neighbours", "mean", "projection", "references", "coordinates")
         projection = tensor(state, "projection", bands, None)
@@ -69,11 +71,11 @@ class NeighbourDistance:
 class PartsOfVersion02:
     """Neighbours in the training scene, and the score of a network that was trained by denoising score matching.
 
-    neighbours: `NeighbourDistance`. score: (hidden, bands) float32 tensor, the network's last layer, or None after a training of no steps.
+    neighbours: `NeighbourDistance`. score: (hidden, bands) float32 tensor, the network's last layer.
     """
 
-    def __init__(self, neighbours, score):
+    def __init__(self, neighbours: NeighbourDistance, score: torch.Tensor) -> None:
         self.neighbours, self.score = neighbours, score
 
-    def to(self, device):
-        return PartsOfVersion02(self.neighbours.to(device), None if self.score is None else self.score.to(device))
+    def to(self, device: torch.device | str) -> PartsOfVersion02:
+        return PartsOfVersion02(self.neighbours.to(device), self.score.to(device))

@@ -6,13 +6,15 @@ weighs the more, the better its two spectra agree and the nearer they are. An an
 counts.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-from .checks import check_keys, tensor, whole_number
+from .checks import State, check_keys, tensor, whole_number
 from .windows import Surroundings
 
 SOFTENING = 0.1  # share of the mean disagreement of the pairs that is added to that of each, so that chance does not decide
@@ -31,7 +33,7 @@ class Ring:
     stride: int = 1
 
     @property
-    def offsets(self):
+    def offsets(self) -> list[tuple[int, int]]:
         """One (down, right) of each pair; the other is its opposite."""
         steps = range(-(self.reach // self.stride) * self.stride, self.reach + 1, self.stride)
         return [(down, right) for down in steps for right in steps if (down, right) > (0, 0) and max(abs(down), abs(right)) > self.inside]
@@ -41,18 +43,15 @@ NEAR = Ring(2, 6)  # for targets of up to about 5 x 5 pixels
 FAR = Ring(7, 12, 2)  # and of up to about 15 x 15
 
 
-def expected_components(around, ring):
+def expected_components(around: Surroundings, ring: Ring) -> tuple[torch.Tensor, torch.Tensor]:
     """Expected components (components, ...) and their variances, for pixels among their `Surroundings`; NaN where no pair of
     valid pixels is seen, as at the four corners of a scene.
 
     At the edge of a scene the mirror image stands for what is beyond, except those of its pixels that would lie inside the ring.
     """
     offsets = ring.offsets
-    disagreement, weights = [], []
-    for down, right in offsets:
-        disagreement.append((around.at(down, right) - around.at(-down, -right)).square_().sum(0))
-        weights.append(around.pair_there(down, right, ring.inside) / (down**2 + right**2))
-    disagreement, weights = torch.stack(disagreement), torch.stack(weights)
+    disagreement = torch.stack([(around.at(down, right) - around.at(-down, -right)).square_().sum(0) for down, right in offsets])
+    weights = torch.stack([around.pair_there(down, right, ring.inside) / (down**2 + right**2) for down, right in offsets])
     soft = SOFTENING * (weights * disagreement).sum(0) / weights.sum(0)
     weights = weights / (disagreement + soft).clamp(min=1e-12).square()
     weights /= 2 * weights.sum(0)
@@ -73,17 +72,17 @@ class ExpectedBackground:
     ring: `Ring`. floor: (components,) float32 tensor, half of the mean variance.
     """
 
-    def __init__(self, ring, floor):
+    def __init__(self, ring: Ring, floor: torch.Tensor) -> None:
         self.ring, self.floor = ring, floor
 
     @classmethod
-    def fit(cls, ring, variances):
+    def fit(cls, ring: Ring, variances: torch.Tensor) -> ExpectedBackground:
         """variances: (components, n), those that `expected_components` gives for training pixels with this ring."""
         known = variances[:, variances.isfinite().all(0)]
         mean = known.double().mean(1) if known.shape[1] else variances.new_ones(len(variances), dtype=torch.float64)
         return cls(ring, (FLOOR * mean).clamp(min=1e-12).float())
 
-    def distance(self, components, valid, first, last):
+    def distance(self, components: torch.Tensor, valid: torch.Tensor, first: int, last: int) -> torch.Tensor:
         """Anomaly values (last - first, columns) of rows first..last-1; 0 where nothing can be expected, since nothing is known against the
         pixel.
 
@@ -99,23 +98,23 @@ class ExpectedBackground:
             parts.append(self.beyond(components[row:end].permute(2, 0, 1), around))
         return torch.cat(parts) if parts else components.new_zeros(0, valid.shape[1])
 
-    def beyond(self, own, around):
+    def beyond(self, own: torch.Tensor, around: Surroundings) -> torch.Tensor:
         """The same (...) of pixels with components (components, ...), among their `Surroundings`."""
         return self.value(own, *expected_components(around, self.ring))
 
-    def value(self, own, expected, variances):
+    def value(self, own: torch.Tensor, expected: torch.Tensor, variances: torch.Tensor) -> torch.Tensor:
         """The same (...), of components, expected components and their variances, each (components, ...)."""
         floor = self.floor.view(-1, *[1] * (own.dim() - 1))
         return torch.nan_to_num((own - expected).square_().div_(variances + floor).sum(0))
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> ExpectedBackground:
         return ExpectedBackground(self.ring, self.floor.to(device))
 
-    def state(self):
+    def state(self) -> State:
         return {"inside": self.ring.inside, "reach": self.ring.reach, "stride": self.ring.stride, "floor": self.floor.cpu()}
 
     @classmethod
-    def from_state(cls, state, components, farthest):
+    def from_state(cls, state: State, components: int, farthest: int) -> ExpectedBackground:
         """Of so many components, with a ring that reaches no farther than that. Raises ValueError for a state that is not one of such."""
         check_keys(state, "expected background", "inside", "reach", "stride", "floor")
         reach = whole_number(state, "reach", 1, farthest)
@@ -145,7 +144,13 @@ class Expected:
     pixels: int
 
 
-def expected_spectrum(spectra, components, valid, region, others=None, ring=None):
+def expected_spectrum(
+    spectra: np.ndarray,
+    components: np.ndarray,
+    valid: np.ndarray,
+    region: np.ndarray,
+    others: np.ndarray | None = None,
+) -> Expected | None:
     """`Expected` of the mean spectrum of a region, from the pixels around it; None where there are fewer than two valid ones.
 
     spectra: (rows, columns, bands) of the region and its surroundings, with 7 rows and columns around the region, fewer where the scene
@@ -173,7 +178,7 @@ def expected_spectrum(spectra, components, valid, region, others=None, ring=None
     np.fill_diagonal(nearness, 0)
     middles = [(places[:, None] + places) / 2 for places in (rows, columns)]
     targets = np.argwhere(region)
-    share = 0
+    share = np.zeros(len(rows))
     for target in targets[np.linspace(0, len(targets) - 1, min(MOST_PLACES, len(targets))).astype(int)]:
         apart = sum(np.square(middle - at) for middle, at in zip(middles, target))
         weights = nearness / (1 + apart / OFF_CENTRE**2) ** 2

@@ -1,10 +1,15 @@
 """Why a detector finds a place anomalous: the spectrum it expected there, and the share of each band in the anomaly value."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
+from ...core.cube import Cube
 from ...core.progress import Progress
 from .expected_background import MARGIN as GAP
 from .expected_background import WIDTH, Expected, expected_spectrum
@@ -15,6 +20,17 @@ MARGIN = 3  # pixels around a region in which the same object may go on, so that
 CHUNK = 8192  # pixels that are compared at a time
 SAMPLE = 4096  # pixels that the space in which spectra are compared is made from
 LARGEST = 40_000  # pixels of a region's box and what is around: beyond, it is no object in a background, and too much to hold
+
+
+class Regions(Protocol):
+    """Numbered regions of a scene, as `scenes.mask.RegionLabels` has them."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+
+    def labels(self, first: int, last: int) -> np.ndarray:
+        """Number of the region of each pixel of rows first..last-1, (rows, columns) int, from 1; 0 where there is none."""
 
 
 @dataclass
@@ -32,7 +48,7 @@ class RegionSpectra:
     boxes: np.ndarray
     rest: np.ndarray
 
-    def of(self, chosen):
+    def of(self, chosen: np.ndarray) -> RegionSpectra:
         """The regions at the indices `chosen` alone."""
         return RegionSpectra(self.pixels[chosen], self.mean[chosen], self.centres[chosen], self.boxes[chosen], self.rest)
 
@@ -64,12 +80,8 @@ class Explanation:
     what: str
 
 
-def region_spectra(cube, regions, progress=None):
-    """`RegionSpectra` of some regions, in one pass over the cube.
-
-    regions: an object with their `count` and `labels(first, last)`: the number of the region of each pixel of rows first..last-1, (rows,
-    columns) int, from 1, and 0 where there is none, as `scenes.mask.RegionLabels` has them.
-    """
+def region_spectra(cube: Cube, regions: Regions, progress: Progress | None = None) -> RegionSpectra:
+    """`RegionSpectra` of some `Regions`, in one pass over the cube."""
     pixels, sums, places = np.zeros(regions.count), np.zeros((regions.count, cube.bands)), np.zeros((regions.count, 2))
     boxes = np.tile([np.inf, -np.inf], (regions.count, 2))
     rest, others = np.zeros(cube.bands), 0
@@ -91,7 +103,7 @@ def region_spectra(cube, regions, progress=None):
         return RegionSpectra(pixels.astype(int), sums / pixels[:, None], places / pixels[:, None], boxes, rest / others)
 
 
-def expected_backgrounds(cube, regions, seen, progress=None):
+def expected_backgrounds(cube: Cube, regions: Regions, seen: RegionSpectra, progress: Progress | None = None) -> list[Expected]:
     """`expected_background.Expected` of each region: the spectrum that its surroundings let expect, leaving out the other regions.
 
     regions, seen: as for `region_spectra`, and what it returned. Where the surroundings hold too little, or a region is too large, it is
@@ -126,7 +138,13 @@ def expected_backgrounds(cube, regions, seen, progress=None):
     return found
 
 
-def path_contributions(score, start, end, steps=PATH_STEPS, progress=None):
+def path_contributions(
+    score: Callable[[torch.Tensor], torch.Tensor],
+    start: torch.Tensor,
+    end: torch.Tensor,
+    steps: int = PATH_STEPS,
+    progress: Progress | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Share of each band in score(end) - score(start): integrated gradients along the straight line between two spectra.
 
     Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017. In each step of the line the gradient in its middle
@@ -138,7 +156,7 @@ def path_contributions(score, start, end, steps=PATH_STEPS, progress=None):
     """
     progress = progress or Progress()
     step = (end - start) / steps
-    contributions, before = torch.zeros_like(start), None
+    contributions = torch.zeros_like(start)
     for number in range(steps + 1):
         progress(number / steps, "shares of the bands")
         with torch.no_grad():
@@ -156,7 +174,7 @@ def path_contributions(score, start, end, steps=PATH_STEPS, progress=None):
     return contributions, first, before
 
 
-def most_similar(cube, spectra, boxes, progress=None):
+def most_similar(cube: Cube, spectra: np.ndarray, boxes: np.ndarray, progress: Progress | None = None) -> Similar:
     """`Similar`: the most similar spectrum elsewhere in the cube, for each of some spectra (n, bands).
 
     boxes: (n, 4) first and last row, first and last column of the region of each; pixels within 3 of it do not count. Similar is what has a

@@ -1,8 +1,10 @@
 """The spectral space in which the surroundings of a pixel are compared: half whitened principal components."""
 
+from __future__ import annotations
+
 import torch
 
-from .checks import check_keys, tensor
+from .checks import State, check_keys, tensor
 
 COMPONENTS = 15
 
@@ -16,11 +18,11 @@ class HalfWhitening:
     mean: (bands,). projection: (bands, components). Both float32 tensors.
     """
 
-    def __init__(self, mean, projection):
+    def __init__(self, mean: torch.Tensor, projection: torch.Tensor) -> None:
         self.mean, self.projection = mean, projection
 
     @classmethod
-    def fit(cls, spectra, components=COMPONENTS):
+    def fit(cls, spectra: torch.Tensor, components: int = COMPONENTS) -> HalfWhitening:
         """spectra: (n, bands) tensor on the CPU, n >= 2. At most `components` principal components; fewer where the spectra have fewer.
 
         Raises ValueError where every band is constant.
@@ -39,18 +41,18 @@ class HalfWhitening:
         projection = weights[:, None] * directions[:, kept] / variances[kept] ** 0.25 / scale
         return cls(mean.float(), projection.float().contiguous())
 
-    def __call__(self, spectra):
+    def __call__(self, spectra: torch.Tensor) -> torch.Tensor:
         """Components (..., components) of spectra (..., bands)."""
         return (spectra - self.mean) @ self.projection
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> HalfWhitening:
         return HalfWhitening(self.mean.to(device), self.projection.to(device))
 
-    def state(self):
+    def state(self) -> State:
         return {"mean": self.mean.cpu(), "projection": self.projection.cpu()}
 
     @classmethod
-    def from_state(cls, state, bands):
+    def from_state(cls, state: State, bands: int) -> HalfWhitening:
         """Of spectra of so many bands. Raises ValueError for a state that is not of such."""
         check_keys(state, "whitening", "mean", "projection")
         return cls(tensor(state, "mean", bands), tensor(state, "projection", bands, None))
