@@ -33,7 +33,7 @@ def files(tmp_path_factory):
     write_scene(folder / "other.tif", (scene.cube * 1e-4).astype(np.float32), grid, wavelengths=scene.wavelengths)
     write_scene(folder / "mask.tif", np.pad(np.ones((50, 40), np.uint8), 5), grid)
     source = [RasterSource(str(folder / "scene.tif"))]
-    train(Training("sgm", source, str(folder / "model.pt"), seed=5, settings={"steps": 20}), Run(2**28))
+    train(Training("sgm", source, str(folder / "model.pt"), seed=5, settings={"hidden": 64}), Run(2**28))
     paper = {"epochs": 1, "hidden": 8, "samples": 200, "batch_size": 100}
     train(Training("sgm-paper", source, str(folder / "paper.pt"), settings=paper), Run(2**28))
     return folder
@@ -48,13 +48,13 @@ def make(files, output, scene="scene.tif", name="My 'scene'", **how):
 def test_a_learnt_map_tells_all_of_its_making(files, tmp_path):
     before = datetime.now(timezone.utc) - timedelta(seconds=1)
     extent = Extent(500004, 4600000 - 100, 500090, 4600000)
-    facts = make(files, tmp_path / "map.tif", settings={"steps": 20}, seed=7, bands=(1, 2, 3, 5, 9, 10, 11, 12, 13, 14, 15), extent=extent,
+    facts = make(files, tmp_path / "map.tif", settings={"hidden": 64}, seed=7, bands=(1, 2, 3, 5, 9, 10, 11, 12, 13, 14, 15), extent=extent,
                  mask=MaskSource("fields", source=str(files / "mask.tif")))  # fmt: skip
     assert set(facts) == ALWAYS | {"settings", "mask", "area"}
     assert facts["scene"] == str(files / "scene.tif")
     assert (facts["scene_name"], facts["mask"], facts["area"]) == ("My 'scene'", "fields", "500004 4599900 500090 4600000")
     assert (facts["detector"], facts["detector_title"], facts["model"]) == ("sgm", "SGM, default mode", "learnt from the scene")
-    assert (facts["settings"], facts["seed"], facts["bands"]) == ("steps = 20", "7", "1-3, 5, 9-15 of 40")
+    assert (facts["settings"], facts["seed"], facts["bands"]) == ("hidden = 64", "7", "1-3, 5, 9-15 of 40")
     assert f"scoread_qgis {plugin_version()}" in facts["versions"] and "torch" in facts["versions"] and "qgis 3.22" in facts["versions"]
     assert before <= datetime.fromisoformat(facts["date"]) <= datetime.now(timezone.utc)
     assert facts["date"].endswith("+00:00")
@@ -64,7 +64,7 @@ def test_a_learnt_map_tells_all_of_its_making(files, tmp_path):
 def test_a_map_by_a_model_file_tells_of_it_and_of_the_fit(files, tmp_path):
     model = str(files / "model.pt")
     facts = make(files, tmp_path / "map.tif", model=model)
-    assert (facts["model"], facts["model_seed"], facts["settings"]) == (model, "5", "steps = 20")
+    assert (facts["model"], facts["model_seed"], facts["settings"]) == (model, "5", "hidden = 64")
     assert 0.9 < float(facts["fit"]) <= 1
     adapted = make(files, tmp_path / "map.tif", "other.tif", model=model, seed=3)
     assert (adapted["model"], adapted["seed"]) == (f"{model}, adapted to the scene", "3")
