@@ -103,8 +103,9 @@ class TestInATaskOfQGIS:
             assert thread is not threading.main_thread()
             assert not thread.is_alive()
 
-    def test_progress_moves_within_the_steps_of_a_model(self, in_a_task, sample, tmp_path):
+    def test_progress_moves_within_the_steps_of_a_model(self, in_a_task, sample, tmp_path, monkeypatch):
         """A model's steps have a feedback that hears of progress on the thread of the task alone."""
+        monkeypatch.setattr("scoread_qgis.algorithms.base.REPORT_SECONDS", 0)  # the steps are over in less
         feedback = in_a_task("train_and_detect", {"INPUT": sample.path, "detect:Anomaly map": str(tmp_path / "map.tif")})
         assert any(0 < fraction < 50 for fraction in feedback.fractions), "the first of two steps is half of it"
         assert feedback.fractions == sorted(feedback.fractions)

@@ -32,6 +32,7 @@ from .files import files_read, files_written, reload_layers
 from .help import dialog_help, help_url
 from .termination import ended_by_sigterm
 
+REPORT_SECONDS = 0.2  # between two words of progress to QGIS
 _ICONS = Path(__file__).parents[1] / "resources" / "icons"
 
 
@@ -226,7 +227,7 @@ class _Report:
         if self._feedback.isCanceled():
             raise Cancelled
         now = time.monotonic()
-        if now - self._shown < 0.2 and fraction < 1:
+        if now - self._shown < REPORT_SECONDS and fraction < 1:
             return
         self._shown = now
         elapsed = now - self._start
