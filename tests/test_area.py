@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import test_contract
 from conftest import read
 from osgeo import gdal, osr
-from test_contract import CASES, COLUMNS, OPTIONS, ROWS, TRAINED, WatchedCube
+from test_contract import COLUMNS, ROWS, TRAINED
 
 from scoread_qgis.commandline.main import main
 from scoread_qgis.core.cube import ArrayCube, merge_samples
@@ -64,24 +65,7 @@ class TestCube:
             np.testing.assert_array_equal(mine, other)
 
 
-@pytest.fixture(scope="module")
-def cube():
-    values = simulate_scene(ROWS, COLUMNS, 60, seed=2).cube.astype(np.float32)
-    valid = np.ones((ROWS, COLUMNS), bool)
-    valid[8:12, 5:9] = valid[:, 20] = valid[30, 3] = False
-    cube = WatchedCube(values, valid, rows_per_block=13)
-    cube.seen = np.zeros((ROWS, COLUMNS), bool)
-    return cube
-
-
-@pytest.fixture(scope="module", params=CASES)
-def bound(request, cube):
-    """Scorer, and the map of the whole scene."""
-    kind, _, variant = request.param.partition(", ")
-    settings = dict(TRAINED.get(kind, {}), **({"conditional": True} if variant == "conditional" else {}))
-    detector = DETECTORS[kind].train([cube], **settings) if DETECTORS[kind].keeps_model else DETECTORS[kind]()
-    scorer = detector.bind(cube, **({"readout": variant} if kind == "fers" and variant else OPTIONS.get(kind, {})))
-    return scorer, whole(scorer.map())
+cube, bound = test_contract.cube, test_contract.bound  # the fixtures: a scene that remembers what is read, and each detector on it
 
 
 class TestDetectors:
