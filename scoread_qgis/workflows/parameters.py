@@ -298,6 +298,31 @@ TOP = Parameter(
     "top", "Regions to explain at most", "How many regions are explained, those of the highest rank.", default=20, least=1, most=500
 )
 
+# Identification of regions: fields of workflows.identify.Identification.
+QUANTITY = Parameter(
+    "quantity",
+    "Values of the scene",
+    "Libraries hold reflectance. Automatic: recognised from the metadata and the values; what is not reflectance is divided by the "
+    "scene's mean, with a warning. Reflectance: taken as it is. Divide by the scene's mean (IAR): makes relative reflectance of radiance "
+    "or digital numbers, where the scene as a whole is grey. A flat field, where given, takes the place of this.",
+    default="auto",
+    choices=("Automatic", "Reflectance", "Divide by the scene's mean (IAR)"),
+    values=("auto", "reflectance", "iar"),
+    advanced=True,
+)
+GROUP_ANGLE = Parameter(
+    "group_angle",
+    "Angle within a group",
+    "How far any two regions of a group may be apart, in degrees: the angle between their deviations from the background, in units of how "
+    "the background varies. Smaller: more groups.",
+    float,
+    default=45,
+    least=1,
+    most=90,
+    advanced=True,
+)
+IDENTIFICATION = (QUANTITY, GROUP_ANGLE)
+
 # A simulated scene: arguments of scenes.simulated.simulate_scene, as the seed is.
 SIMULATION = (
     Parameter("rows", "Rows", "Height of the scene in pixels.", default=120, least=32, most=4096),
