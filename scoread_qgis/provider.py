@@ -13,6 +13,7 @@ from .algorithms.evaluate_anomalies import EvaluateAnomalies
 from .algorithms.explain_anomalies import ExplainAnomalies
 from .algorithms.extract_anomalies import ExtractAnomalies
 from .algorithms.help import dialog_help, help_url
+from .algorithms.identify_anomalies import IdentifyAnomalies
 from .algorithms.import_matlab import ImportMatlab
 from .algorithms.sample_scene import SampleScene
 from .algorithms.train_fers import TrainFERS
@@ -27,6 +28,7 @@ ALGORITHMS = (
     TrainFERS,
     ExtractAnomalies,
     ExplainAnomalies,
+    IdentifyAnomalies,
     EvaluateAnomalies,
     ImportMatlab,
     SampleScene,

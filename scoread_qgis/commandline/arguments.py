@@ -8,6 +8,7 @@ from ..workflows.parameters import (
     DETECTION,
     DEVICE,
     FERS_TRAINING,
+    IDENTIFICATION,
     KEEP_ON_CANCEL,
     LEARN_AREA,
     LOCAL_RX,
@@ -92,6 +93,7 @@ def build_parser():
         ("train-fers", _add_train_fers, "learn FERS from background scenes, and keep it in a model file"),
         ("detect", _add_detect, "map the anomalies of scenes with a model of train or train-fers"),
         ("rx", _add_rx, "map the anomalies of scenes with RX, without a model"),
+        ("identify", _add_identify, "say what regions are, by spectral libraries, and which of them are the same thing"),
         ("info", _add_info, "describe scenes, model files, maps and regions"),
     ):
         add(commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EXIT_CODES))
@@ -143,6 +145,24 @@ def _add_rx(parser):
     _add_extent(parser)
     _add_settings(parser, LEARN_AREA, RX_BACKGROUND, *LOCAL_RX)
     _add_machines(parser)
+
+
+def _add_identify(parser):
+    parser.add_argument("input", metavar="INPUT", help="the scene in which the regions lie")
+    parser.add_argument("--regions", required=True, metavar="FILE", help="polygons or points, such as those of Extract anomalies")
+    parser.add_argument(
+        "--library",
+        nargs="+",
+        default=[],
+        metavar="FILE|FOLDER",
+        help="spectral libraries: ENVI .sli, USGS splib07, ECOSTRESS, .csv, EnMAP-Box profiles; without any, regions are only grouped",
+    )
+    parser.add_argument("--output", required=True, metavar="FILE.gpkg", help="file for the regions with their matches and groups")
+    parser.add_argument("--report", metavar="FILE.html", help="write a page with each region's spectrum over those that it matches")
+    parser.add_argument("--flat-field", metavar="FILE", help="polygons or raster (not 0): a surface by whose spectrum the scene is divided")
+    _add_bands(parser, "bands to use; by default all good ones")
+    _add_settings(parser, *IDENTIFICATION)
+    _add_memory(parser)
 
 
 def _add_info(parser):

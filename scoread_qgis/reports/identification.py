@@ -16,6 +16,8 @@ from .page import Page
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CLEAR = 0.01  # share of the background that matches as well, above which a match says little
+
 
 @dataclass(frozen=True)
 class MatchedEntry:
@@ -53,12 +55,8 @@ def identification_page(
     left_out: int,
     wavelengths: np.ndarray | None,
     picture: tuple[np.ndarray, int, int],
-    clear: float,
 ) -> Page:
-    """A `Page` on some regions. left_out: how many are not on it. picture: ((h, w, 3) picture of the scene, its rows, its columns).
-
-    clear: share of the background above which a match says little.
-    """
+    """A `Page` on some regions. left_out: how many are not on it. picture: ((h, w, 3) picture of the scene, its rows, its columns)."""
     page = Page(f"Anomalies of {scene}, identified", "Regions that are alike have one group.")
     if left_out:
         page.note(f"Not on this page, since they rank lower or hold no valid pixel: {left_out} more of the regions.")
@@ -75,16 +73,16 @@ def identification_page(
     for name, _, _, region in regions:
         if region.entries:
             page.heading(f"Region {name}, group {region.group}")
-            add_matches(page, region, wavelengths, clear)
+            add_matches(page, region, wavelengths)
     return page
 
 
-def add_matches(page: Page, region: RegionMatches, wavelengths: np.ndarray | None, clear: float) -> None:
+def add_matches(page: Page, region: RegionMatches, wavelengths: np.ndarray | None) -> None:
     """Add the matches of a region to a page: a table, and a figure of its spectrum over theirs."""
     if not region.entries:
         page.paragraph("No library spectrum matches: none deviates from the background as this region does.")
         return
-    if region.entries[0].share > clear:
+    if region.entries[0].share > CLEAR:
         page.note(
             f"Of the background, {region.entries[0].share:.1%} matches {region.entries[0].name} as well as this region does: the match "
             "says little."

@@ -12,7 +12,7 @@ from ..core.cube import Block
 from ..decisions.matching import FEWEST_BANDS, Background, Matches, best_matches, groups
 from ..detectors.shared.explanation import region_spectra
 from ..detectors.shared.statistics import GaussianStatistics
-from ..reports.identification import MatchedEntry, RegionMatches, Told, identification_page
+from ..reports.identification import CLEAR, MatchedEntry, RegionMatches, Told, identification_page
 from ..scenes.mask import RegionLabels
 from ..scenes.provenance import provenance_of
 from ..scenes.quantity import Quantity, recognise_quantity
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 MATCHES = 3  # that are written of each region
 SAMPLE = 16_384  # pixels of the background that matches are compared with
 MOST_REGIONS = 20_000  # that are identified: more are noise
-CLEAR = 0.01  # share of the background that matches as well, above which a match says little
 _TOLD = 10  # regions that the log describes, and the page at most
 _SHOWN = 50
 
@@ -111,11 +110,11 @@ def identify(identification: Identification, run: Run) -> tuple[int, int]:
         run.warn(f"{regions.name} holds {len(regions.shapes)} regions; the first {MOST_REGIONS} are identified, the others only kept.")
     seen = _seen(cube, chosen, run.part(0.2, 0.6))
     numbers = groups(seen.spectra, seen.background, identification.group_angle, run.progress.part(0.6, 0.7))
-    run.log(f"{len(chosen.shapes)} regions are {numbers.max(initial=0)} groups: {_sizes(numbers)}.")
+    run.log(f"Groups: {numbers.max(initial=0)}. Regions in each: {_sizes(numbers)}.")
     comparison = None
     if library is not None:
         how = (identification.quantity, identification.flat_field)
-        comparison = compare(cube, seen, library, *how, run.part(0.7, 0.95))
+        comparison = compare(cube, seen.spectra, seen.background, library, *how, run.part(0.7, 0.95))
     run.progress(0.97, "writing the regions")
     clear = _write(identification, chosen, numbers, comparison, run)
     if report:
@@ -125,9 +124,10 @@ def identify(identification: Identification, run: Run) -> tuple[int, int]:
             group = int(numbers[i])
             matched = RegionMatches(seen.spectra[i], [], group) if comparison is None else comparison.of(i, group)
             told.append((str(chosen.ids[i]), seen.places[i], seen.positions[i], matched))
-        page = identification_page(cube.raster.name, told, len(regions.shapes) - len(told), cube.wavelengths, picture, CLEAR)
+        page = identification_page(cube.raster.name, told, len(regions.shapes) - len(told), cube.wavelengths, picture)
         page.versions(run.versions())
         page.write(report)
+    run.progress(1.0, f"{len(chosen.shapes)} regions identified")
     return clear, int(numbers.max(initial=0))
 
 
@@ -207,11 +207,17 @@ def background_of(cube: RasterCube | ResampledCube, labels: RegionLabels, run: R
 
 
 def compare(
-    cube: RasterCube | ResampledCube, seen: Seen, library: Library, quantity: str, flat_field: MaskSource | None, run: Run
+    cube: RasterCube | ResampledCube,
+    spectra: np.ndarray,
+    background: Background,
+    library: Library,
+    quantity: str,
+    flat_field: MaskSource | None,
+    run: Run,
 ) -> Comparison:
-    """The `Comparison` of what is seen of regions of a scene with known wavelengths with a library.
+    """The `Comparison` of spectra (n, bands) of a scene with a library.
 
-    quantity, flat_field: as of `Identification`. Raises ValueError where no entry covers three bands of the scene.
+    background: of the scene, in its own unit. quantity, flat_field: as of `Identification`. Raises ValueError where no entry covers three bands of the scene.
     """
     wavelengths = cube.wavelengths
     if wavelengths is None:
@@ -229,13 +235,12 @@ def compare(
         )
     if (few := np.count_nonzero(covered < FEWEST_BANDS)) > 0:
         run.log(f"{few} of {len(library)} library spectra cover less than {FEWEST_BANDS} bands of the scene, and are left out.")
-    gain = _to_reflectance(cube, seen.background.spectra, entries, fwhm, quantity, flat_field, run.part(0.0, 0.2))
+    gain = _to_reflectance(cube, background.spectra, entries, fwhm, quantity, flat_field, run.part(0.0, 0.2))
     usable = np.isfinite(gain)
     entries[:, ~usable] = np.nan
     gain = np.where(usable, gain, 0.0)
-    background = seen.background
     background = Background(background.spectra * gain, background.mean * gain, background.covariance * np.outer(gain, gain))
-    spectra = seen.spectra * gain
+    spectra = spectra * gain
     matches = best_matches(spectra, entries, background, wavelengths, MATCHES, run.progress.part(0.2, 1.0))
     return Comparison(library, entries, spectra, matches)
 
