@@ -112,7 +112,10 @@ def identify(identification: Identification, run: Run) -> tuple[int, int]:
     numbers = groups(seen.spectra, seen.background, identification.group_angle, run.progress.part(0.6, 0.7))
     run.log(f"Groups: {numbers.max(initial=0)}. Regions in each: {_sizes(numbers)}.")
     comparison = None
-    if library is not None:
+    if library is not None and not chosen.shapes:
+        nothing = np.empty((0, MATCHES))
+        comparison = Comparison(library, nothing, nothing, Matches(*[nothing] * 6))
+    elif library is not None:
         how = (identification.quantity, identification.flat_field)
         comparison = compare(cube, seen.spectra, seen.background, library, *how, run.part(0.7, 0.95))
     run.progress(0.97, "writing the regions")
