@@ -183,20 +183,22 @@ class TestGroups:
         assert "no region to identify" in (tmp_path / "out.html").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def light(sample):
+    """What the sun sends through the air in each band, in some unit."""
+    from scoread_qgis.scenes import simulated
+
+    grid = simulated._GRID
+    sun = simulated._sunlight(grid) * simulated._transmission(grid) / grid  # watts, not photons
+    return 60 * simulated.at_bands(sun, sample.scene.wavelengths, sample.scene.fwhm) / sun.max()
+
+
+@pytest.fixture(scope="module")
+def radiance(planted, light):
+    return planted.write("radiance.tif", (planted.cube * light).astype(np.float32))
+
+
 class TestNotReflectance:
-    @pytest.fixture(scope="class")
-    def light(self, sample):
-        """What the sun sends through the air in each band, in some unit."""
-        from scoread_qgis.scenes import simulated
-
-        grid = simulated._GRID
-        sun = simulated._sunlight(grid) * simulated._transmission(grid) / grid  # watts, not photons
-        return 60 * simulated.at_bands(sun, sample.scene.wavelengths, sample.scene.fwhm) / sun.max()
-
-    @pytest.fixture(scope="class")
-    def radiance(self, planted, light):
-        return planted.write("radiance.tif", (planted.cube * light).astype(np.float32))
-
     def test_it_is_recognised_told_and_divided_by_the_mean(self, run, planted, radiance, tmp_path):
         done = identify(run, planted, tmp_path, INPUT=radiance)
         assert "does not seem to be reflectance" in done.log and "(IAR)" in done.log

@@ -13,12 +13,13 @@ from scoread_qgis.commandline import main as commandline
 from scoread_qgis.commandline.arguments import Choice, Number
 from scoread_qgis.detectors.registry import DETECTORS
 from scoread_qgis.scenes.simulated import simulate_scene
-from scoread_qgis.workflows import detect, explain, extract, train
+from scoread_qgis.workflows import detect, explain, extract, identify, train
 from scoread_qgis.workflows.parameters import (
     DETECTION,
     DEVICE,
     EXTRACTION,
     FERS_TRAINING,
+    IDENTIFICATION,
     KEEP_ON_CANCEL,
     LEARN_AREA,
     LOCAL_RX,
@@ -38,10 +39,17 @@ TABLES = {
     "detect_rx": (LEARN_AREA, RX_BACKGROUND, *LOCAL_RX),
     "threshold_anomalies": EXTRACTION,
     "explain_anomalies": (TOP, DEVICE),
+    "identify_anomalies": IDENTIFICATION,
     "evaluate_anomalies": (SEED,),
     "sample_scene": (*SIMULATION, SEED),
 }
-COMMANDS = {"train_sgm": "train", "train_fers": "train-fers", "detect_anomalies": "detect", "detect_rx": "rx"}
+COMMANDS = {
+    "train_sgm": "train",
+    "train_fers": "train-fers",
+    "detect_anomalies": "detect",
+    "detect_rx": "rx",
+    "identify_anomalies": "identify",
+}
 NUMBERS = [(name, each) for name, table in TABLES.items() for each in table if not each.choices and each.kind is not bool]
 
 
@@ -90,6 +98,7 @@ class TestNames:
             (LOCAL_RX, [DETECTORS["rx-local"]]),
             (EXTRACTION, [extract.Extraction]),
             ((TOP,), [explain.RegionExplanation]),
+            (IDENTIFICATION, [identify.Identification]),
             ((*SIMULATION, SEED), [simulate_scene]),
             ((SEED, KEEP_ON_CANCEL, DEVICE), [train.Training]),
         ],
