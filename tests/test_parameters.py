@@ -48,7 +48,6 @@ COMMANDS = {
     "train_fers": "train-fers",
     "detect_anomalies": "detect",
     "detect_rx": "rx",
-    "identify_anomalies": "identify",
 }
 NUMBERS = [(name, each) for name, table in TABLES.items() for each in table if not each.choices and each.kind is not bool]
 
