@@ -137,6 +137,7 @@ class TestMatches:
         assert renderer.classAttribute() == "group" and labels[0] == "Group 1: 2 regions, painted metal"
         assert len({category.symbol().symbolLayer(1).strokeColor().name() for category in renderer.categories()}) == 4
         assert "match_1" in layer.labeling().settings().fieldName
+        assert '"group"' in layer.attributeTableConfig().sortExpression()
 
     def test_in_a_second_run_the_fields_are_replaced(self, run, planted, identified, tmp_path):
         again = identify(run, planted, tmp_path, REGIONS=identified.OUTPUT)
