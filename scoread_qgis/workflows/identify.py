@@ -328,9 +328,9 @@ def _write(identification: Identification, chosen: RegionSource, numbers: np.nda
     if rest:
         chosen = regions.first(len(regions.shapes))
         fields = dict(chosen.fields)
-    for name in found:
-        fields.pop(name, None)
-    fields.update({name: (*values, *[None] * rest) for name, values in found.items()})
+    others = {name: values for name, values in fields.items() if name not in found}
+    first = {"rank": others.pop("rank")} if "rank" in others else {}  # what was found stands before what was known
+    fields = {**first, **{name: (*values, *[None] * rest) for name, values in found.items()}, **others}
     facts = {**(provenance_of(regions.file) if regions.file else {}), **facts_of_identification(identification, run)}
     crs = chosen.crs or identification.scene.open().crs
     write_fields(identification.output, crs, chosen.shapes, chosen.ids, fields, kinds, run.progress.part(0.97, 1.0), facts)
