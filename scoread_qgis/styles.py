@@ -13,6 +13,7 @@ from qgis.core import (
     QgsFeatureRequest,
     QgsFillSymbol,
     QgsGraduatedSymbolRenderer,
+    QgsMarkerSymbol,
     QgsPalettedRasterRenderer,
     QgsPalLayerSettings,
     QgsRasterLayer,
@@ -20,12 +21,14 @@ from qgis.core import (
     QgsRendererCategory,
     QgsRendererRange,
     QgsSimpleFillSymbolLayer,
+    QgsSimpleMarkerSymbolLayer,
     QgsSingleBandPseudoColorRenderer,
     QgsStyle,
     QgsTextBufferSettings,
     QgsTextFormat,
     QgsVectorLayer,
     QgsVectorLayerSimpleLabeling,
+    QgsWkbTypes,
 )
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QColor
@@ -130,12 +133,13 @@ def save_groups_style(path):
                 names.setdefault(group, []).append(feature["match_1"])
     several = [group for group, count in members.items() if count > 1]
     coloured = sorted(sorted(several, key=lambda group: (-members[group], group))[: len(_GROUPS)])
-    categories = []
+    areas = layer.geometryType() == QgsWkbTypes.GeometryType.PolygonGeometry
+    categories, symbol = [], _outline if areas else _ring
     for colour, group in zip(_GROUPS, coloured):
         called = max(set(names[group]), key=names[group].count) if group in names else ""
         label = tr("Group {group}: {count} regions").format(group=group, count=members[group])
-        categories.append(QgsRendererCategory(group, _outline(colour, 0.7), f"{label}, {called}" if called else label))
-    categories.append(QgsRendererCategory(None, _outline(_OTHERS, 0.5), tr("Other regions")))
+        categories.append(QgsRendererCategory(group, symbol(colour, 0.7), f"{label}, {called}" if called else label))
+    categories.append(QgsRendererCategory(None, symbol(_OTHERS, 0.5), tr("Other regions")))
     renderer = QgsCategorizedSymbolRenderer("group", categories)
     if "rank" in fields:
         renderer.setOrderBy(QgsFeatureRequest.OrderBy([QgsFeatureRequest.OrderByClause("rank", False)]))
@@ -151,6 +155,8 @@ def save_groups_style(path):
         buffer.setColor(QColor(_CASING))
         look.setBuffer(buffer)
         settings.setFormat(look)
+        if areas:
+            settings.placement = QgsPalLayerSettings.Placement.OutsidePolygons
         layer.setLabeling(QgsVectorLayerSimpleLabeling(settings))
         layer.setLabelsEnabled(True)
     table = layer.attributeTableConfig()
@@ -208,6 +214,18 @@ def _outline(color, width):
         layer = QgsSimpleFillSymbolLayer(QColor(), Qt.BrushStyle.NoBrush, QColor(line), Qt.PenStyle.SolidLine, thickness)
         layer.setPenJoinStyle(Qt.PenJoinStyle.MiterJoin)
         symbol.appendSymbolLayer(layer)
+    return symbol
+
+
+def _ring(color, width):
+    """Symbol of a point: a circle around it on a dark casing."""
+    symbol = QgsMarkerSymbol()
+    symbol.deleteSymbolLayer(0)
+    for line, thickness in ((_CASING, width + 0.4), (color, width)):
+        shape = QgsSimpleMarkerSymbolLayer.create(
+            {"name": "circle", "size": "4", "color": "0,0,0,0", "outline_color": line, "outline_width": str(thickness)}
+        )
+        symbol.appendSymbolLayer(shape)
     return symbol
 
 

@@ -184,9 +184,15 @@ def write_fields(
     the remedy, where it cannot be written.
     """
     geometries = [ogr.CreateGeometryFromWkb(bytes(wkb)) for wkb in shapes]
-    areas = all(ogr.GT_Flatten(each.GetGeometryType()) in (ogr.wkbPolygon, ogr.wkbMultiPolygon) for each in geometries)
-    if areas:
-        geometries = [ogr.ForceToMultiPolygon(each) for each in geometries]
+    shaped = {ogr.GT_Flatten(each.GetGeometryType()) for each in geometries}
+    kind = ogr.wkbUnknown
+    if shaped <= {ogr.wkbPolygon, ogr.wkbMultiPolygon}:
+        kind, geometries = ogr.wkbMultiPolygon, [ogr.ForceToMultiPolygon(each) for each in geometries]
+    elif shaped <= {ogr.wkbPoint, ogr.wkbMultiPoint}:
+        several = ogr.wkbMultiPoint in shaped
+        kind, geometries = (
+            (ogr.wkbMultiPoint, [ogr.ForceToMultiPoint(each) for each in geometries]) if several else (ogr.wkbPoint, geometries)
+        )
     numbered = all(isinstance(each, int) and each >= 0 for each in ids) and len(set(ids)) == len(ids)
     key, columns = "id" if numbered else "fid", {}
     taken = {key, "geom"}
@@ -199,7 +205,6 @@ def write_fields(
         columns[name] = [int(value) if isinstance(value, bool) else value for value in values]
     fitting = {name: _OGR_KINDS[kinds.get(name) or _kind(values)] for name, values in columns.items()}
     numbers = [int(each) for each in ids] if numbered else list(range(1, len(ids) + 1))  # type: ignore[call-overload]
-    kind = ogr.wkbMultiPolygon if areas else ogr.wkbUnknown
     _write(path, crs, geometries, (key, numbers), columns, fitting, metadata or {}, progress or Progress(), kind)
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from osgeo import gdal, ogr
 
+from ..core.progress import Progress
 from .bands import nanometres, unit_in
 from .gdal_calls import open_dataset
 
@@ -51,12 +52,6 @@ class Library:
 
     def __len__(self) -> int:
         return len(self.names)
-
-    @classmethod
-    def joined(cls, libraries: Iterable[Library]) -> Library:
-        """The entries and notes of several libraries as one."""
-        parts = list(libraries)
-        return cls(*(tuple(entry for each in parts for entry in getattr(each, name)) for name in cls.__dataclass_fields__))
 
     def at_bands(self, wavelengths: np.ndarray, fwhm: np.ndarray) -> np.ndarray:
         """The spectra as bands with Gaussian responses see them: (entries, bands) float64, NaN where a band lies outside of a spectrum.
@@ -127,26 +122,49 @@ def read_library(path: str | os.PathLike[str]) -> Library:
     Raises ValueError, with the remedy, for a file that is none, and for a folder without any; in a folder, files that cannot be read are
     left out, and a note says which and why.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ValueError(f"The spectral library {path} does not exist. Check its name.")
-    reader = _Reader()
-    if path.is_file():
-        reader.read(path)
-        return reader.library()
+    library, problems = read_libraries([path])
+    if problems:
+        raise ValueError(problems[0])
+    return library
+
+
+def read_libraries(paths: Sequence[str | os.PathLike[str]], progress: Progress | None = None) -> tuple[Library, list[str]]:
+    """All entries of several files and folders as one `Library`, and what is wrong with those that cannot be read, a line each."""
+    reader, problems = _Reader(), []
+    for number, path in enumerate(map(Path, paths)):
+        share = (progress or Progress()).part(number / len(paths), (number + 1) / len(paths))
+        share(0.0, f"reading spectral libraries, {number + 1} of {len(paths)}")
+        try:
+            if path.is_dir():
+                _read_folder(reader, path, share)
+            elif path.exists():
+                reader.read(path)
+            else:
+                raise ValueError(f"The spectral library {path} does not exist. Check its name.")
+        except ValueError as error:
+            problems.append(str(error))
+    return reader.library(), problems
+
+
+def _read_folder(reader: _Reader, folder: Path, progress: Progress) -> None:
+    before = len(reader.names)
     reasons: dict[str, list[str]] = {}
-    for file in sorted(each for each in path.rglob("*") if each.is_file() and _may_hold_spectra(each)):
+    files = sorted(each for each in folder.rglob("*") if each.is_file() and _may_hold_spectra(each))
+    for number, file in enumerate(files):
+        if number % 20 == 0:
+            progress(number / len(files), f"reading spectral libraries, file {number + 1} of {len(files)}")
         try:
             reader.read(file)
         except ValueError as error:
             reasons.setdefault(str(error).replace(str(file), "the file"), []).append(file.name)
+    left_out = []
     for reason, names in reasons.items():
         more = f" and {len(names) - _NOTED} more" if len(names) > _NOTED else ""
-        reader.notes.append(f"{path}: left out {', '.join(names[:_NOTED])}{more}: {reason}")
-    if not reader.names:
-        why = f" {reader.notes[0]}" if reader.notes else " Libraries are files .sli, .txt, .csv, .gpkg and .geojson."
-        raise ValueError(f"The folder {path} holds no spectral library that can be read.{why}")
-    return reader.library()
+        left_out.append(f"{folder}: left out {', '.join(names[:_NOTED])}{more}: {reason}")
+    if len(reader.names) == before:
+        why = f" {left_out[0]}" if left_out else " Libraries are files .sli, .txt, .csv, .gpkg and .geojson."
+        raise ValueError(f"The folder {folder} holds no spectral library that can be read.{why}")
+    reader.notes += left_out
 
 
 def _may_hold_spectra(file: Path) -> bool:

@@ -14,7 +14,7 @@ from ..detectors.shared.explanation import expected_backgrounds, most_similar, r
 from ..reports.explanation import RegionReasons, explanation_page
 from ..scenes.mask import RegionLabels
 from ..scenes.thumbnail import false_colour
-from .identify import background_of, compare, read_libraries
+from .identify import background_of, compare, library_of
 from .outputs import check_outputs, write_table
 from .parameters import QUANTITY, TOP
 from .sources import RasterSource, RegionSource, fitting_cube
@@ -57,7 +57,7 @@ def explain_regions(explanation: RegionExplanation, run: Run) -> int:
     """
     scene, model, regions, top = explanation.scene, explanation.model, explanation.regions, explanation.top
     report, table, spectra = explanation.report, explanation.table, explanation.spectra
-    library = read_libraries(explanation.libraries, run.part(0.0, 0.01)) if explanation.libraries else None
+    library = library_of(explanation.libraries, run.part(0.0, 0.01)) if explanation.libraries else None
     inputs = [scene, model, regions, *(set(library.files) if library else ())]
     check_outputs([(report, ".html"), (table, ".csv"), (spectra, ".csv")], inputs, run.scratch)
     if not regions.shapes:

@@ -18,7 +18,7 @@ from ..scenes.provenance import provenance_of
 from ..scenes.quantity import Quantity, recognise_quantity
 from ..scenes.raster import RasterCube
 from ..scenes.region_file import write_fields
-from ..scenes.spectral_library import Library, band_widths, read_library
+from ..scenes.spectral_library import Library, band_widths, read_libraries
 from ..scenes.thumbnail import false_colour
 from .outputs import check_outputs
 from .parameters import GROUP_ANGLE, QUANTITY
@@ -96,7 +96,7 @@ def identify(identification: Identification, run: Run) -> tuple[int, int]:
     remedy for what does not fit.
     """
     scene, regions, report = identification.scene, identification.regions, identification.report
-    library = read_libraries(identification.libraries, run) if identification.libraries else None
+    library = library_of(identification.libraries, run.part(0.0, 0.05)) if identification.libraries else None
     inputs = [scene, regions, identification.flat_field, *(set(library.files) if library else ())]
     check_outputs([(identification.output, ".gpkg"), (report, ".html")], inputs, run.scratch)
     if library is not None and np.isnan(scene.open().table.wavelengths).all():
@@ -134,25 +134,18 @@ def identify(identification: Identification, run: Run) -> tuple[int, int]:
     return clear, int(numbers.max(initial=0))
 
 
-def read_libraries(paths: Sequence[str], run: Run) -> Library:
+def library_of(paths: Sequence[str], run: Run) -> Library:
     """All entries of the libraries in files and folders, with the notes in the log.
 
     One file or folder must hold spectra; of several, those that do not are left out with a warning. Raises ValueError where none does.
     """
-    found, problems = [], []
-    for number, path in enumerate(paths):
-        run.progress(0.05 * number / len(paths), f"reading spectral libraries, {number + 1} of {len(paths)}")
-        try:
-            found.append(read_library(path))
-        except ValueError as error:
-            problems.append(str(error))
-    if not found:
+    library, problems = read_libraries(paths, run.progress)
+    if not len(library):
         raise ValueError(problems[0] if len(problems) == 1 else f"None of the {len(paths)} libraries can be read. {problems[0]}")
     for problem in problems[:_TOLD]:
         run.warn(f"Left out: {problem}")
     if len(problems) > _TOLD:
         run.warn(f"{len(problems) - _TOLD} more files are left out.")
-    library = Library.joined(found)
     for note in library.notes:
         run.log(note)
     run.log(f"{len(library)} library spectra.")
@@ -331,7 +324,7 @@ def _write(identification: Identification, chosen: RegionSource, numbers: np.nda
     others = {name: values for name, values in fields.items() if name not in found}
     first = {"rank": others.pop("rank")} if "rank" in others else {}  # what was found stands before what was known
     fields = {**first, **{name: (*values, *[None] * rest) for name, values in found.items()}, **others}
-    facts = {**(provenance_of(regions.file) if regions.file else {}), **facts_of_identification(identification, run)}
+    facts = {**(provenance_of(regions.file.partition("|")[0]) if regions.file else {}), **facts_of_identification(identification, run)}
     crs = chosen.crs or identification.scene.open().crs
     write_fields(identification.output, crs, chosen.shapes, chosen.ids, fields, kinds, run.progress.part(0.97, 1.0), facts)
     return clear
