@@ -9,7 +9,7 @@ from conftest import DATA
 from scipy import ndimage
 
 from scoread_qgis.core.cube import ArrayCube
-from scoread_qgis.detectors.default_mode.gaussian import TrimmedGaussian
+from scoread_qgis.detectors.shared.trimmed_gaussian import TrimmedGaussian
 from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.fers import FERS
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM

@@ -68,7 +68,10 @@ class GaussianStatistics:
 
 
 class MahalanobisDistance:
-    """Squared Mahalanobis distance by the pseudo-inverse of the covariance: directions without variance do not count. On the CPU."""
+    """Squared Mahalanobis distance by the pseudo-inverse of the covariance: directions without variance do not count. On the CPU.
+
+    mean: (size,). whitening: (size, directions), to components of unit variance. Both float64 tensors.
+    """
 
     def __init__(self, statistics: GaussianStatistics) -> None:
         if statistics.count < 2:
@@ -83,12 +86,12 @@ class MahalanobisDistance:
                 f"them are equally far from their mean: {directions + 2} pixels are needed. Choose fewer bands, or a larger scene "
                 "or mask."
             )
-        self._whitening = eigenvectors[:, kept] / eigenvalues[kept].sqrt()
+        self.whitening = eigenvectors[:, kept] / eigenvalues[kept].sqrt()
         self.mean = statistics.mean
 
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
         """Distances (n,) float64 of vectors (n, size) on any device."""
-        parts = [((part.cpu().double() - self.mean) @ self._whitening).square_().sum(1) for part in vectors.split(CHUNK)]
+        parts = [((part.cpu().double() - self.mean) @ self.whitening).square_().sum(1) for part in vectors.split(CHUNK)]
         return torch.cat(parts)
 
     def contributions(self, vectors: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
@@ -97,4 +100,4 @@ class MahalanobisDistance:
         They sum up to that: integrated gradients on the straight line from start to vectors, which a quadratic form has in closed form.
         """
         vectors, start = vectors.cpu().double(), start.cpu().double()
-        return (vectors - start) * ((vectors + start - 2 * self.mean) @ self._whitening @ self._whitening.T)
+        return (vectors - start) * ((vectors + start - 2 * self.mean) @ self.whitening @ self.whitening.T)
