@@ -6,6 +6,7 @@ style of the EnMAP-Box, and GDAL's IMAGERY domain (https://gdal.org/user/raster_
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -57,7 +58,7 @@ def read_band_table(dataset: gdal.Dataset) -> BandTable:
         return np.full(count, np.nan)
 
     wavelengths = values("wavelength", "wavelengths", "center_wavelength", "central_wavelength")
-    factor = _nanometres(unit, wavelengths)
+    factor = nanometres(unit, wavelengths)
     wavelengths, fwhm = wavelengths * factor, values("fwhm") * factor
     for name, target in (("central_wavelength_um", wavelengths), ("fwhm_um", fwhm)):
         micrometres = np.array([_number(metadata.get(name)) for metadata in imagery])
@@ -77,11 +78,16 @@ def _number(text: str | None) -> float:
         return np.nan
 
 
-def _nanometres(unit: str | None, wavelengths: np.ndarray) -> float:
+def nanometres(unit: str | None, wavelengths: np.ndarray) -> float:
     """Factor from `unit` to nanometres. Without a unit, numbers below 100 can only be micrometres in the optical range."""
     if unit and unit.strip().lower() in _TO_NANOMETRES:
         return _TO_NANOMETRES[unit.strip().lower()]
     return 1e3 if np.nanmax(wavelengths, initial=0) < 100 else 1.0
+
+
+def unit_in(text: str) -> str | None:
+    """The unit of wavelengths that a text such as "Wavelength (nm)" names; None where it names none."""
+    return next((word for word in re.findall(r"[a-zµμ]+", text.lower()) if word in _TO_NANOMETRES), None)
 
 
 def match_wavelengths(
