@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from ..scenes.bands import list_bands
-from ..scenes.mask import AnyMask, Mask, read_polygons
+from ..scenes.mask import AnyMask, Mask, read_places, read_polygons
 from ..scenes.nodata import NoData
 from ..scenes.raster import BandChoice, BandSurvey, RasterCube, RasterFile, choose_bands, common_bands, match_bands, survey_bands
 from ..scenes.resampling import ResampledCube
@@ -89,6 +89,12 @@ class RegionSource:
     ids: tuple[float | str, ...]
     ranks: tuple[float | None, ...]
     file: str | None = None
+
+    @classmethod
+    def of_file(cls, path: str | os.PathLike[str]) -> RegionSource:
+        """The polygons and points of a vector file. Raises ValueError if it is none."""
+        shapes, ids, crs = read_places(path)
+        return cls(str(path), crs, shapes, ids, (None,) * len(shapes), os.path.abspath(path))
 
     def first(self, count: int) -> RegionSource:
         """The `count` regions of the highest rank; those without a rank come last, in their order."""

@@ -51,7 +51,7 @@ class TargetDetector(Detector):
         targets: np.ndarray | torch.Tensor,
         names: Sequence[str] = (),
         own: OwnPixels | None = None,
-        background: str = "global",
+        background: str = "trimmed",
         inner_window: int = 5,
         outer_window: int = 15,
         shrinkage: float | None = None,
@@ -116,7 +116,7 @@ class TargetDetector(Detector):
         if type(state["shrinkage"]) not in (float, int, type(None)):
             raise ValueError("its shrinkage is not a number")
         settings: dict[str, Any] = {name: state[name] for name in ("background", "inner_window", "outer_window", "shrinkage")}
-        return cls(targets, names, OwnPixels.from_state(state["own"]), **settings)
+        return cls(targets, names, OwnPixels.from_state(state["own"], targets.shape[1]), **settings)
 
     def _check_directions(self, directions: int) -> None:
         if len(self.targets) >= directions:
