@@ -16,7 +16,7 @@ from ..core.files import check_place
 from ..scenes.input_files import named_files
 from .files import sources_of
 
-SCORES = ("Anomaly score", "RX anomaly score")  # what detectors call the band of their maps
+SCORES = ("Anomaly score", "RX anomaly score", "Target score")  # what detectors call the band of their maps
 TRUTH = "truth"  # what Create sample scene and Import MATLAB scene call the band of theirs
 _ENTRY = ("scoread", "model")  # of the project, where the last model is
 

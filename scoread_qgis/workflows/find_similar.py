@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -58,13 +59,17 @@ class Search(Detection):
         source = self.targets.scene.name if self.targets.scene else self.targets.library.files[0]  # type: ignore[union-attr]
         return {"targets": "; ".join(self.targets.names), "targets_of": source, **self.settings}
 
+    @property
+    def _map(self) -> RasterSource:
+        return RasterSource(self.output, os.path.basename(self.output))
+
     def finish(self, run: Run) -> float | None:
         """Outline what lies above the threshold, where that is asked for. Returns the threshold, None where none can be found."""
         if self.regions:
-            threshold, _ = extract(Extraction(RasterSource(self.output), self.regions, rate=self.rate, min_area=self.min_area), run)
+            threshold, _ = extract(Extraction(self._map, self.regions, rate=self.rate, min_area=self.min_area), run)
             return threshold
         try:
-            threshold = threshold_at(RasterSource(self.output), self.rate, run)
+            threshold = threshold_at(self._map, self.rate, run)
         except ValueError as error:
             run.log(f"No threshold: {error}")
             return None

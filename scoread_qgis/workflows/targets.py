@@ -141,7 +141,7 @@ def targets_of_regions(scene: RasterSource, regions: RegionSource, bands: Sequen
     if not counts.any():
         raise ValueError(f"No pixel in the regions of {regions.name} has data in the bands of {raster.name}. Choose other places.")
     kept = np.flatnonzero(counts)
-    names = [str(regions.ids[index]) for index in range(labels.count)]
+    names = [f"region {regions.ids[index]}" for index in range(labels.count)]
     if len(kept) < labels.count:
         empty = [name for name, count in zip(names, counts) if not count]
         run.log(
