@@ -3,9 +3,9 @@
     python benchmarks/similar.py ../shared/data
 
 In each scene the largest connected region of its ground truth is what a user has outlined; the other known anomalies are masked. Pixels of
-that region are mixed into 20 background pixels, drawn at random, with the shares 5, 10 and 20 %. Each detector is told the mean spectrum of the
-region; the thresholds are those that Extract anomalies finds at false-alarm rates of 0.01 and 0.001. Detected is what scores above. False
-alarms are background pixels above: neither implanted nor in the region. Needs scipy and spectral.
+that region are mixed into 20 background pixels, drawn at random, with the shares 5, 10 and 20 %. Each detector is told the mean spectrum of
+the region; the thresholds are those that Extract anomalies finds at false-alarm rates of 0.01 and 0.001. Detected is what scores above.
+False alarms are background pixels above: neither implanted nor in the region. Needs scipy and spectral.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ def detection(folder, seeds, local):
                         counts.setdefault((name, share, rate), []).append(
                             (np.mean(scores[where] > threshold), np.mean(background > threshold), np.mean(scores[where] > exact))
                         )
-        print(path.stem, {name: round(float(np.mean(each[-seeds:], 0)[0]), 2) for (name, *which), each in counts.items() if which == [0.1, 1e-2]})
+        print(
+            path.stem,
+            {name: round(float(np.mean(each[-seeds:], 0)[0]), 2) for (name, *which), each in counts.items() if which == [0.1, 1e-2]},
+        )
         sys.stdout.flush()
     names = list(dict.fromkeys(name for name, *_ in counts))
     columns = [(rate, share) for rate in RATES for share in SHARES]

@@ -14,6 +14,7 @@ from .algorithms.explain_anomalies import ExplainAnomalies
 from .algorithms.extract_anomalies import ExtractAnomalies
 from .algorithms.find_similar import FindSimilar
 from .algorithms.help import dialog_help, help_url
+from .algorithms.identify_anomalies import IdentifyAnomalies
 from .algorithms.import_matlab import ImportMatlab
 from .algorithms.sample_scene import SampleScene
 from .algorithms.train_fers import TrainFERS
@@ -29,6 +30,7 @@ ALGORITHMS = (
     TrainFERS,
     ExtractAnomalies,
     ExplainAnomalies,
+    IdentifyAnomalies,
     EvaluateAnomalies,
     ImportMatlab,
     SampleScene,

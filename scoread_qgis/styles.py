@@ -8,18 +8,24 @@ import os
 
 import numpy as np
 from qgis.core import (
+    QgsCategorizedSymbolRenderer,
     QgsColorRampShader,
     QgsFeatureRequest,
     QgsFillSymbol,
     QgsGraduatedSymbolRenderer,
     QgsPalettedRasterRenderer,
+    QgsPalLayerSettings,
     QgsRasterLayer,
     QgsRasterShader,
+    QgsRendererCategory,
     QgsRendererRange,
     QgsSimpleFillSymbolLayer,
     QgsSingleBandPseudoColorRenderer,
     QgsStyle,
+    QgsTextBufferSettings,
+    QgsTextFormat,
     QgsVectorLayer,
+    QgsVectorLayerSimpleLabeling,
 )
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QColor
@@ -35,6 +41,23 @@ _OPACITIES = (0, 110, 190, 235, 255, 255, 255)
 # Last rank of a class of regions, colour and width in mm of its outlines: none of the colours is in the map below.
 _RANKS = ((5, "#00ffff", 0.7), (20, "#2fb8ff", 0.55), (100, "#3f86ff", 0.45), (None, "#5a6cd8", 0.35))
 _CASING = "#101018"  # dark, so that outlines show on bright ground too
+# Outlines of the largest groups, and of all others.
+_GROUPS = (
+    "#00ffff",
+    "#ffd300",
+    "#ff5ce1",
+    "#5cff5c",
+    "#ff8a2b",
+    "#8f9bff",
+    "#ffffff",
+    "#c0f000",
+    "#ff6b6b",
+    "#40c0a0",
+    "#d2a6ff",
+    "#b08850",
+)
+_OTHERS = "#a8a8a8"
+_CLEAR = 0.01  # share of the background that matches as well, above which a match says little
 _OURS = "scoread_qgis/style"
 _SAMPLED = 2000  # rows and columns that are looked at for the quantiles
 
@@ -91,6 +114,46 @@ def save_regions_style(path, how):
     renderer.setOrderByEnabled(True)
     layer.setRenderer(renderer)
     layer.saveStyleToDatabase("Regions", "", True, "")
+
+
+def save_groups_style(path):
+    """Make the style of identified regions in the GeoPackage at `path` and save it in there: a colour for each of the largest groups, and
+    labels with the best match where at most a hundredth of the background matches as well.
+    """
+    layer = QgsVectorLayer(path, "regions", "ogr")
+    fields, members, names = layer.fields().names(), {}, {}
+    for feature in layer.getFeatures(QgsFeatureRequest().setFlags(QgsFeatureRequest.Flag.NoGeometry)):
+        group = feature["group"]
+        if isinstance(group, int):
+            members[group] = members.get(group, 0) + 1
+            if "match_1" in fields and isinstance(feature["match_1"], str) and feature["score_1"] <= _CLEAR:
+                names.setdefault(group, []).append(feature["match_1"])
+    several = [group for group, count in members.items() if count > 1]
+    coloured = sorted(sorted(several, key=lambda group: (-members[group], group))[: len(_GROUPS)])
+    categories = []
+    for colour, group in zip(_GROUPS, coloured):
+        called = max(set(names[group]), key=names[group].count) if group in names else ""
+        label = tr("Group {group}: {count} regions").format(group=group, count=members[group])
+        categories.append(QgsRendererCategory(group, _outline(colour, 0.7), f"{label}, {called}" if called else label))
+    categories.append(QgsRendererCategory(None, _outline(_OTHERS, 0.5), tr("Other regions")))
+    renderer = QgsCategorizedSymbolRenderer("group", categories)
+    if "rank" in fields:
+        renderer.setOrderBy(QgsFeatureRequest.OrderBy([QgsFeatureRequest.OrderByClause("rank", False)]))
+        renderer.setOrderByEnabled(True)
+    layer.setRenderer(renderer)
+    if "match_1" in fields:
+        settings = QgsPalLayerSettings()
+        settings.fieldName, settings.isExpression = f'if("score_1" <= {_CLEAR}, "match_1", \'\')', True
+        look, buffer = QgsTextFormat(), QgsTextBufferSettings()
+        look.setColor(QColor("#ffffff"))
+        look.setSize(9)
+        buffer.setEnabled(True)
+        buffer.setColor(QColor(_CASING))
+        look.setBuffer(buffer)
+        settings.setFormat(look)
+        layer.setLabeling(QgsVectorLayerSimpleLabeling(settings))
+        layer.setLabelsEnabled(True)
+    layer.saveStyleToDatabase("Groups", "", True, "")
 
 
 def save_mask_style(path, replaced, how):

@@ -8,6 +8,7 @@ import torch
 
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.detectors.model_file import Model
+from scoread_qgis.detectors.shared.tensor_file import decode, encode
 from scoread_qgis.detectors.target import ACE, MatchedFilter
 from scoread_qgis.detectors.target.background import Background
 from scoread_qgis.detectors.target.own_pixels import OwnPixels
@@ -63,7 +64,9 @@ def test_local_without_shrinkage_equals_spectral_python(kind):
 def test_several_targets_are_a_subspace():
     """ACE: as Spectral Python has it, but for the sign. Matched filter: 1 for each target, and the least variance that this allows."""
     values, targets = scene(40, 40), scene(1, 3, seed=5)[0].astype(np.float64)
-    np.testing.assert_allclose(np.abs(detect(ACE(targets, background="global"), values)), spectral.ace(values.astype(np.float64), targets), rtol=1e-4)
+    np.testing.assert_allclose(
+        np.abs(detect(ACE(targets, background="global"), values)), spectral.ace(values.astype(np.float64), targets), rtol=1e-4
+    )
     scorer = MatchedFilter(targets, background="global").bind(ArrayCube(values))
     found = scorer.explain(targets, np.zeros((3, 2)), np.repeat(values.mean((0, 1), dtype=np.float64)[None], 3, 0))
     assert found.scores == pytest.approx(np.ones(3)) and found.background_scores == pytest.approx(np.zeros(3), abs=1e-6)
@@ -102,7 +105,7 @@ def test_the_targets_own_pixels_are_no_background(kind, background):
 
 @BOTH
 @pytest.mark.parametrize("background", ["global", "trimmed", "local"])
-def test_same_map_for_any_block_size_and_from_parts(kind, background):
+def test_same_map_for_any_block_size_and_from_parts(kind, background, tmp_path):
     values, valid = scene(24, 17), np.random.default_rng(2).random((24, 17)) > 0.1
     own = OwnPixels(np.array([[11, 3], [12, 4]]))
     detector = kind(values[5, 5:7], own=own, background=background, inner_window=1, outer_window=7)
@@ -112,7 +115,8 @@ def test_same_map_for_any_block_size_and_from_parts(kind, background):
     cube = ArrayCube(values, valid)
     gathered = None
     for span in ((0, 9), (9, 12), (12, 24)):
-        part = Background.from_state(detector.gather(cube.within(*span)).state())
+        (tmp_path / "part").write_bytes(b"".join(encode(detector.gather(cube.within(*span)).state())))
+        part = Background.from_state(decode(tmp_path / "part"))
         gathered = part if gathered is None else (gathered.merge(part) or gathered)
     np.testing.assert_allclose(detect(detector, values, valid, gathered=gathered), whole, rtol=1e-5, atol=1e-6)
 
@@ -155,7 +159,12 @@ def test_a_model_file_keeps_the_targets(kind, tmp_path):
     assert type(restored) is kind and restored.names == ["a truck"]
     np.testing.assert_array_equal(detect(restored, values), detect(detector, values))
     for name, wrong in {
-        "targets": torch.zeros(2, 3), "names": ["a", "b"], "own": {}, "background": "none", "inner_window": 4, "shrinkage": 2.0
+        "targets": torch.zeros(2, 3),
+        "names": ["a", "b"],
+        "own": {},
+        "background": "none",
+        "inner_window": 4,
+        "shrinkage": 2.0,
     }.items():
         with pytest.raises(ValueError):
             kind.from_state({**detector.state(), name: wrong})

@@ -8,7 +8,6 @@ from qgis.core import (
     QgsProcessingOutputMultipleLayers,
     QgsProcessingOutputNumber,
     QgsProcessingParameterFeatureSource,
-    QgsProcessingParameterFile,
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterFolderDestination,
     QgsProcessingParameterMultipleLayers,
@@ -42,7 +41,7 @@ from .inputs import (
 from .maps import name_layer, style_map, style_regions
 from .parameters import add_settings, read_settings
 
-TARGETS, LIBRARY, ENTRIES = "TARGETS", "LIBRARY", "ENTRIES"
+TARGETS, LIBRARIES, ENTRIES = "TARGETS", "LIBRARIES", "ENTRIES"
 MORE_INPUTS, MORE_OUTPUTS, MAPS = "MORE_INPUTS", "MORE_OUTPUTS", "MAPS"
 OUTPUT, REGIONS, MODEL, THRESHOLD = "OUTPUT", "REGIONS", "MODEL", "THRESHOLD"
 
@@ -53,9 +52,11 @@ class FindSimilar(Algorithm):
     GROUP = "Anomaly detection"
     TAGS = ("target", "matched filter", "ace", "spectrum", "library", "where else", "search")
     HELP = (
-        "Maps where else in a scene, or in others, there is what lies in some regions, or what entries of a spectral library describe. The "
-        "score is that of ACE or of the matched filter, against the background of the scene; the threshold is the score that the background "
-        "exceeds at the false-alarm rate given. Several targets are one: what mixtures of them explain scores high. Choose regions of one kind."
+        "Maps where else in a scene, or in others, there is what lies in some regions, or what entries of a spectral library describe. "
+        "The score "
+        "is that of ACE or of the matched filter, against the background of the scene; the threshold is the score that the background "
+        "exceeds at the false-alarm rate given. Several targets are one: what mixtures of them explain scores high. Choose regions of one "
+        "kind."
     )
     PRESETS = {INPUT: best_scene, TARGETS: regions_found}
 
@@ -65,19 +66,23 @@ class FindSimilar(Algorithm):
         )
         self.add(
             QgsProcessingParameterFeatureSource(
-                TARGETS, "Targets", [QgsProcessing.SourceType.TypeVectorPolygon, QgsProcessing.SourceType.TypeVectorPoint], optional=True
+                TARGETS,
+                "Targets",
+                [QgsProcessing.SourceType.TypeVectorPolygon, QgsProcessing.SourceType.TypeVectorPoint],
+                optional=True,
             ),
-            "Polygons or points of the scene, such as regions of Extract anomalies: their mean spectra are searched for, and their pixels do "
+            "Polygons or points of the scene, such as regions of Extract anomalies: their mean spectra are searched for, and their pixels "
+            "do "
             "not count as background. Choose Selected features only for some of them.",
         )
         self.add(
-            QgsProcessingParameterFile(LIBRARY, "Spectral library", optional=True),
-            "Instead of targets: ENVI (.sli), USGS splib07 or ECOSTRESS (.txt), a table (.csv), or profiles of the EnMAP-Box. The scene has to be "
-            "reflectance, and tell its wavelengths.",
+            QgsProcessingParameterMultipleLayers(LIBRARIES, "Spectral libraries", QgsProcessing.SourceType.TypeFile, optional=True),
+            "Instead of targets: reflectance spectra, as for Identify anomalies. The scene has to be reflectance, and tell its "
+            "wavelengths.",
         )
         self.add(
-            QgsProcessingParameterString(ENTRIES, "Entries of the library", optional=True),
-            "Names of those to search for, separated by semicolons; * stands for any text. Unset: the only one of the library.",
+            QgsProcessingParameterString(ENTRIES, "Entries of the libraries", optional=True),
+            "Names of those to search for, separated by semicolons; * stands for any text. Unset: the only one there is.",
         )
         add_settings(self, TARGET_DETECTOR, BACKGROUND, RATE)
         self.add(bands_parameter(INPUT), "Bands to use. Unset: all good bands, which the log names.", advanced=True)
@@ -91,7 +96,8 @@ class FindSimilar(Algorithm):
         add_settings(self, LEARN_AREA, MIN_AREA, *LOCAL_RX)
         self.add(
             QgsProcessingParameterMultipleLayers(MORE_INPUTS, "Further scenes", QgsProcessing.SourceType.TypeRaster, optional=True),
-            "Scenes in which the same targets are searched for: of the same sensor, or of another where both are reflectance and tell their "
+            "Scenes in which the same targets are searched for: of the same sensor, or of another where both are reflectance and tell "
+            "their "
             "wavelengths. Mask and area do not apply to them.",
             advanced=True,
         )
@@ -107,10 +113,13 @@ class FindSimilar(Algorithm):
         )
         self.add(
             QgsProcessingParameterFileDestination(MODEL, "Targets as a model", "Models (*.pt)", optional=True, createByDefault=False),
-            "File that keeps the targets: Explain anomalies explains the map with it, and Detect anomalies searches in scenes of the sensor.",
+            "File that keeps the targets: Explain anomalies explains the map with it, and Detect anomalies searches in scenes of the "
+            "sensor.",
         )
         self.add(
-            QgsProcessingParameterFolderDestination(MORE_OUTPUTS, "Folder for the maps of further scenes", optional=True, createByDefault=False),
+            QgsProcessingParameterFolderDestination(
+                MORE_OUTPUTS, "Folder for the maps of further scenes", optional=True, createByDefault=False
+            ),
             "Maps <name of the scene>_similar.tif, and regions beside them where those are asked for. Unset: a temporary folder.",
         )
         self.addOutput(QgsProcessingOutputNumber(THRESHOLD, "Threshold"))
@@ -124,7 +133,7 @@ class FindSimilar(Algorithm):
         if parameters.get(TARGETS) not in (None, ""):
             (file,) = sources_of(self.parameterDefinition(TARGETS), parameters, context) or (None,)
             self.sought = region_source(self.parameterAsSource(parameters, TARGETS, context), "The targets", file)
-        self.library = self.parameterAsFile(parameters, LIBRARY, context) or None
+        self.libraries = self.parameterAsFileList(parameters, LIBRARIES, context)
         self.entries = [entry for entry in self.parameterAsString(parameters, ENTRIES, context).split(";") if entry.strip()]
         chosen = read_settings(self, (TARGET_DETECTOR, BACKGROUND, *LOCAL_RX), parameters, context)
         self.kind, background = chosen.pop("detector"), chosen.pop("background")
@@ -169,7 +178,7 @@ class FindSimilar(Algorithm):
                 Search(scene, output, kind=self.kind, settings=self.settings, bands=self.bands, regions=regions, **self.how, **where)
             )
             where = {}  # mask and area are those of the first scene
-        places = SimilarPlaces(searches, self.sought, None, self.library, self.entries, self.model or None)
+        places = SimilarPlaces(searches, self.sought, None, self.libraries, self.entries, self.model or None)
         self.thresholds = find_similar(places, run)
         results = {OUTPUT: self.output, MAPS: [output for output, _ in self.outputs[1:]]}
         if self.thresholds[0] is not None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 from qgis.core import (
+    NULL,
     QgsProcessing,
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
@@ -167,7 +168,7 @@ def _polygons(features):
 
 
 def region_source(source, label, file=None):
-    """`workflows.sources.RegionSource` of a feature source, read from `file`: its geometries, with id and rank where they are fields."""
+    """`workflows.sources.RegionSource` of a feature source, read from `file`, with id and rank where they are fields."""
     from ..workflows.sources import RegionSource
 
     if source is None:
@@ -177,7 +178,9 @@ def region_source(source, label, file=None):
 
     def field(feature, name):
         value = feature[name] if name in names else None
-        return value if isinstance(value, (int, float, str)) else None
+        if isinstance(value, (int, float, str)) or value is None or value == NULL:
+            return value if isinstance(value, (int, float, str)) else None
+        return str(value.toString()) if hasattr(value, "toString") else str(value)  # dates
 
     return RegionSource(
         source.sourceName(),
@@ -186,4 +189,5 @@ def region_source(source, label, file=None):
         tuple(feature.id() if field(feature, "id") is None else field(feature, "id") for feature in features),
         tuple(field(feature, "rank") for feature in features),
         file,
+        {name: tuple(field(feature, name) for feature in features) for name in names},
     )

@@ -11,7 +11,7 @@ from ..cluster.connection import NoCluster, check_shared, connect, task_memory
 from ..cluster.engine import ClusterLost
 from ..core.errors import describe_error
 from ..core.progress import Cancelled
-from ..workflows.parameters import DETECTION, FERS_TRAINING, LOCAL_RX, SEED, SGM_TRAINING
+from ..workflows.parameters import DETECTION, FERS_TRAINING, IDENTIFICATION, LOCAL_RX, SEED, SGM_TRAINING
 from .arguments import build_parser, read_settings
 from .display import Display
 from .files import UsageError, expand, is_finished, outputs_of, scene
@@ -110,12 +110,14 @@ def _similar(options, display):
     if options.entry and not options.library:
         raise UsageError("--entry names entries of --library, which is not given.")
 
+    libraries = [os.path.abspath(path) for path in options.library]
+
     def with_targets(searches):
         where = scene(options.target_scene) if options.target_scene else scene(expand(options.input)[0])
         with _usage():
-            return SimilarPlaces(searches, sought, where, options.library, options.entry).with_targets(Run(_memory(options), log=display.line))
+            return SimilarPlaces(searches, sought, where, libraries, options.entry).with_targets(Run(_memory(options), log=display.line))
 
-    sources = [path for path in (options.targets, options.library, options.target_scene) if path]
+    sources = [path for path in (options.targets, *libraries, options.target_scene) if path]
     return _make_maps(options, display, "_similar", how, beside, Search, with_targets, sources)
 
 
@@ -317,6 +319,34 @@ class _Interruption:
         self._asked = True
 
 
+def _identify(options, display):
+    from ..core.progress import Progress
+    from ..workflows.identify import Identification, identify
+    from ..workflows.run import Run
+    from ..workflows.sources import MaskSource, RegionSource
+
+    with _usage():
+        regions = RegionSource.of_file(options.regions)
+        flat_field = MaskSource.of_file(options.flat_field) if options.flat_field else None
+    identification = Identification(
+        scene(options.input), regions, os.path.abspath(options.output), [os.path.abspath(path) for path in options.library], options.report,
+        flat_field=flat_field, bands=options.bands, **read_settings(options, IDENTIFICATION),
+    )  # fmt: skip
+    try:
+        matched, groups = identify(identification, Run(_memory(options), Progress(display.progress), display.line))
+    except (Cancelled, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        display.clear()
+        return _fail(describe_error(error), FAILED)
+    display.clear()
+    print(
+        f"{options.output}: {len(regions.shapes)} regions, {groups} groups"
+        + (f", {matched} with a clear match." if options.library else ".")
+    )
+    return DONE
+
+
 def _info(options, display):
     from .info import describe
 
@@ -355,4 +385,12 @@ def _usage():
         raise UsageError(str(error)) from error
 
 
-_COMMANDS = {"train": _train, "train-fers": _train_fers, "detect": _detect, "rx": _rx, "similar": _similar, "info": _info}
+_COMMANDS = {
+    "train": _train,
+    "train-fers": _train_fers,
+    "detect": _detect,
+    "rx": _rx,
+    "similar": _similar,
+    "identify": _identify,
+    "info": _info,
+}

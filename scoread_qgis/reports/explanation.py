@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .figures import ANOMALY, BACKGROUND, COLOURS, draw, spectral_axis
+from .identification import RegionMatches, add_matches
 from .page import Page
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class RegionReasons:
     similar: (bands,) spectra and shares as in `detectors.explanation`. low, high: (bands,) limits of the band that covers the true
     background in 90 % of the cases; NaN where the background is the mean of the scene, since too little is around. score =
     background_score + the sum of contributions. what: what the score is. similar_place: map coordinates of the most similar spectrum
-    elsewhere, or None; similar_angle: spectral angle to it in degrees.
+    elsewhere, or None; similar_angle: spectral angle to it in degrees. matches: in spectral libraries, None without any.
     """
 
     rank: int
@@ -45,6 +46,7 @@ class RegionReasons:
     similar: np.ndarray
     similar_place: np.ndarray | None
     similar_angle: float
+    matches: RegionMatches | None = None
 
     def top_bands(self, count: int) -> list[int]:
         """Indices of up to `count` bands with the largest positive contributions, in descending order."""
@@ -112,6 +114,9 @@ def explanation_page(
             observed, expected = region.observed[band], region.background[band]
             rows.append([names[band], float(observed), float(expected), float(observed - expected), float(region.contributions[band])])
         page.table(rows, ["band", "observed", "expected", "difference", "contribution"])
+        if region.matches is not None:
+            page.heading("What it may be", 3)
+            add_matches(page, region.matches, wavelengths)
     return page
 
 

@@ -239,35 +239,20 @@ def read_polygons(path: str | os.PathLike[str]) -> tuple[tuple[bytes, ...], str]
     file, reason = open_dataset(path, gdal.OF_VECTOR)
     if file is None:
         raise ValueError(f"The mask {path} cannot be opened: {reason}. It is neither a raster nor a vector file that GDAL reads.")
-    features, crs = _shapes(file, _AREAS)
-    if not features:
-        raise ValueError(f"The mask {path} holds no polygons. Choose a file with polygons, or a raster.")
-    return tuple(shape for shape, _ in features), crs
-
-
-def read_places(path: str | os.PathLike[str]) -> tuple[tuple[bytes, ...], tuple[int, ...], str]:
-    """The polygons and points of a vector file that GDAL opens, as WKB, their ids, and their CRS as WKT, "" where unknown.
-
-    Raises ValueError, with the remedy, for a file that cannot be opened; it may hold none.
-    """
-    file, reason = open_dataset(path, gdal.OF_VECTOR)
-    if file is None:
-        raise ValueError(f"{path} cannot be opened: {reason}. Choose a vector file with polygons or points, such as a GeoPackage.")
-    features, crs = _shapes(file, (*_AREAS, ogr.wkbPoint, ogr.wkbMultiPoint))
-    return tuple(shape for shape, _ in features), tuple(number for _, number in features), crs
-
-
-def _shapes(file: gdal.Dataset, kinds: Sequence[int]) -> tuple[list[tuple[bytes, int]], str]:
-    """Geometries of these kinds as WKB with their ids, of the first layer of a vector file that has any, and their CRS as WKT."""
+    polygons: list[bytes] = []
+    crs = ""
     for index in range(file.GetLayerCount()):
-        layer, found = file.GetLayer(index), []
+        layer = file.GetLayer(index)
         for feature in layer:
             geometry = feature.GetGeometryRef()
-            if geometry is not None and ogr.GT_Flatten(geometry.GetGeometryType()) in kinds:
-                found.append((bytes(geometry.ExportToWkb()), int(feature.GetFID())))
-        if found:
-            return found, layer.GetSpatialRef().ExportToWkt() if layer.GetSpatialRef() else ""
-    return [], ""
+            if geometry is not None and ogr.GT_Flatten(geometry.GetGeometryType()) in _AREAS:
+                polygons.append(bytes(geometry.ExportToWkb()))
+        if polygons:  # those of the first layer that has any
+            crs = layer.GetSpatialRef().ExportToWkt() if layer.GetSpatialRef() else ""
+            break
+    if not polygons:
+        raise ValueError(f"The mask {path} holds no polygons. Choose a file with polygons, or a raster.")
+    return tuple(polygons), crs
 
 
 _AREAS = (ogr.wkbPolygon, ogr.wkbMultiPolygon, ogr.wkbCurvePolygon, ogr.wkbMultiSurface)

@@ -236,7 +236,7 @@ class _Reader:
         if not kept.all():
             empty = [str(names[index]) for index in np.flatnonzero(~kept)]
             self.notes.append(f"{file}: left out {len(empty)} spectra without values, such as {empty[0]}.")
-        factor, text = _factor(values[kept], unit)
+        factor, text = reflectance_factor(values[kept], unit)
         wide = "micrometres" if nm == 1e3 else "nanometres"
         self._tell(f"wavelengths in {wide}, values taken for {text}", file)
         grid = self.grids.setdefault(grid.tobytes(), grid)
@@ -430,7 +430,7 @@ def _profile(feature: ogr.Feature, index: int, definition: ogr.FieldDefn) -> tup
     return (profile if fine else None), False
 
 
-def _factor(values: np.ndarray, unit: str | None) -> tuple[float, str]:
+def reflectance_factor(values: np.ndarray, unit: str | None = None) -> tuple[float, str]:
     """Factor that makes reflectance of 0 to 1 of values, by what the file says of them or else by their size; and words for it."""
     largest = float(np.nanpercentile(values, 99))
     if unit and unit.startswith("divided by") and largest > 2:  # else it was divided already

@@ -15,7 +15,7 @@ from .extract import Extraction, extract, threshold_at
 from .outputs import check_outputs
 from .parameters import MIN_AREA, RATE
 from .sources import RasterSource
-from .targets import Targets, targets_of_library, targets_of_regions, used_bands
+from .targets import Targets, targets_of_libraries, targets_of_regions, used_bands
 
 if TYPE_CHECKING:
     from ..detectors.contract import Detector
@@ -82,23 +82,23 @@ class SimilarPlaces:
     """The settings of a search for what is like some targets.
 
     searches: a `Search` for each scene, without targets. scene: `RasterSource` that the regions `sought` lie in, or None. sought:
-    `RegionSource`, polygons or points whose mean spectra are the targets, or None for those of `library`, a file or folder, named by
-    `entries`. model: .pt for the targets, with which Explain anomalies explains the map of the first scene, or None.
+    `RegionSource`, polygons or points whose mean spectra are the targets, or None for entries of `libraries`, files and folders, which
+    `entries` names. model: .pt for the targets, with which Explain anomalies explains the map of the first scene, or None.
     """
 
     searches: Sequence[Search]
     sought: RegionSource | None = None
     scene: RasterSource | None = None
-    library: str | None = None
+    libraries: Sequence[str] = ()
     entries: Sequence[str] = ()
     model: str | None = None
 
     def with_targets(self, run: Run) -> list[Search]:
         """The searches with their targets. Raises ValueError, with the remedy, where there are none, or they do not fit a scene."""
-        if (self.sought is None) == (not self.library):
+        if (self.sought is None) == (not self.libraries):
             raise ValueError("Give regions of a scene or a spectral library: one of the two, whose spectra are searched for.")
-        if self.library:
-            targets = targets_of_library(self.library, self.entries, run)
+        if self.libraries:
+            targets = targets_of_libraries(self.libraries, self.entries, run)
         else:
             scene = self.scene or self.searches[0].scene
             targets = targets_of_regions(scene, self.sought, self.searches[0].bands, run)  # type: ignore[arg-type]
@@ -108,7 +108,7 @@ class SimilarPlaces:
             seen = targets.seen_by(raster)
             good = [number for number in range(1, raster.count + 1) if raster.table.good[number - 1]]
             used_bands(seen, search.bands or good, raster.name, replace(run, log=lambda line: None))
-            bands = search.bands if self.library or targets.shares_bands(raster) else ()
+            bands = search.bands if self.libraries or targets.shares_bands(raster) else ()
             searches.append(replace(search, targets=targets, bands=bands))
         return searches
 
@@ -118,7 +118,7 @@ def find_similar(places: SimilarPlaces, run: Run) -> list[float | None]:
 
     Raises ValueError, with the remedy, for what does not fit.
     """
-    inputs: list[object] = [places.library, places.sought, places.scene]
+    inputs: list[object] = [*places.libraries, places.sought, places.scene]
     for search in places.searches:
         inputs += [search.scene, search.mask]
     outputs = [(each, suffix) for search in places.searches for each, suffix in ((search.output, ".tif"), (search.regions, ".gpkg"))]

@@ -265,10 +265,11 @@ TARGET_DETECTOR = Parameter(
 BACKGROUND = Parameter(
     "background",
     "Background",
-    "Global: all valid pixels of the scene, without the targets' own. Trimmed: those less the 2 % that are farthest from their mean, so that "
+    "Global: all valid pixels of the scene, without the targets' own. Trimmed: those less the 2 % that are farthest from their mean, so "
+    "that "
     "further targets and other anomalies do not count as background. Local: the pixels between an inner and an outer window around each "
     "pixel, much slower.",
-    default="trimmed",
+    default="global",
     choices=("Global", "Trimmed", "Local"),
     values=("global", "trimmed", "local"),
 )
@@ -319,6 +320,31 @@ EXTRACTION = (METHOD, RATE, PERCENTILE, VALUE, MIN_AREA, CONNECTIVITY)
 TOP = Parameter(
     "top", "Regions to explain at most", "How many regions are explained, those of the highest rank.", default=20, least=1, most=500
 )
+
+# Identification of regions: fields of workflows.identify.Identification.
+QUANTITY = Parameter(
+    "quantity",
+    "Values of the scene",
+    "Libraries hold reflectance. Automatic: recognised from the metadata and the values; what is not reflectance is divided by the "
+    "scene's mean, with a warning. Reflectance: taken as it is. Divide by the scene's mean (IAR): makes relative reflectance of radiance "
+    "or digital numbers, where the scene as a whole is grey. A flat field, where given, takes the place of this.",
+    default="auto",
+    choices=("Automatic", "Reflectance", "Divide by the scene's mean (IAR)"),
+    values=("auto", "reflectance", "iar"),
+    advanced=True,
+)
+GROUP_ANGLE = Parameter(
+    "group_angle",
+    "Angle within a group",
+    "How far any two regions of a group may be apart, in degrees: the angle between their deviations from the background, in units of how "
+    "the background varies. Smaller: more groups.",
+    float,
+    default=50,
+    least=1,
+    most=90,
+    advanced=True,
+)
+IDENTIFICATION = (QUANTITY, GROUP_ANGLE)
 
 # A simulated scene: arguments of scenes.simulated.simulate_scene, as the seed is.
 SIMULATION = (

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from ..scenes.bands import list_bands
-from ..scenes.mask import AnyMask, Mask, read_places, read_polygons
+from ..scenes.mask import AnyMask, Mask, read_polygons
 from ..scenes.nodata import NoData
 from ..scenes.raster import BandChoice, BandSurvey, RasterCube, RasterFile, choose_bands, common_bands, match_bands, survey_bands
+from ..scenes.region_file import read_regions
 from ..scenes.resampling import ResampledCube
 from ..scenes.score_map import ScoreMap
 
@@ -78,9 +79,9 @@ class MaskSource:
 
 @dataclass(frozen=True)
 class RegionSource:
-    """Places to explain: name, CRS as WKT ("" = that of the scene), geometries as WKB (polygons or points), ids, and ranks or None.
+    """Places of interest: name, CRS as WKT ("" = that of the scene), geometries as WKB (polygons or points), ids, and ranks or None.
 
-    file: what they were read from; None if not from a file.
+    file: what they were read from; None if not from a file. fields: all of their fields, name -> value of each, None where it has none.
     """
 
     name: str
@@ -89,12 +90,15 @@ class RegionSource:
     ids: tuple[float | str, ...]
     ranks: tuple[float | None, ...]
     file: str | None = None
+    fields: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @classmethod
     def of_file(cls, path: str | os.PathLike[str]) -> RegionSource:
-        """The polygons and points of a vector file. Raises ValueError if it is none."""
-        shapes, ids, crs = read_places(path)
-        return cls(str(path), crs, shapes, ids, (None,) * len(shapes), os.path.abspath(path))
+        """The polygons or points in a vector file. Raises ValueError if it holds none."""
+        shapes, ids, fields, crs = read_regions(path)
+        given = fields.get("id", ids)
+        ranks = fields.get("rank", (None,) * len(ids))
+        return cls(str(path), crs, shapes, given, ranks, os.path.abspath(path), fields)
 
     def first(self, count: int) -> RegionSource:
         """The `count` regions of the highest rank; those without a rank come last, in their order."""
@@ -105,6 +109,7 @@ class RegionSource:
             shapes=tuple(self.shapes[i] for i in order),
             ids=tuple(self.ids[i] for i in order),
             ranks=tuple(self.ranks[i] for i in order),
+            fields={name: tuple(values[i] for i in order) for name, values in self.fields.items()},
         )
 
 

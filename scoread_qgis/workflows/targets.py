@@ -6,14 +6,16 @@ import difflib
 import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..scenes.bands import check_bands, list_bands
 from ..scenes.mask import RegionLabels
+from ..scenes.quantity import recognise_quantity
 from ..scenes.raster import RasterFile, rows_within
-from ..scenes.spectral_library import Library, band_widths, read_library
+from ..scenes.spectral_library import Library, band_widths
+from .identify import read_libraries
 
 if TYPE_CHECKING:
     from .run import Run
@@ -24,7 +26,7 @@ MOST_PIXELS = 2_000_000  # of all targets: beyond, they are no targets in a back
 _MARKS = 8  # bands whose values tell whether a pixel is one of the targets' own
 _MOSTLY = 0.5  # share of a target's pixels in which a band needs data
 _LISTED = 5  # names that a message lists
-_LOOKED_AT = 16  # rows that tell in which units a scene is
+_LOOKED_AT = 16  # rows that tell whether a scene is reflectance
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Targets:
 
     names: of each. spectra: (targets, bands) float64 of all bands of the raster that they are from, NaN where unknown; None for those of a
     library. scene: that raster, `RasterSource`, or None. library: their `Library`, or None.
-    positions: (n, 2) row and column of the pixels of the scene that they are the means of. marks: (n, m) float32 values of these in the bands
-    `marked` (m,), numbers from 1.
+    positions: (n, 2) row and column of the pixels of the scene that they are the means of. marks: (n, m) float32 values of these in the
+    bands `marked` (m,), numbers from 1.
     """
 
     names: tuple[str, ...]
@@ -121,13 +123,22 @@ def targets_of_regions(scene: RasterSource, regions: RegionSource, bands: Sequen
         rows, columns = np.nonzero(number := labels.labels(first, last))
         covered += len(rows)
         if covered > MOST_PIXELS:
-            raise ValueError(f"The regions of {regions.name} cover more than {MOST_PIXELS} pixels. Choose smaller ones of what is to be found.")
+            raise ValueError(
+                f"The regions of {regions.name} cover more than {MOST_PIXELS} pixels. Choose smaller ones of what is to be found."
+            )
         left = int(columns.min())
         values, filled = raster.read_bands(first, last, numbers, left, int(columns.max()) + 1)
         values, filled = values[:, rows, columns - left], filled[:, rows, columns - left]
         any_filled = filled.any(axis=0)
         filled_in += np.count_nonzero(filled, axis=1)
-        parts.append((number[rows, columns][any_filled], np.stack([rows + first, columns], 1)[any_filled], values.T[any_filled], filled.T[any_filled]))
+        parts.append(
+            (
+                number[rows, columns][any_filled],
+                np.stack([rows + first, columns], 1)[any_filled],
+                values.T[any_filled],
+                filled.T[any_filled],
+            )
+        )
     if not covered:
         raise ValueError(
             f"No region of {regions.name} touches {raster.name}. Check that both lie in the same place and that the CRS is right."
@@ -160,16 +171,13 @@ def targets_of_regions(scene: RasterSource, regions: RegionSource, bands: Sequen
     return Targets(tuple(names[index] for index in kept), spectra, scene, None, positions[valid], marks, marked)
 
 
-def targets_of_library(path: str, entries: Sequence[str], run: Run) -> Targets:
-    """`Targets` that are entries of a library.
+def targets_of_libraries(paths: Sequence[str], entries: Sequence[str], run: Run) -> Targets:
+    """`Targets` that are entries of spectral libraries.
 
-    path: file or folder, as `read_library` takes it. entries: their names, or patterns such as "*sheet metal*", in upper or lower case; none
-    where the library holds one entry only. Raises ValueError, with the remedy, for names that none has.
+    paths: files and folders, as `read_library` takes them. entries: their names, or patterns such as "*sheet metal*", in upper or lower
+    case; none where there is one entry only. Raises ValueError, with the remedy, for names that none has.
     """
-    run.progress(0.0, "reading the library")
-    library = read_library(path)
-    for note in library.notes:
-        run.log(note)
+    library, path = read_libraries(paths, run), ", ".join(paths)
     lower = [name.lower() for name in library.names]
     if not entries and len(library) > 1:
         raise ValueError(
@@ -188,13 +196,14 @@ def targets_of_library(path: str, entries: Sequence[str], run: Run) -> Targets:
         chosen += [index for index in found if index not in chosen]
     if len(chosen) > MOST_TARGETS:
         raise ValueError(f"{len(chosen)} entries of {path} are chosen; at most {MOST_TARGETS} can be targets of one search. Name fewer.")
-    names, wavelengths, values, files = (tuple(each[index] for index in chosen) for each in _entries(library))
-    run.log(f"Targets of {path}: {_some(names)}.")
-    return Targets(names, library=Library(names, wavelengths, values, files))
-
-
-def _entries(library: Library) -> tuple[Sequence[Any], ...]:
-    return library.names, library.wavelengths, library.values, library.files
+    kept = Library(
+        tuple(library.names[index] for index in chosen),
+        tuple(library.wavelengths[index] for index in chosen),
+        tuple(library.values[index] for index in chosen),
+        tuple(library.files[index] for index in chosen),
+    )
+    run.log(f"Targets of {path}: {_some(kept.names)}.")
+    return Targets(kept.names, library=kept)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -202,24 +211,28 @@ def _some(names: Sequence[str]) -> str:
 
 
 def reflectance_factor(raster: RasterFile) -> float:
-    """The factor that makes reflectance of 0 to 1 of a raster's values, by their size.
-
-    Raises ValueError for values that cannot be reflectance, which cannot be compared with those of a library or of another sensor.
-    """
-    numbers = [number for number in range(1, raster.count + 1) if raster.table.good[number - 1]] or [1]
+    """The factor that makes reflectance of 0 to 1 of a raster's values. Raises ValueError where they do not seem to be reflectance, which
+    alone can be compared with a library or with another sensor."""
+    wavelengths = raster.table.wavelengths
+    numbers = [number for number in range(1, raster.count + 1) if raster.table.good[number - 1] and not np.isnan(wavelengths[number - 1])]
     seen = []
-    for row in np.unique(np.linspace(0, raster.rows - 1, _LOOKED_AT).astype(int)):
+    for row in np.unique(np.linspace(0, raster.rows - 1, _LOOKED_AT).astype(int)) if numbers else ():
         values, filled = raster.read_bands(row, row + 1, numbers)
-        seen.append(values[filled])
-    values = np.concatenate(seen)
-    largest = float(np.percentile(values, 98)) if values.size else np.nan
-    for most, factor in ((2, 1.0), (150, 0.01), (15_000, 1e-4)):
-        if largest <= most:
-            return factor
-    raise ValueError(
-        f"The values of {raster.name} are no reflectance: they reach {largest:.6g}. Only reflectance can be compared with a library, or with "
-        f"a scene of other bands. Correct the scene for the atmosphere first, or take the targets from a region of the scene itself."
-    )
+        some = filled.any(axis=(1, 2))
+        seen.append(np.where(filled, values, np.nan)[:, 0, filled[some].all(axis=0)[0]].T)
+    spectra = np.concatenate(seen) if seen else np.empty((0, 0))
+    known = np.isfinite(spectra).all(axis=0) if len(spectra) else np.zeros(0, bool)
+    if not known.any():
+        raise ValueError(f"{raster.name} holds too few values to tell whether they are reflectance. Choose another scene.")
+    places = np.array(numbers)[known] - 1
+    found = recognise_quantity(raster, spectra[:, known], wavelengths[places], raster.table.fwhm[places])
+    if not found.reflectance:
+        raise ValueError(
+            f"{raster.name} does not seem to be reflectance, which alone can be compared with a library, or with a scene of other bands: "
+            f"{found.why}. Correct the scene for the atmosphere, or take the targets from a region of the scene itself. If it is "
+            "reflectance, say so in its metadata: description = reflectance."
+        )
+    return found.factor
 
 
 def used_bands(spectra: np.ndarray, numbers: Sequence[int], name: str, run: Run) -> list[int]:

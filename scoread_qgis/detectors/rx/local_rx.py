@@ -73,9 +73,7 @@ class LocalRXScorer(Scorer):
         scores, background_scores, contributions = [], [], []
         for spectrum, expected, (row, column) in zip(torch.as_tensor(spectra).double(), torch.as_tensor(backgrounds).double(), places):
             block = self.cube.window(row, column, halo=self.context)
-            background, used = self.windows.spectra(
-                self.cube, block, torch.from_numpy(block.valid), np.array([row]), np.array([column])
-            )
+            background, used = self.windows.spectra(self.cube, block, torch.from_numpy(block.valid), np.array([row]), np.array([column]))
             mean, covariance = self.windows.statistics(background[0][used[0]])
             precision = torch.linalg.pinv(covariance, hermitian=True)
             scores.append((spectrum - mean) @ precision @ (spectrum - mean))

@@ -55,7 +55,12 @@ class Background:
 
     def state(self) -> State:
         sample = {"keys": torch.from_numpy(self.keys), "spectra": torch.from_numpy(self.spectra)}
-        return {"kind": self.kind, "statistics": self.statistics.state(), "counts": torch.from_numpy(self.counts.astype(np.int64)), **sample}
+        return {
+            "kind": self.kind,
+            "statistics": self.statistics.state(),
+            "counts": torch.from_numpy(self.counts.astype(np.int64)),
+            **sample,
+        }
 
     @classmethod
     def from_state(cls, state: State) -> Background:

@@ -4,8 +4,8 @@ With the mean and the covariance of the background, spectra are whitened: the ba
 directions, and targets are directions in that space, or span a subspace where there are several.
 
 D. Manolakis and G. Shaw, "Detection algorithms for hyperspectral imaging applications", IEEE Signal Processing Magazine 19, 2002 (the
-matched filter, and its forms for subspaces). S. Kraut, L. L. Scharf and L. T. McWhorter, "Adaptive subspace detectors", IEEE Transactions on
-Signal Processing 49, 2001 (ACE).
+matched filter, and its forms for subspaces). S. Kraut, L. L. Scharf and L. T. McWhorter, "Adaptive subspace detectors", IEEE Transactions
+on Signal Processing 49, 2001 (ACE).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ FARTHEST = 1e-6  # squared Mahalanobis distance of a target from the mean of the
 class TargetDetector(Detector):
     """A detector that is told its targets, instead of learning: what it keeps in a model file is what it was told.
 
-    targets: (targets, bands) spectra in the units of the scene. names: of each, for reports and errors. own: `OwnPixels` that they were taken
-    from, which do not count as background. background: one of `BACKGROUNDS`, see `Background`. inner_window, outer_window, shrinkage: of
-    the local one, see `LocalWindows`.
+    targets: (targets, bands) spectra in the units of the scene. names: of each, for reports and errors. own: `OwnPixels` that they were
+    taken from, which do not count as background. background: one of `BACKGROUNDS`, see `Background`. inner_window, outer_window,
+    shrinkage: of the local one, see `LocalWindows`.
 
     Several targets are one subspace: what matters is how well a mixture of them explains the spectrum.
     """
@@ -51,7 +51,7 @@ class TargetDetector(Detector):
         targets: np.ndarray | torch.Tensor,
         names: Sequence[str] = (),
         own: OwnPixels | None = None,
-        background: str = "trimmed",
+        background: str = "global",
         inner_window: int = 5,
         outer_window: int = 15,
         shrinkage: float | None = None,
@@ -155,8 +155,7 @@ class ACE(TargetDetector):
 
     @staticmethod
     def rate(along: torch.Tensor, amounts: torch.Tensor, energy: torch.Tensor | None) -> torch.Tensor:
-        assert energy is not None  # noqa: S101
-        share = (along * amounts).sum(1) / energy.clamp(min=1e-300)
+        share = (along * amounts).sum(1) / energy.clamp(min=1e-300)  # type: ignore[union-attr]  # this one is relative
         return amounts.sum(1).sign() * share.clamp(0, 1)
 
 

@@ -14,8 +14,8 @@ from ..shared.checks import State, check_keys
 class OwnPixels:
     """Pixels to leave out of the background, since they are the targets.
 
-    positions: (n, 2) int row and column in the scene. marks: (n, m) float32 values there in the bands with the indices `bands` (m,). A pixel
-    is left out where both are right, so that the pixels of one scene are not left out of another.
+    positions: (n, 2) int row and column in the scene. marks: (n, m) float32 values there in the bands with the indices `bands` (m,). A
+    pixel is left out where both are right, so that the pixels of one scene are not left out of another.
     """
 
     def __init__(self, positions: np.ndarray | None = None, marks: np.ndarray | None = None, bands: Sequence[int] = ()) -> None:
