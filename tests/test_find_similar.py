@@ -49,7 +49,7 @@ def folder(tmp_path_factory):
     """Scenes, targets and a library."""
     folder = tmp_path_factory.mktemp("similar")
     write_scene(folder / "scene.tif", scene_values().astype(np.float32), PLACE, WKT, WAVELENGTHS)
-    write_scene(folder / "second.tif", scene_values(seed=1).astype(np.float32), PLACE, WKT, WAVELENGTHS)
+    write_scene(folder / "second.tif", np.round(scene_values(seed=1) * 10000).astype(np.int16), PLACE, WKT, WAVELENGTHS)
     other = np.linspace(450, 2200, 55)
     scaled = np.round(scene_values(other, seed=2) * 10000).astype(np.int16)
     write_scene(folder / "sensor.tif", scaled, PLACE, WKT, other)
@@ -268,7 +268,7 @@ class TestBadInput:
         self.refused(tmp_path, "does not tell its wavelengths", folder / "plain.tif", libraries=[library], entries=["Grass"])
         write_scene(tmp_path / "thermal.tif", scene_values().astype(np.float32), PLACE, WKT, WAVELENGTHS + 8000)
         self.refused(tmp_path, "share 0 good bands", tmp_path / "thermal.tif", libraries=[library], entries=["Grass"])
-        write_scene(tmp_path / "counts.tif", (scene_values() * 60000).astype(np.float32), PLACE, WKT, WAVELENGTHS)
+        write_scene(tmp_path / "counts.tif", (scene_values() * 200000).astype(np.float32), PLACE, WKT, WAVELENGTHS)
         self.refused(tmp_path, "does not seem to be reflectance", tmp_path / "counts.tif", libraries=[library], entries=["Grass"])
         self.refused(tmp_path, "does not exist", folder / "scene.tif", libraries=[str(folder / "none.csv")])
 
@@ -336,3 +336,41 @@ class TestCommandLine:
 
 def test_kinds_have_titles():
     assert (ACE.title, MatchedFilter.title) == ("ACE", "Matched filter")
+
+
+def test_qgis_and_the_command_line_hand_the_same_settings_on(run, folder, tmp_path, monkeypatch):
+    from scoread_qgis.workflows import detect, find_similar
+
+    seen = []
+
+    def tell(task, *_):
+        seen.append(task)
+        raise ValueError("reached")
+
+    monkeypatch.setattr(find_similar, "find_similar", tell)
+    monkeypatch.setattr(detect, "detect", tell)
+    given = {
+        "DETECTOR": 1,
+        "BACKGROUND": 2,
+        "RATE": 0.02,
+        "MIN_AREA": 3,
+        "LEARN_AREA": True,
+        "INNER_WINDOW": 3,
+        "OUTER_WINDOW": 9,
+        "SHRINKAGE": 0.5,
+    }
+    words = "--detector=matched-filter --background=local --rate=0.02 --min-area=3 --learn-area"
+    words += " --inner-window=3 --outer-window=9 --shrinkage=0.5"
+    for values, options in (({}, []), (given, words.split())):
+        seen.clear()
+        with pytest.raises(Exception, match="reached"):
+            run(
+                "find_similar", INPUT=str(folder / "scene.tif"), TARGETS=str(folder / "targets.gpkg"), OUTPUT=str(tmp_path / "map.tif"),
+                **values,
+            )  # fmt: skip
+        there = ["--output", str(tmp_path / "map.tif"), "--targets", str(folder / "targets.gpkg"), *options]
+        assert main(["similar", str(folder / "scene.tif"), *there]) == 1
+        places, search = seen
+        for name in ("kind", "settings", "rate", "min_area", "learn_area", "output"):
+            assert getattr(places.searches[0], name) == getattr(search, name), name
+        assert search.targets.names == ("region 1",)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .sources import RasterSource, RegionSource
 
 MOST_TARGETS = 100  # more than that describe no target
-MOST_PIXELS = 2_000_000  # of all targets: beyond, they are no targets in a background
+MOST_PIXELS = 200_000  # of all targets: beyond, they are no targets in a background, and too much to hold
 _MARKS = 8  # bands whose values tell whether a pixel is one of the targets' own
 _MOSTLY = 0.5  # share of a target's pixels in which a band needs data
 _LISTED = 5  # names that a message lists
@@ -57,11 +57,11 @@ class Targets:
     def seen_by(self, raster: RasterFile) -> np.ndarray:
         """The targets as a raster would show them, (targets, bands of the raster) float64, NaN in bands for which they are not known.
 
-        By number where the bands are the same, else by wavelength, as bands with Gaussian responses see them: then target and raster have
-        to be reflectance. Raises ValueError, with the remedy, where neither is possible.
+        By number where the bands are the same, in the raster's unit where both are reflectance. Else by wavelength, as bands with Gaussian
+        responses see them: then both have to be reflectance. Raises ValueError, with the remedy, where neither is possible.
         """
         if self.shares_bands(raster):
-            return self.spectra  # type: ignore[return-value]  # a scene's targets have spectra
+            return np.asarray(self.spectra) * self._ratio(raster)
         table = raster.table
         known = ~np.isnan(table.wavelengths)
         if not known.any():
@@ -74,6 +74,16 @@ class Targets:
         widths = band_widths(table.wavelengths[known], table.fwhm[known])
         found[:, known] = self._as_library().at_bands(table.wavelengths[known], widths) / reflectance_factor(raster)
         return found
+
+    def _ratio(self, raster: RasterFile) -> float:
+        """Unit of the targets' scene over that of another raster with its bands; 1 where they are not known to be reflectance."""
+        own = self.scene.open()  # type: ignore[union-attr]  # that raster shares its bands
+        if own.source == raster.source:
+            return 1.0
+        try:
+            return reflectance_factor(own) / reflectance_factor(raster)
+        except ValueError:
+            return 1.0
 
     def _as_library(self) -> Library:
         """The targets as reflectance, 0 to 1."""
