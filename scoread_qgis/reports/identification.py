@@ -109,7 +109,8 @@ def _map(figure: Figure, regions: list[Told], picture: np.ndarray, rows: int, co
         colour = COLOURS[((region.group or 1) - 1) % len(COLOURS)]
         axes.plot(column, row, "o", ms=11, mfc="none", mec="#ffffff", mew=2.8)
         axes.plot(column, row, "o", ms=11, mfc="none", mec=colour, mew=1.6)
-        text = f"{name}: {region.entries[0].name}" if region.entries else f"{name}: group {region.group}"
+        clear = region.entries and region.entries[0].share <= CLEAR
+        text = f"{name}: {region.entries[0].name}" if clear else f"{name}: group {region.group}"
         axes.annotate(
             text[:32], (column, row), (7, 5), textcoords="offset points", fontsize=7, color="#000000",
             bbox={"facecolor": "#ffffff", "alpha": 0.75, "pad": 1, "lw": 0},

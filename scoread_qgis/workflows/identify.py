@@ -217,7 +217,8 @@ def compare(
 ) -> Comparison:
     """The `Comparison` of spectra (n, bands) of a scene with a library.
 
-    background: of the scene, in its own unit. quantity, flat_field: as of `Identification`. Raises ValueError where no entry covers three bands of the scene.
+    background: of the scene, in its own unit. quantity, flat_field: as of `Identification`. Raises ValueError where no entry covers three
+    bands of the scene.
     """
     wavelengths = cube.wavelengths
     if wavelengths is None:
