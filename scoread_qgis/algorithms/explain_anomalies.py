@@ -69,7 +69,7 @@ class ExplainAnomalies(Algorithm):
         self.model = self.parameterAsFile(parameters, MODEL, context)
         (file,) = sources_of(self.parameterDefinition(REGIONS), parameters, context) or (None,)
         self.regions = region_source(self.parameterAsSource(parameters, REGIONS, context), "The regions", file)
-        self.libraries = self.parameterAsFileList(parameters, LIBRARIES, context)
+        self.libraries = self.parameterAsFileList(parameters, LIBRARIES, context) if parameters.get(LIBRARIES) else []
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.settings = read_settings(self, (TOP,), parameters, context)
         self.device = device_name(self, parameters, context)

@@ -82,7 +82,7 @@ class IdentifyAnomalies(Algorithm):
         self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
         (file,) = sources_of(self.parameterDefinition(REGIONS), parameters, context) or (None,)
         self.regions = region_source(self.parameterAsSource(parameters, REGIONS, context), "The regions", file)
-        self.libraries = self.parameterAsFileList(parameters, LIBRARIES, context)
+        self.libraries = self.parameterAsFileList(parameters, LIBRARIES, context) if parameters.get(LIBRARIES) else []
         self.flat_field = mask_source(self, parameters, context, FLAT_FIELD, "The flat field")
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.settings = read_settings(self, IDENTIFICATION, parameters, context)
