@@ -22,7 +22,7 @@ from ..styles import save_anomaly_style
 from ..translation import tr
 from ..workflows.parameters import BACKGROUND, LEARN_AREA, LOCAL_RX, MIN_AREA, RATE, TARGET_DETECTOR
 from .base import Algorithm
-from .dialogs import best_scene, regions_found, remember_model
+from .dialogs import best_scene, features_selected, remember_model
 from .files import sources_of
 from .inputs import (
     BANDS,
@@ -58,7 +58,7 @@ class FindSimilar(Algorithm):
         "exceeds at the false-alarm rate given. Several targets are one: what mixtures of them explain scores high. Choose regions of one "
         "kind."
     )
-    PRESETS = {INPUT: best_scene, TARGETS: regions_found}
+    PRESETS = {INPUT: best_scene, TARGETS: features_selected}
 
     def declare(self):
         self.add(
@@ -73,7 +73,7 @@ class FindSimilar(Algorithm):
             ),
             "Polygons or points of the scene, such as regions of Extract anomalies: their mean spectra are searched for, and their pixels "
             "do "
-            "not count as background. Choose Selected features only for some of them.",
+            "not count as background. The dialog opens with the features that are selected: choose those of one kind.",
         )
         self.add(
             QgsProcessingParameterMultipleLayers(LIBRARIES, "Spectral libraries", QgsProcessing.SourceType.TypeFile, optional=True),

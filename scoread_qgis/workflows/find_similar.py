@@ -102,6 +102,8 @@ class SimilarPlaces:
         else:
             scene = self.scene or self.searches[0].scene
             targets = targets_of_regions(scene, self.sought, self.searches[0].bands, run)  # type: ignore[arg-type]
+        if len(targets.names) > 1:
+            run.log(f"{len(targets.names)} targets are searched for as one kind: what mixtures of them explain scores high.")
         searches = []
         for search in self.searches:
             raster = search.scene.open()
