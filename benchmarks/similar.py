@@ -123,11 +123,15 @@ def speed(folder, rounds):
 
     values, truth = scene_of(folder / "scenes" / "abu-airport-1.mat")
     target, exact = values[largest_region(truth)].mean(0, dtype=np.float64), values.astype(np.float64)
-    own = OwnPixels(np.argwhere(largest_region(truth)))
+    own, cube = OwnPixels(np.argwhere(largest_region(truth))), ArrayCube(values)
+
+    def ours(kind):
+        return np.concatenate([rows for _, rows in kind(target[None], own=own, background="global").detect(cube)])
+
     work = {
-        "matched filter": lambda: run(MatchedFilter(target[None], own=own, background="global"), values),
+        "matched filter": lambda: ours(MatchedFilter),
         "SPy matched_filter": lambda: spectral.matched_filter(exact, target),
-        "ACE": lambda: run(ACE(target[None], own=own, background="global"), values),
+        "ACE": lambda: ours(ACE),
         "SPy ace": lambda: spectral.ace(exact, target),
     }
     small, some = values[:40, :40, ::4], target[::4]

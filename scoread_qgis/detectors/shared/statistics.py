@@ -7,12 +7,14 @@ import torch
 from .checks import State
 
 CHUNK = 8192  # vectors that are worked on at a time: some 10 MB in double precision
+STRIP = 64  # rows of the products that are added up at a time
 
 
 class GaussianStatistics:
     """Mean and covariance of vectors that come in parts, accumulated in double precision on the CPU, as not every GPU has it.
 
-    Products are taken of vectors minus the mean of the first part, so that a large common offset costs no digits.
+    Products are taken of vectors minus the mean of the first part, so that a large common offset costs no digits. As they are symmetric,
+    only the part above the diagonal is added up, in strips, and a little more.
     """
 
     def __init__(self) -> None:
@@ -32,7 +34,8 @@ class GaussianStatistics:
             part = part - self._origin
             self.count += len(part)
             self._sum += part.sum(0)
-            self._products.addmm_(part.T, part)
+            for first in range(0, len(self._products), STRIP):
+                self._products[first : first + STRIP, first:].addmm_(part[:, first : first + STRIP].T, part[:, first:])
 
     def merge(self, other: GaussianStatistics) -> None:
         """Add the vectors that went into other statistics."""
@@ -64,7 +67,8 @@ class GaussianStatistics:
     def covariance(self) -> torch.Tensor:
         """Unbiased: the divisor is the number of vectors less one."""
         offset = self._sum / self.count
-        return (self._products - self.count * torch.outer(offset, offset)) / (self.count - 1)
+        products = self._products.triu() + self._products.triu(1).T
+        return (products - self.count * torch.outer(offset, offset)) / (self.count - 1)
 
 
 class MahalanobisDistance:

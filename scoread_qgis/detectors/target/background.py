@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from ...core.cube import Block, Cube, merge_samples
 from ...core.progress import Progress
-from ..contract import passes
+from ..contract import passes, valid_spectra
 from ..shared.checks import State
 from ..shared.statistics import GaussianStatistics, MahalanobisDistance
 from ..shared.trimmed_gaussian import TrimmedGaussian
@@ -34,8 +36,7 @@ class Background:
         found = cls(kind)
         if kind == "global":
             for block, _ in passes(cube, progress=progress, phase="background"):
-                values, valid = block.values[block.inner], own.without(block)[block.inner]
-                found.statistics.add(torch.from_numpy(values[valid]))
+                found.statistics.add(valid_spectra(replace(block, valid=own.without(block))))
         elif kind == "trimmed":
 
             def gather(block: Block, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, ...]:

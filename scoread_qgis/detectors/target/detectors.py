@@ -181,9 +181,12 @@ class TargetScorer(Scorer):
         return scattered(self._scores(valid_spectra(block)), block.valid[block.inner])
 
     def _scores(self, spectra: torch.Tensor) -> torch.Tensor:
-        centred = spectra.double() - self.mean
-        energy = (centred @ self.whitening).square().sum(1) if self.detector.relative else None
-        return self.detector.rate(along := centred @ self.projection, along @ self.inverse, energy)
+        spectra = spectra.double()
+        along, energy = spectra @ self.projection - self.mean @ self.projection, None
+        if self.detector.relative:
+            whitened = (spectra - self.mean) @ self.whitening
+            energy = torch.einsum("ij,ij->i", whitened, whitened)
+        return self.detector.rate(along, along @ self.inverse, energy)
 
     def explain(self, spectra: np.ndarray, positions: np.ndarray, backgrounds: np.ndarray, progress: Progress | None = None) -> Explanation:
         """The shares of the bands are integrated gradients from the expected background to the spectrum."""
