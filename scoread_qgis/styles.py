@@ -153,6 +153,9 @@ def save_groups_style(path):
         settings.setFormat(look)
         layer.setLabeling(QgsVectorLayerSimpleLabeling(settings))
         layer.setLabelsEnabled(True)
+    table = layer.attributeTableConfig()
+    table.setSortExpression('"group" * 1000000 + "rank"' if "rank" in fields else '"group"')  # those that are alike stand together
+    layer.setAttributeTableConfig(table)
     layer.saveStyleToDatabase("Groups", "", True, "")
 
 

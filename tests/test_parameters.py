@@ -13,13 +13,14 @@ from scoread_qgis.commandline import main as commandline
 from scoread_qgis.commandline.arguments import Choice, Number
 from scoread_qgis.detectors.registry import DETECTORS
 from scoread_qgis.scenes.simulated import simulate_scene
-from scoread_qgis.workflows import detect, explain, extract, find_similar, train
+from scoread_qgis.workflows import detect, explain, extract, find_similar, identify, train
 from scoread_qgis.workflows.parameters import (
     BACKGROUND,
     DETECTION,
     DEVICE,
     EXTRACTION,
     FERS_TRAINING,
+    IDENTIFICATION,
     KEEP_ON_CANCEL,
     LEARN_AREA,
     LOCAL_RX,
@@ -43,10 +44,16 @@ TABLES = {
     "find_similar": (TARGET_DETECTOR, BACKGROUND, RATE, LEARN_AREA, MIN_AREA, *LOCAL_RX),
     "threshold_anomalies": EXTRACTION,
     "explain_anomalies": (TOP, DEVICE),
+    "identify_anomalies": IDENTIFICATION,
     "evaluate_anomalies": (SEED,),
     "sample_scene": (*SIMULATION, SEED),
 }
-COMMANDS = {"train_sgm": "train", "train_fers": "train-fers", "detect_anomalies": "detect", "detect_rx": "rx"}
+COMMANDS = {
+    "train_sgm": "train",
+    "train_fers": "train-fers",
+    "detect_anomalies": "detect",
+    "detect_rx": "rx",
+}
 NUMBERS = [(name, each) for name, table in TABLES.items() for each in table if not each.choices and each.kind is not bool]
 
 
@@ -97,6 +104,7 @@ class TestNames:
             ((RATE, MIN_AREA), [find_similar.Search]),
             (EXTRACTION, [extract.Extraction]),
             ((TOP,), [explain.RegionExplanation]),
+            (IDENTIFICATION, [identify.Identification]),
             ((*SIMULATION, SEED), [simulate_scene]),
             ((SEED, KEEP_ON_CANCEL, DEVICE), [train.Training]),
         ],

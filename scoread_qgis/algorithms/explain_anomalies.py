@@ -14,7 +14,7 @@ from ..workflows.parameters import DEVICE, TOP
 from .base import Algorithm
 from .dialogs import best_scene, last_model, regions_found
 from .files import sources_of
-from .inputs import BANDS, INPUT, bands_parameter, device_name, raster_source, region_source
+from .inputs import BANDS, INPUT, bands_parameter, device_name, files_named, raster_source, region_source
 from .parameters import add_settings, read_settings
 
 MODEL, REGIONS, LIBRARIES, REPORT, TABLE, SPECTRA, COUNT = "MODEL", "REGIONS", "LIBRARIES", "REPORT", "TABLE", "SPECTRA", "COUNT"
@@ -69,7 +69,7 @@ class ExplainAnomalies(Algorithm):
         self.model = self.parameterAsFile(parameters, MODEL, context)
         (file,) = sources_of(self.parameterDefinition(REGIONS), parameters, context) or (None,)
         self.regions = region_source(self.parameterAsSource(parameters, REGIONS, context), "The regions", file)
-        self.libraries = self.parameterAsFileList(parameters, LIBRARIES, context) if parameters.get(LIBRARIES) else []
+        self.libraries = files_named(self, parameters, LIBRARIES, context)
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.settings = read_settings(self, (TOP,), parameters, context)
         self.device = device_name(self, parameters, context)

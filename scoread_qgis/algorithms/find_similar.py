@@ -32,6 +32,7 @@ from .inputs import (
     bands_parameter,
     extent_parameter,
     extent_value,
+    files_named,
     mask_parameter,
     mask_source,
     raster_source,
@@ -133,7 +134,7 @@ class FindSimilar(Algorithm):
         if parameters.get(TARGETS) not in (None, ""):
             (file,) = sources_of(self.parameterDefinition(TARGETS), parameters, context) or (None,)
             self.sought = region_source(self.parameterAsSource(parameters, TARGETS, context), "The targets", file)
-        self.libraries = self.parameterAsFileList(parameters, LIBRARIES, context) if parameters.get(LIBRARIES) else []
+        self.libraries = files_named(self, parameters, LIBRARIES, context)
         self.entries = [entry for entry in self.parameterAsString(parameters, ENTRIES, context).split(";") if entry.strip()]
         chosen = read_settings(self, (TARGET_DETECTOR, BACKGROUND, *LOCAL_RX), parameters, context)
         self.kind, background = chosen.pop("detector"), chosen.pop("background")

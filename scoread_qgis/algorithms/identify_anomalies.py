@@ -17,7 +17,7 @@ from ..workflows.parameters import IDENTIFICATION
 from .base import Algorithm
 from .dialogs import best_scene, regions_found
 from .files import sources_of
-from .inputs import BANDS, INPUT, REPORT, bands_parameter, mask_source, raster_source, region_source
+from .inputs import BANDS, INPUT, REPORT, bands_parameter, files_named, mask_source, raster_source, region_source
 from .maps import name_layer, style_map
 from .parameters import add_settings, read_settings
 
@@ -82,7 +82,7 @@ class IdentifyAnomalies(Algorithm):
         self.scene = raster_source(self.parameterAsRasterLayer(parameters, INPUT, context), "The input")
         (file,) = sources_of(self.parameterDefinition(REGIONS), parameters, context) or (None,)
         self.regions = region_source(self.parameterAsSource(parameters, REGIONS, context), "The regions", file)
-        self.libraries = self.parameterAsFileList(parameters, LIBRARIES, context) if parameters.get(LIBRARIES) else []
+        self.libraries = files_named(self, parameters, LIBRARIES, context)
         self.flat_field = mask_source(self, parameters, context, FLAT_FIELD, "The flat field")
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.settings = read_settings(self, IDENTIFICATION, parameters, context)

@@ -167,6 +167,11 @@ def _polygons(features):
     return tuple(bytes(feature.geometry().asWkb()) for feature in features if not feature.geometry().isNull())
 
 
+def files_named(algorithm, parameters, name, context):
+    """Files and folders that a parameter of several files names; none where it is not set, which older QGIS calls one without a name."""
+    return [path for path in algorithm.parameterAsFileList(parameters, name, context) if path]
+
+
 def region_source(source, label, file=None):
     """`workflows.sources.RegionSource` of a feature source, read from `file`, with id and rank where they are fields."""
     from ..workflows.sources import RegionSource

@@ -12,8 +12,8 @@ from .spectral_library import reflectance_factor
 
 # Bands of oxygen (760 nm) are as narrow as that; wider bands hardly show it.
 _NARROW = 16.0
-_DIP = 0.85  # what the absorption of oxygen leaves: 0.5 to 0.8 in radiance, 0.95 to 1.05 where the atmosphere was corrected
-_DECLINE = 0.1  # radiance at 2000 to 2400 nm, divided by that at 500 to 700 nm: the sun itself falls to 0.05
+_DIP, _NO_DIP = 0.88, 0.96  # what the absorption of oxygen leaves: 0.5 to 0.88 in radiance, 1 where the atmosphere was corrected
+_DECLINE = 0.15  # radiance at 2000 to 2400 nm, divided by that at 500 to 700 nm: the sun itself falls to 0.05
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,10 @@ def _sunlight(mean: np.ndarray, wavelengths: np.ndarray, fwhm: np.ndarray | None
     around = (level(738, 752) + level(774, 790)) / 2
     if inside.any() and around > 0:
         left = float(mean[inside].min()) / around
-        return f"oxygen absorbs {1 - left:.0%} of its light at 760 nm, as in radiance" if left < _DIP else ""
+        if left < _DIP:
+            return f"oxygen absorbs {1 - left:.0%} of its light at 760 nm, as in radiance"
+        if left > _NO_DIP:
+            return ""
     share = level(2000, 2400) / level(500, 700) if level(500, 700) > 0 else np.nan
     if share < _DECLINE:
         return f"its values at 2000 to 2400 nm are {share:.0%} of those at 500 to 700 nm, as in the light of the sun"

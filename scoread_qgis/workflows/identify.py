@@ -112,7 +112,10 @@ def identify(identification: Identification, run: Run) -> tuple[int, int]:
     numbers = groups(seen.spectra, seen.background, identification.group_angle, run.progress.part(0.6, 0.7))
     run.log(f"Groups: {numbers.max(initial=0)}. Regions in each: {_sizes(numbers)}.")
     comparison = None
-    if library is not None:
+    if library is not None and not chosen.shapes:
+        nothing = np.empty((0, MATCHES))
+        comparison = Comparison(library, nothing, nothing, Matches(*[nothing] * 6))
+    elif library is not None:
         how = (identification.quantity, identification.flat_field)
         comparison = compare(cube, seen.spectra, seen.background, library, *how, run.part(0.7, 0.95))
     run.progress(0.97, "writing the regions")
@@ -325,9 +328,9 @@ def _write(identification: Identification, chosen: RegionSource, numbers: np.nda
     if rest:
         chosen = regions.first(len(regions.shapes))
         fields = dict(chosen.fields)
-    for name in found:
-        fields.pop(name, None)
-    fields.update({name: (*values, *[None] * rest) for name, values in found.items()})
+    others = {name: values for name, values in fields.items() if name not in found}
+    first = {"rank": others.pop("rank")} if "rank" in others else {}  # what was found stands before what was known
+    fields = {**first, **{name: (*values, *[None] * rest) for name, values in found.items()}, **others}
     facts = {**(provenance_of(regions.file) if regions.file else {}), **facts_of_identification(identification, run)}
     crs = chosen.crs or identification.scene.open().crs
     write_fields(identification.output, crs, chosen.shapes, chosen.ids, fields, kinds, run.progress.part(0.97, 1.0), facts)

@@ -326,10 +326,11 @@ QUANTITY = Parameter(
     "quantity",
     "Values of the scene",
     "Libraries hold reflectance. Automatic: recognised from the metadata and the values; what is not reflectance is divided by the "
-    "scene's mean, with a warning. Reflectance: taken as it is. Divide by the scene's mean (IAR): makes relative reflectance of radiance "
-    "or digital numbers, where the scene as a whole is grey. A flat field, where given, takes the place of this.",
+    "scene's mean, with a warning. Reflectance: taken as it is. IAR (internal average relative reflectance): divided by the scene's mean, "
+    "which makes relative reflectance of radiance or digital numbers where the scene as a whole is grey. A flat field, where given, takes "
+    "the place of this.",
     default="auto",
-    choices=("Automatic", "Reflectance", "Divide by the scene's mean (IAR)"),
+    choices=("Automatic", "Reflectance", "IAR"),
     values=("auto", "reflectance", "iar"),
     advanced=True,
 )
