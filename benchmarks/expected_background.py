@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from scoread_qgis.detectors.default_mode.gaussian import TrimmedGaussian
 from scoread_qgis.detectors.shared import expected_background
 from scoread_qgis.detectors.shared.expected_background import expected_spectrum
 from scoread_qgis.detectors.shared.half_whitening import HalfWhitening
 from scoread_qgis.detectors.shared.sde import VESDE
+from scoread_qgis.detectors.shared.trimmed_gaussian import TrimmedGaussian
 from scoread_qgis.scenes.matlab import read_matlab
 
 SIDES = (1, 2, 3, 4, 5)

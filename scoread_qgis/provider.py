@@ -12,6 +12,7 @@ from .algorithms.dialogs import best_scene, last_model, open_dialog
 from .algorithms.evaluate_anomalies import EvaluateAnomalies
 from .algorithms.explain_anomalies import ExplainAnomalies
 from .algorithms.extract_anomalies import ExtractAnomalies
+from .algorithms.find_similar import FindSimilar
 from .algorithms.help import dialog_help, help_url
 from .algorithms.identify_anomalies import IdentifyAnomalies
 from .algorithms.import_matlab import ImportMatlab
@@ -25,6 +26,7 @@ ALGORITHMS = (
     TrainSGM,
     DetectAnomalies,
     DetectRX,
+    FindSimilar,
     TrainFERS,
     ExtractAnomalies,
     ExplainAnomalies,

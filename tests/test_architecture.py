@@ -50,7 +50,7 @@ def test_the_bottom_needs_numpy_alone():
     assert imports(PLUGIN / "installation" / "pip_command.py") <= set(sys.stdlib_module_names)
 
 
-METHODS = {"default_mode", "paper_mode", "fers", "rx"}
+METHODS = {"default_mode", "paper_mode", "fers", "rx", "target"}
 
 
 def detector_imports(path):

@@ -9,9 +9,9 @@ from sklearn.covariance import OAS, oas
 from scoread_qgis.detectors.contract import streamed
 from scoread_qgis.detectors.default_mode.clutter import CLUTTER, CLUTTER_OF_VERSION_02
 from scoread_qgis.detectors.default_mode.fusion import TailProbability, fuse
-from scoread_qgis.detectors.default_mode.gaussian import TRIMMED, TrimmedGaussian, shrunk
 from scoread_qgis.detectors.default_mode.random_features import NEIGHBOURHOOD, RandomFeatures
 from scoread_qgis.detectors.default_mode.version_02 import NeighbourDistance
+from scoread_qgis.detectors.shared.trimmed_gaussian import TRIMMED, TrimmedGaussian, shrunk
 from scoread_qgis.detectors.shared.weights import draw_weights
 
 

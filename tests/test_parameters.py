@@ -13,8 +13,9 @@ from scoread_qgis.commandline import main as commandline
 from scoread_qgis.commandline.arguments import Choice, Number
 from scoread_qgis.detectors.registry import DETECTORS
 from scoread_qgis.scenes.simulated import simulate_scene
-from scoread_qgis.workflows import detect, explain, extract, identify, train
+from scoread_qgis.workflows import detect, explain, extract, find_similar, identify, train
 from scoread_qgis.workflows.parameters import (
+    BACKGROUND,
     DETECTION,
     DEVICE,
     EXTRACTION,
@@ -23,11 +24,14 @@ from scoread_qgis.workflows.parameters import (
     KEEP_ON_CANCEL,
     LEARN_AREA,
     LOCAL_RX,
+    MIN_AREA,
+    RATE,
     RX_BACKGROUND,
     SEED,
     SGM_MODE,
     SGM_TRAINING,
     SIMULATION,
+    TARGET_DETECTOR,
     TOP,
     UNFIT,
 )
@@ -37,6 +41,7 @@ TABLES = {
     "train_fers": (SEED, DEVICE, *FERS_TRAINING, KEEP_ON_CANCEL),
     "detect_anomalies": (LEARN_AREA, UNFIT, SEED, DEVICE, *DETECTION),
     "detect_rx": (LEARN_AREA, RX_BACKGROUND, *LOCAL_RX),
+    "find_similar": (TARGET_DETECTOR, BACKGROUND, RATE, LEARN_AREA, MIN_AREA, *LOCAL_RX),
     "threshold_anomalies": EXTRACTION,
     "explain_anomalies": (TOP, DEVICE),
     "identify_anomalies": IDENTIFICATION,
@@ -86,7 +91,7 @@ class TestNames:
     """A setting that nothing takes would be ignored in silence."""
 
     def test_kinds_are_those_of_the_registry(self):
-        assert {*SGM_MODE.values, *RX_BACKGROUND.values} <= set(DETECTORS)
+        assert {*SGM_MODE.values, *RX_BACKGROUND.values, *TARGET_DETECTOR.values} <= set(DETECTORS)
 
     @pytest.mark.parametrize(
         ("settings", "takers"),
@@ -94,7 +99,9 @@ class TestNames:
             (SGM_TRAINING, [DETECTORS[kind].train for kind in SGM_MODE.values]),
             (FERS_TRAINING, [DETECTORS["fers"].train]),
             (DETECTION, [DETECTORS[kind].bind for kind in (*SGM_MODE.values, "fers")]),
-            (LOCAL_RX, [DETECTORS["rx-local"]]),
+            (LOCAL_RX, [DETECTORS["rx-local"], *(DETECTORS[kind] for kind in TARGET_DETECTOR.values)]),
+            ((BACKGROUND,), [DETECTORS[kind] for kind in TARGET_DETECTOR.values]),
+            ((RATE, MIN_AREA), [find_similar.Search]),
             (EXTRACTION, [extract.Extraction]),
             ((TOP,), [explain.RegionExplanation]),
             (IDENTIFICATION, [identify.Identification]),

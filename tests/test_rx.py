@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.core.progress import Cancelled, Progress
 from scoread_qgis.detectors.rx import GlobalRX, LocalRX
-from scoread_qgis.detectors.rx.local_rx import ledoit_wolf_shrinkage
+from scoread_qgis.detectors.shared.local_windows import ledoit_wolf_shrinkage
 from scoread_qgis.detectors.shared.statistics import GaussianStatistics
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -169,7 +169,7 @@ def test_cancel_and_progress(detector):
 
 def test_state_round_trip():
     restored = LocalRX.from_state(LocalRX(3, 9, 0.1).state())
-    assert (restored.inner, restored.outer, restored.shrinkage) == (3, 9, 0.1)
+    assert restored.state() == {"inner_window": 3, "outer_window": 9, "shrinkage": 0.1}
     assert isinstance(GlobalRX.from_state(GlobalRX().state()), GlobalRX)
 
 

@@ -10,13 +10,21 @@ import os
 import re
 
 import qgis.utils
-from qgis.core import QgsApplication, QgsProcessingContext, QgsProcessingUtils, QgsProject, QgsRasterLayer, QgsVectorLayer
+from qgis.core import (
+    QgsApplication,
+    QgsProcessingContext,
+    QgsProcessingFeatureSourceDefinition,
+    QgsProcessingUtils,
+    QgsProject,
+    QgsRasterLayer,
+    QgsVectorLayer,
+)
 
 from ..core.files import check_place
 from ..scenes.input_files import named_files
 from .files import sources_of
 
-SCORES = ("Anomaly score", "RX anomaly score")  # what detectors call the band of their maps
+SCORES = ("Anomaly score", "RX anomaly score", "Target score")  # what detectors call the band of their maps
 TRUTH = "truth"  # what Create sample scene and Import MATLAB scene call the band of theirs
 _ENTRY = ("scoread", "model")  # of the project, where the last model is
 
@@ -61,6 +69,12 @@ def regions_found():
     """The uppermost layer of regions that Extract anomalies made."""
     vectors = [layer for layer in _layers() if isinstance(layer, QgsVectorLayer)]
     return next((layer.id() for layer in vectors if {"rank", "peak", "p_value"} <= set(layer.fields().names())), None)
+
+
+def features_selected():
+    """The selected features of the active layer, or else of the uppermost vector layer that has some."""
+    layers = sorted((each for each in _layers() if isinstance(each, QgsVectorLayer)), key=lambda layer: layer != _active())
+    return next((QgsProcessingFeatureSourceDefinition(each.id(), True) for each in layers if each.selectedFeatureCount()), None)
 
 
 def last_model():

@@ -8,7 +8,6 @@ import numpy as np
 from ..core.files import remove_temporaries, temporary_name, whole_file
 from ..core.progress import Cancelled, Progress
 from ..detectors.model_file import Model
-from ..detectors.registry import DETECTORS
 from ..scenes.raster import survey_bands
 from ..scenes.writer import MapWriter
 from ..workflows.detect import Ready, detect, make_ready, read_once
@@ -50,7 +49,8 @@ class Layout:
     def ready(self, detection):
         """`Ready`, of a `Detection`."""
         if self.model is None and detection.model is None:
-            model = Model(DETECTORS[detection.kind](**detection.settings), len(self.numbers), seed=detection.seed)
+            detector = detection.told(detection.scene.open(), self.numbers)
+            model = Model(detector, len(self.numbers), settings=detection.described(), seed=detection.seed)
         else:
             model = read_once(self.model or detection.model, detection.device)
         return Ready(model, self.fit, self.source)
@@ -93,7 +93,7 @@ def detect_scene(detection, memory):
             cube, _ = detection.cube(run)
             numbers = tuple(cube.numbers)
         spans = _within(spans, area) if detection.learn_area else spans
-        return Layout(spans, area, folder, detector_class.keeps_model, detector_class.gathered is not None, numbers), log, None
+        return Layout(spans, area, folder, detection.learns, detector_class.gathered is not None, numbers), log, None
     fit = detect(detection, run).fit
     return None, log, fit
 
@@ -111,7 +111,7 @@ def choose_bands(detection, layout, surveys, memory):
     for other in surveys[1:]:
         survey.merge(other)
     (cube,), _ = good_cubes([detection.scene], detection.bands, detection.mask, run, [survey])
-    return replace(layout, numbers=tuple(cube.numbers)), log
+    return replace(layout, numbers=tuple(detection.chosen(cube, run).numbers)), log
 
 
 def make_model_ready(detection, layout, memory):
@@ -139,9 +139,10 @@ def gather(detection, layout, span, memory):
 def merge_gathered(detection, layout):
     """Merge what was gathered from all blocks into that of the scene, also in the folder."""
     kind = detection.detector_class().gathered
-    gathered, *others = (_read_gathered(kind, _gathered_file(layout, first)) for first, _ in layout.spans)
-    for other in others:
-        gathered.merge(other)
+    (first, _), *others = layout.spans
+    gathered = _read_gathered(kind, _gathered_file(layout, first))
+    for first, _ in others:  # one after the other, as each may be large
+        gathered.merge(_read_gathered(kind, _gathered_file(layout, first)))
     _save_gathered(gathered, _gathered_file(layout, "scene"))
 
 
@@ -160,8 +161,8 @@ def map_rows(detection, layout, span, memory):
 
 
 def assemble(detection, layout, memory):
-    """Assemble the map from its rows, and publish it."""
-    run, _ = _run(memory)
+    """Assemble the map from its rows, publish it, and make of it what is wanted. Returns the log."""
+    run, log = _run(memory)
     cube, ready = _cube(detection, layout, run), layout.ready(detection)
     facts = facts_of_map(detection, ready, cube, _options(detection, ready.model.detector, run), run)
     with MapWriter(detection.output, cube.raster, ready.model.detector.score_name, layout.area, facts) as writer:
@@ -171,6 +172,8 @@ def assemble(detection, layout, memory):
             if rows.shape != (last - first, layout.area[3] - layout.area[2]):
                 raise ValueError(f"{_rows_file(layout, first)} does not hold the rows {first + 1} to {last}. Run again.")
             writer.write(first, rows)
+    detection.finish(run)
+    return log
 
 
 def sample_rows(source, numbers, mask, span, count, seed, gather, halo, memory):

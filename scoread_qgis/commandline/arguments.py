@@ -5,6 +5,7 @@ import math
 
 from ..scenes.bands import band_numbers
 from ..workflows.parameters import (
+    BACKGROUND,
     DETECTION,
     DEVICE,
     FERS_TRAINING,
@@ -12,10 +13,13 @@ from ..workflows.parameters import (
     KEEP_ON_CANCEL,
     LEARN_AREA,
     LOCAL_RX,
+    MIN_AREA,
+    RATE,
     RX_BACKGROUND,
     SEED,
     SGM_MODE,
     SGM_TRAINING,
+    TARGET_DETECTOR,
     UNFIT,
 )
 
@@ -93,6 +97,7 @@ def build_parser():
         ("train-fers", _add_train_fers, "learn FERS from background scenes, and keep it in a model file"),
         ("detect", _add_detect, "map the anomalies of scenes with a model of train or train-fers"),
         ("rx", _add_rx, "map the anomalies of scenes with RX, without a model"),
+        ("similar", _add_similar, "map what is like known targets, which are regions of a scene or entries of a spectral library"),
         ("identify", _add_identify, "say what regions are, by spectral libraries, and which of them are the same thing"),
         ("info", _add_info, "describe scenes, model files, maps and regions"),
     ):
@@ -144,6 +149,36 @@ def _add_rx(parser):
     _add_mask(parser, "where to look, and where the background is learnt")
     _add_extent(parser)
     _add_settings(parser, LEARN_AREA, RX_BACKGROUND, *LOCAL_RX)
+    _add_machines(parser)
+
+
+def _add_similar(parser):
+    _add_inputs(parser, "scenes")
+    _add_output(parser, "_similar")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--targets", metavar="FILE", help="polygons or points (any vector file), whose mean spectra are searched for")
+    what.add_argument(
+        "--library",
+        nargs="+",
+        default=[],
+        metavar="FILE|FOLDER",
+        help="spectral libraries, as for identify, whose entries are searched for",
+    )
+    parser.add_argument("--target-scene", metavar="SCENE", help="scene that the targets lie in; by default the first INPUT")
+    parser.add_argument(
+        "--entry",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="entries of the library, or patterns such as '*sheet metal*'; several are one target",
+    )
+    _add_settings(parser, TARGET_DETECTOR, BACKGROUND, RATE)
+    parser.add_argument("--regions", action="store_true", help="outline what lies above the threshold, in a GeoPackage beside each map")
+    _add_settings(parser, MIN_AREA)
+    _add_bands(parser, "bands to use; by default all good ones")
+    _add_mask(parser, "where to look, and where the background is learnt")
+    _add_extent(parser)
+    _add_settings(parser, LEARN_AREA, *LOCAL_RX)
     _add_machines(parser)
 
 

@@ -47,7 +47,7 @@ class Detector:
     """A way to find anomalies, with what it has learnt.
 
     kind: permanent name, in model files. title: display name. score_name: what its map shows.
-    keeps_model: whether it is trained and kept in a model file; one that is not needs only the scene.
+    keeps_model: whether it is kept in a model file, with what it was trained on or told; one that is not needs only the scene.
     in_row_blocks: whether the map of some rows needs only the rows around them and, of the rest of the scene, what `gather` gathers, so
         that a scene may be split into row blocks.
     gathered: class of what `gather` returns, with `merge(other)`, `state()` and `from_state(state)`; None where binding gathers nothing.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..detectors.contract import Detector
     from ..scenes.extent import Area
-    from ..scenes.raster import RasterCube
+    from ..scenes.raster import RasterCube, RasterFile
     from ..scenes.resampling import ResampledCube
     from .run import Run
 
@@ -65,6 +65,27 @@ class Detection:
         """The class of the detector. Raises ValueError for what is not a model."""
         return DETECTORS[self.kind] if self.model is None else type(self.kept().detector)
 
+    @property
+    def learns(self) -> bool:
+        """Whether the detector has to learn the scene, or to look whether the scene fits its model."""
+        return self.detector_class().keeps_model
+
+    def told(self, raster: RasterFile, numbers: Sequence[int]) -> Detector:
+        """The detector where it does not learn. numbers: bands of the raster that are used."""
+        return DETECTORS[self.kind](**self.settings)
+
+    def described(self) -> dict[str, Any]:
+        """The settings of the detector in plain values."""
+        return self.settings
+
+    def chosen(self, cube: RasterCube, run: Run) -> RasterCube:
+        """The cube of those of its bands that the detector can use."""
+        return cube
+
+    def finish(self, run: Run) -> float | None:
+        """What is made of the map once it is there. Returns the threshold that this takes, None where there is none."""
+        return None
+
     def kept(self) -> Model:
         """The `Model` of the model file."""
         return read_once(self.model, self.device)  # type: ignore[arg-type]  # asked for only where there is a file
@@ -76,8 +97,9 @@ class Detection:
         surveys = None
         if area := self.learnt_area():
             surveys = [survey_bands(self.scene.open(), self.bands, run.memory, run.progress, area[:2], area[2:])]
-        (cube,), numbers = good_cubes([self.scene], self.bands, self.mask, run, surveys)
-        return cube, numbers
+        (cube,), _ = good_cubes([self.scene], self.bands, self.mask, run, surveys)
+        cube = self.chosen(cube, run)
+        return cube, {"numbers": list(cube.numbers), "of": cube.raster.count}
 
     def area(self) -> Area | None:
         """The pixels that the map covers, as `extent_pixels` returns them; None for the whole scene.
@@ -95,11 +117,12 @@ class Detection:
 class Ready:
     """What a map is made with. model: `Model`. fit: how well the scene fits the model file, 0..1, None where there is none or it is not
     known.
-    source: in words, where the model is from."""
+    source: in words, where the model is from. threshold: what `Detection.finish` returned."""
 
     model: Model
     fit: float | None = None
     source: str = "none is needed"
+    threshold: float | None = None
 
 
 def make_ready(detection: Detection, cube: RasterCube | ResampledCube, numbers: dict[str, Any] | None, run: Run) -> Ready:
@@ -110,9 +133,9 @@ def make_ready(detection: Detection, cube: RasterCube | ResampledCube, numbers: 
     device = pick_device(detection.device)
     if detection.model is None:
         detector_class = DETECTORS[detection.kind]
-        if not detector_class.keeps_model:
-            detector = detector_class(**detection.settings)
-            return Ready(Model(detector, cube.bands, seed=detection.seed, versions=run.versions()))
+        if not detection.learns:
+            detector = detection.told(cube.raster, cube.numbers)  # type: ignore[union-attr]  # only a model's scene is resampled
+            return Ready(trained_model(detector, cube, numbers, detection.described(), detection.seed, run))
         run.log("No model is given: the background of the scene is learnt first.")
         settings = run.supported(detector_class.train, detection.settings)
         detector = detector_class.train([cube], **settings, seed=detection.seed, device=device, progress=run.progress)
@@ -149,7 +172,7 @@ def detect(detection: Detection, run: Run) -> Ready:
     if detection.model is not None:
         run.progress(0.0, "reading the model")
     detector_class = detection.detector_class()
-    if detector_class.keeps_model:
+    if detection.learns:
         run.log(f"Device: {pick_device(detection.device)}.")
     options = run.supported(detector_class.bind, detection.options)
     if area := detection.area():
@@ -182,7 +205,8 @@ def detect(detection: Detection, run: Run) -> Ready:
         title = f"Anomalies of {cube.raster.name}"
         with keeping(detection.output):
             write_report(detection.report, title, parameters, ready.model, learnt, started, lines, run.part(0.8, 1.0), detection.output)
-    return ready
+    with keeping(detection.output):
+        return replace(ready, threshold=detection.finish(run.part(0.9, 1.0)))
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,15 @@ def extract(extraction: Extraction, run: Run) -> tuple[float, int]:
     return threshold, len(found)
 
 
+def threshold_at(source: RasterSource, rate: float, run: Run) -> float:
+    """The score of a map that its background exceeds at the false-alarm rate `rate`, as `extract` finds it by default.
+
+    source: of the map. Raises ValueError where the tail of the scores cannot be fitted.
+    """
+    tail = _tail(_sample(source.open_map(run.memory), Extraction.seed, run.part(0.0, 0.5)), True, run.part(0.5, 1.0))
+    return float(np.float32(tail.threshold(rate)))  # type: ignore[union-attr]  # it is required
+
+
 def _sample(score_map: ScoreMap, seed: int, run: Run) -> np.ndarray:
     """Scores of the map, (n,) float32: all, or `SAMPLE` of them drawn at random."""
     _, drawn = score_map.sample(

@@ -251,6 +251,29 @@ LOCAL_RX = (
     ),
 )
 
+# Find similar: the detector chooses the kind in detectors.registry.DETECTORS; the background is an argument of that, as are those of
+# LOCAL_RX.
+TARGET_DETECTOR = Parameter(
+    "detector",
+    "Detector",
+    "ACE: by the angle between the spectrum and the targets, seen against the background; bright pixels do not score high for being "
+    "bright. Matched filter: by the amount of target, 1 in the target itself, which is also an estimate of its share of the pixel.",
+    default="ace",
+    choices=("ACE", "Matched filter"),
+    values=("ace", "matched-filter"),
+)
+BACKGROUND = Parameter(
+    "background",
+    "Background",
+    "Global: all valid pixels of the scene, without the targets' own. Trimmed: those less the 2 % that are farthest from their mean, so "
+    "that "
+    "further targets and other anomalies do not count as background. Local: the pixels between an inner and an outer window around each "
+    "pixel, much slower.",
+    default="global",
+    choices=("Global", "Trimmed", "Local"),
+    values=("global", "trimmed", "local"),
+)
+
 # Extraction of regions from a map: fields of workflows.extract.Extraction.
 METHOD = Parameter(
     "method",

@@ -15,10 +15,10 @@ from ..shared.explanation import Explanation, path_contributions
 from ..shared.fit import Fit
 from ..shared.half_whitening import HalfWhitening
 from ..shared.training import shares
+from ..shared.trimmed_gaussian import TrimmedGaussian
 from ..shared.weights import draw_weights
 from .clutter import CLUTTER, CLUTTER_OF_VERSION_02
 from .fusion import TailProbability, fuse
-from .gaussian import TrimmedGaussian
 from .random_features import CENTRE, NEIGHBOURHOOD, RandomFeatures
 from .surrounding_parts import RINGS, Gathering, SurroundingParts
 from .version_02 import NeighbourDistance, PartsOfVersion02

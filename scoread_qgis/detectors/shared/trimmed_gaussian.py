@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-from ..shared.checks import State, check_keys, tensor
+from .checks import State, check_keys, tensor
 
 TRIMMED = 0.02  # share of the vectors, the farthest ones, that the mean and the covariance leave out
 REFITS = 2
