@@ -11,8 +11,8 @@ import os
 import sys
 
 
-def load_torch(training: bool = False) -> None:
-    """Import torch in a thread without blocking the others, so that QGIS keeps drawing. training: import what its optimizers need, too.
+def load_torch() -> None:
+    """Import torch in a thread without blocking the others, so that QGIS keeps drawing.
 
     Python holds the global interpreter lock while it loads the libraries of a module, for torch half a second and more; so they are loaded
     first by a call that releases it. (On Windows torch does so itself.) It also holds the lock for each pass of the garbage collector, a
@@ -30,9 +30,7 @@ def load_torch(training: bool = False) -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        torch = importlib.import_module("torch")
-        if training:
-            torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)  # the first one imports a thousand modules
+        importlib.import_module("torch")
         if len(sys.modules) > known:
             gc.freeze()
     finally:
