@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ FEWEST_PIXELS = 20
 SAMPLES = 10_000  # pixels that are trained on at most
 FIT_PIXELS = 4096  # that tell whether a scene fits
 PASS_PIXELS, FEWEST_ROWS = 8192, 24  # worked on at a time in detection: the fewer rows, the more of the work goes into their context
-FEATURE_PIXELS = 2048  # of these, whose features are worked on at a time
+PASS_PIXELS_OF_GPU = 2**17  # the same where there is more to be kept busy
+FEATURE_PIXELS = 4096  # of these, whose features are worked on at a time: they stay in the processor's cache
 PASS_PATCHES = 1024  # the same in training, where each is 3 x 3 pixels
 
 
@@ -261,31 +263,32 @@ class SGMScorer(Scorer):
         model, device = self.model, self.model.centre.device
         valid = torch.from_numpy(block.valid).to(device)
         rows, columns = block.inner
-        chosen = valid[rows, columns]
-        tails = {name: torch.full(chosen.shape, torch.nan, device=device) for name in model.tails}
-        if not chosen.any():
-            return tails
+        shape = (block.rows, block.columns)
         spectra = torch.from_numpy(block.values).to(device)
-        values = {}
+        found = {name: torch.zeros(shape, device=device) for name in model.tails}
+        if not block.valid[block.inner].any():
+            return {name: values.fill_(torch.nan) for name, values in found.items()}
         if model.surroundings:
             around = model.surroundings.values(spectra, valid, rows.start, rows.stop)
-            values = {name: of_rows[:, columns][chosen] for name, of_rows in around.items()}
-        at_a_time = max(1, FEATURE_PIXELS // block.columns)
-        left = max(0, columns.start - 1)
-        wide = slice(left, columns.stop + 1)
-        own_columns = slice(columns.start - left, columns.stop - left)
-        pieces = []
-        for first in range(rows.start, rows.stop, at_a_time):
-            last, top = min(first + at_a_time, rows.stop), max(0, first - 1)
-            near, near_valid = spectra[top : last + 1, wide].sub(model.centre).div_(model.scale), valid[top : last + 1, wide]
-            own = slice(first - top, last - top), own_columns
-            positions = near_valid[own].nonzero().float() + torch.tensor([block.row + first - rows.start, block.column], device=device)
-            features = model.network.features_of_block(near, near_valid, *own)
-            pieces.append(self.values_of_spectra(near[own][near_valid[own]], features, positions))
-        values.update({name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]})
-        for name, tail in model.tails.items():
-            tails[name][chosen] = tail(values[name])
-        return tails
+            found.update({name: values[:, columns] for name, values in around.items()})
+        for down, right in _tiles(*shape, FEATURE_PIXELS if device.type == "cpu" else PASS_PIXELS_OF_GPU):
+            near_rows, own_rows = _with_neighbours(down, rows.start)
+            near_columns, own_columns = _with_neighbours(right, columns.start)
+            near, own = (near_rows, near_columns), (own_rows, own_columns)
+            scaled = spectra[near].sub(model.centre).div_(model.scale)
+            features = model.network.features_of_block(scaled, valid[near], *own)
+            scaled, here = scaled[own], block.valid[near][own]
+            if complete := bool(here.all()):
+                scaled, features = scaled.flatten(0, 1), features.flatten(0, 1)
+            else:
+                chosen = torch.from_numpy(here).to(device)
+                scaled, features = scaled[chosen], features[chosen]
+            positions = np.argwhere(here) + (block.row + down.start, block.column + right.start) if model.earlier else np.empty((0, 2))
+            places = torch.as_tensor(positions, dtype=torch.float32, device=device)
+            for name, values in self.values_of_spectra(scaled, features, places).items():
+                found[name][down, right] = values.view(here.shape) if complete else found[name][down, right].masked_scatter(chosen, values)
+        nowhere = ~valid[block.inner]
+        return {name: tail(found[name].flatten()).view(shape).masked_fill_(nowhere, torch.nan) for name, tail in model.tails.items()}
 
     def values_of_spectra(self, spectra: torch.Tensor, features: torch.Tensor, positions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Name -> (n,) values, of the parts that do not look around, of scaled spectra (n, bands) with features (n, hidden) at positions
@@ -320,6 +323,26 @@ class SGMScorer(Scorer):
         contributions, before, after = path_contributions(score, start, end, progress=progress)
         what = "root mean square of -ln tail probabilities of the model's parts, before the clutter around the pixel is subtracted"
         return Explanation(after.cpu().numpy(), before.cpu().numpy(), contributions.cpu().numpy(), what)
+
+
+def _with_neighbours(own: slice, start: int) -> tuple[slice, slice]:
+    """Rows, or columns, of a block, and the one before and behind where they are there; and where in these the own ones lie.
+
+    own: counted from `start`, the first of the block that is not context.
+    """
+    first = start + own.start
+    before = min(1, first)
+    return slice(first - before, start + own.stop + 1), slice(before, before + own.stop - own.start)
+
+
+def _tiles(rows: int, columns: int, pixels: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of parts of about so many pixels that are as square as may be, since each needs what is around it."""
+    side = math.isqrt(pixels)
+    down = min(rows, max(side, pixels // columns))
+    across = max(side, pixels // down)
+    for top in range(0, rows, down):
+        for left in range(0, columns, across):
+            yield slice(top, min(top + down, rows)), slice(left, min(left + across, columns))
 
 
 @torch.inference_mode()
