@@ -11,6 +11,15 @@ import os
 import sys
 
 
+def wait_passively() -> None:
+    """Let the threads of torch sleep while they wait for work, unless the environment says otherwise. To be called before torch is imported.
+
+    By default they spin for a while, because that is a little quicker where nothing else runs. Where other programs have the processors,
+    they spin away the time of the one thread that all of them wait for: benchmarks/waiting_threads.py.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def load_torch() -> None:
     """Import torch in a thread without blocking the others, so that QGIS keeps drawing.
 
@@ -19,6 +28,7 @@ def load_torch() -> None:
     quarter of a second once torch's objects have joined those of QGIS; so none runs during the import, and the objects that exist
     afterwards are exempt from collection for good.
     """
+    wait_passively()
     known = len(sys.modules)
     if "torch" not in sys.modules and os.name == "posix":
         load = ctypes.CDLL(None).dlopen
