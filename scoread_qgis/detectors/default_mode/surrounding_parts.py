@@ -16,6 +16,7 @@ from .local_neighbours import HALO, distance_to_seen, local_neighbours, seen_aro
 
 RINGS = {"near": NEAR, "far": FAR}
 PIXELS = 8192  # that are projected at a time
+DENSE = 5  # of so many pixels one must be wanted, for all to be computed
 
 
 class SurroundingParts:
@@ -114,9 +115,24 @@ class Gathering:
 
     def __call__(self, block: Block, rows: np.ndarray, columns: np.ndarray) -> Arrays:
         components, valid = self.parts.components(torch.from_numpy(block.values)), torch.from_numpy(block.valid)
-        places = torch.from_numpy(rows), torch.from_numpy(columns)
-        around = Surroundings.of_pixels(components, valid, *places, HALO)
-        found = [around.at(0, 0).T, local_neighbours(around)]
-        for ring in RINGS.values():
-            found += [values.T for values in expected_components(around, ring)]
-        return tuple(values.contiguous().numpy() for values in found)
+        if is_dense(block, rows):
+            of_block = components.new_empty((1 + 2 * len(RINGS)) * components.shape[2] + 1, block.rows, valid.shape[1])
+            for around, down, right, width in Surroundings.of_rows(components, valid, block.above, block.above + block.rows, HALO):
+                of_block[:, down, right] = unfold(_seen(around), down, right, width)
+            seen = of_block[:, rows - block.above, columns]
+        else:
+            seen = _seen(Surroundings.of_pixels(components, valid, torch.from_numpy(rows), torch.from_numpy(columns), HALO))
+        size = components.shape[2]
+        own, local, *of_rings = seen.T.split([size, 1, *[size] * (2 * len(RINGS))], 1)
+        return tuple(values.contiguous().numpy() for values in (own, local[:, 0], *of_rings))
+
+
+def is_dense(block: Block, rows: np.ndarray) -> bool:
+    """Whether so many pixels of a block are wanted that it is quicker to compute all of them, at once."""
+    return len(rows) * DENSE > block.rows * block.columns
+
+
+def _seen(around: Surroundings) -> torch.Tensor:
+    """Components, local distance, and expected components and variances of each ring, one below the other, of pixels (..., n)."""
+    of_rings = [values for ring in RINGS.values() for values in expected_components(around, ring)]
+    return torch.cat([around.at(0, 0), local_neighbours(around)[None], *of_rings])
