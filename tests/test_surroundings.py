@@ -7,6 +7,7 @@ from scipy.spatial.distance import cdist
 
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.detectors.default_mode.local_neighbours import HALO, local_neighbours
+from scoread_qgis.detectors.shared import windows
 from scoread_qgis.detectors.shared.expected_background import (
     FLOOR,
     SOFTENING,
@@ -16,7 +17,6 @@ from scoread_qgis.detectors.shared.expected_background import (
     expected_spectrum,
 )
 from scoread_qgis.detectors.shared.half_whitening import HalfWhitening
-from scoread_qgis.detectors.shared import windows
 from scoread_qgis.detectors.shared.windows import Surroundings, unfold
 
 RING = Ring(2, 4)

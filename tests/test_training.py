@@ -137,9 +137,7 @@ def train_twice(seed_a, seed_b):
     for seed in (seed_a, seed_b):
         networks.append(seeded(ScoreUNet(8, hidden=16), seed))
         curves.append(
-            train_score_network(
-                networks[-1], spectra, SDE, steps=20, batch_size=16, learning_rate=1e-3, times=(1e-5, 1), seed=seed
-            )
+            train_score_network(networks[-1], spectra, SDE, steps=20, batch_size=16, learning_rate=1e-3, times=(1e-5, 1), seed=seed)
         )
     return networks, curves
 

@@ -12,7 +12,7 @@ import sys
 
 
 def wait_passively() -> None:
-    """Let the threads of torch sleep while they wait for work, unless the environment says otherwise. To be called before torch is imported.
+    """Let the threads of torch sleep while they wait for work, unless the environment says otherwise: to be called before torch is there.
 
     By default they spin for a while, because that is a little quicker where nothing else runs. Where other programs have the processors,
     they spin away the time of the one thread that all of them wait for: benchmarks/waiting_threads.py.

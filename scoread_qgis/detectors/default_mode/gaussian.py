@@ -84,11 +84,12 @@ class TrimmedGaussian:
     def _folded(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The scaling, the mean and the whitening in one: origin (size,), and the matrix that the offsets from it are multiplied with, in
         some of its columns at a time, without the rows at the end that are 0 in all of them."""
-        matrix = self.whitening / self.scale[:, None]
-        triangular = not bool(self.whitening.tril(-1).any())  # as those of `fit` are
-        size, columns = len(matrix), -(-len(matrix) // PARTS)
-        parts = [matrix[: first + columns if triangular else size, first : first + columns] for first in range(0, size, columns)]
-        return self.centre + self.scale * self.mean, [part.contiguous() for part in parts]
+        with torch.inference_mode(False):  # they are kept, and serve gradients too
+            matrix = self.whitening / self.scale[:, None]
+            triangular = not bool(self.whitening.tril(-1).any())  # as those of `fit` are
+            size, columns = len(matrix), -(-len(matrix) // PARTS)
+            parts = [matrix[: first + columns if triangular else size, first : first + columns] for first in range(0, size, columns)]
+            return self.centre + self.scale * self.mean, [part.contiguous() for part in parts]
 
     @cached_property
     def _principal(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,7 +21,7 @@ from ..shared.weights import draw_weights
 from .clutter import CLUTTER, CLUTTER_OF_VERSION_02
 from .fusion import TailProbability, fuse
 from .gaussian import TrimmedGaussian
-from .random_features import CENTRE, NEIGHBOURHOOD, RandomFeatures
+from .random_features import NEIGHBOURHOOD, RandomFeatures
 from .surrounding_parts import RINGS, Gathering, SurroundingParts, is_dense
 from .version_02 import NeighbourDistance, PartsOfVersion02
 
@@ -133,9 +133,7 @@ class SGM(Detector):
     def fit(self, cube: Cube, progress: Progress | None = None) -> Fit:
         """`Fit` of the background of a scene in the model, on a sample of its pixels, in one pass."""
         scorer = self.bind(cube)
-        gathering = _Gathering(
-            self.network, self.centre, self.scale, Gathering(self.surroundings.whitening) if self.surroundings else None
-        )
+        gathering = _Gathering(self.network, self.centre, self.scale, Gathering(self.surroundings.whitening) if self.surroundings else None)
         places, found = cube.sample(FIT_PIXELS, 0, gathering, gathering.halo, progress, "looking whether the model fits")
         if not len(places):
             raise ValueError("the scene has no valid pixel")
@@ -236,6 +234,8 @@ class SGMScorer(Scorer):
         self.context = Gathering.halo if model.surroundings else 1
         self.clutter = CLUTTER if model.surroundings else CLUTTER_OF_VERSION_02
         self.surround = self.clutter.reach
+        if model.centre.device.type != "cpu":
+            self.pass_pixels = PASS_PIXELS_OF_GPU
         if model.earlier:
             coordinates = cube.pixel_positions(model.earlier.neighbours.coordinates.numpy())
             self._references = torch.as_tensor(coordinates, dtype=torch.float32).to(model.centre.device)  # (references, 2) rows and columns

@@ -36,8 +36,8 @@ class Surroundings:
         edges: Sequence[Places],
     ) -> None:
         self.at, self.with_squares, self.distances, self.there = at, with_squares, distances, there
-        # seen: as `there`, but mirror images count. places: the rows and the columns that are seen from the first ones less the reach on, and
-        # where in these the pixels are: tensors that broadcast to the shape of all pixels. edges: among the latter, where mirror images may
+        # seen: as `there`, but mirror images count. places: the rows and the columns that are seen from the first ones less the reach on,
+        # and where in these the pixels are: tensors that broadcast to the shape of all pixels. edges: where among these mirror images may
         # be seen.
         self._seen, self._places, self._edges = seen, places, edges
 
