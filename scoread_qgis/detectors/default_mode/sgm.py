@@ -280,7 +280,10 @@ class SGMScorer(Scorer):
             positions = np.argwhere(here) + (block.row + down.start, block.column + right.start) if model.earlier else np.empty((0, 2))
             places = torch.as_tensor(positions, dtype=torch.float32, device=device)
             for name, values in self.values_of_spectra(scaled, features, places).items():
-                found[name][down, right] = values.view(here.shape) if complete else found[name][down, right].masked_scatter(chosen, values)
+                if complete:
+                    found[name][down, right] = values.view(here.shape)
+                else:
+                    found[name][down, right][chosen] = values
         nowhere = ~valid[block.inner]
         return {name: tail(found[name].flatten()).view(shape).masked_fill_(nowhere, torch.nan) for name, tail in model.tails.items()}
 
