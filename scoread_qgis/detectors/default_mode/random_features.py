@@ -55,7 +55,7 @@ class RandomFeatures(nn.Module):
         missing = torch.stack([~there[1 + down :, 1 + right :][:rows, :columns] for down, right in NEIGHBOURHOOD], -1)
         missing = missing[own_rows, own_columns]
         total, incomplete = total[own_rows, own_columns], missing.any(2)
-        total[incomplete] += units[own_rows, own_columns][incomplete] * (missing[incomplete].to(units) @ self.spatial)
+        total[incomplete] += units[own_rows, own_columns][incomplete] * (missing[incomplete].float() @ self.spatial)
         return self._mix(total.reshape(-1, self.hidden)).view(*total.shape)
 
     def _mix(self, total: torch.Tensor) -> torch.Tensor:
