@@ -47,7 +47,6 @@ class Algorithm(QgsProcessingAlgorithm):
     NAME = TITLE = GROUP = HELP = ""
     TAGS = ()
     NEEDS = ("torch", "scipy")  # packages that the algorithm imports, and QGIS may lack
-    TRAINS = False  # whether it trains a network
     PRESETS = {}  # what its dialog opens with, see `dialogs.open_dialog`
 
     def declare(self):
@@ -160,7 +159,7 @@ class Algorithm(QgsProcessingAlgorithm):
         progress, log = Progress(_Report(feedback, tell)), partial(tell, feedback.pushInfo)
         run = Run(memory_limit(), progress, log, {"qgis": Qgis.version()}, cache_folder(), partial(tell, self._warn, feedback))
         if "torch" in self.NEEDS:
-            load_torch(self.TRAINS)
+            load_torch()
         with torch_threads() if "torch" in self.NEEDS else contextlib.nullcontext():
             return self.work(run)
 

@@ -11,14 +11,24 @@ import os
 import sys
 
 
-def load_torch(training: bool = False) -> None:
-    """Import torch in a thread without blocking the others, so that QGIS keeps drawing. training: import what its optimizers need, too.
+def wait_passively() -> None:
+    """Let the threads of torch sleep while they wait for work, unless the environment says otherwise: to be called before torch is there.
+
+    By default they spin for a while, because that is a little quicker where nothing else runs. Where other programs have the processors,
+    they spin away the time of the one thread that all of them wait for: benchmarks/waiting_threads.py.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def load_torch() -> None:
+    """Import torch in a thread without blocking the others, so that QGIS keeps drawing.
 
     Python holds the global interpreter lock while it loads the libraries of a module, for torch half a second and more; so they are loaded
     first by a call that releases it. (On Windows torch does so itself.) It also holds the lock for each pass of the garbage collector, a
     quarter of a second once torch's objects have joined those of QGIS; so none runs during the import, and the objects that exist
     afterwards are exempt from collection for good.
     """
+    wait_passively()
     known = len(sys.modules)
     if "torch" not in sys.modules and os.name == "posix":
         load = ctypes.CDLL(None).dlopen
@@ -30,9 +40,7 @@ def load_torch(training: bool = False) -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        torch = importlib.import_module("torch")
-        if training:
-            torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)  # the first one imports a thousand modules
+        importlib.import_module("torch")
         if len(sys.modules) > known:
             gc.freeze()
     finally:

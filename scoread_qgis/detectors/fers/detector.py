@@ -17,6 +17,7 @@ from torch.nn.functional import avg_pool2d
 from ...core.cube import Block, Cube
 from ...core.progress import Cancelled, Progress
 from ..contract import Detector, Scorer, Tell, in_parts, passes, scattered
+from ..shared.adam import Adam
 from ..shared.checks import State, check_keys, filled_network, finite, whole_number
 from ..shared.explanation import Explanation
 from ..shared.mirroring import mirrored
@@ -323,11 +324,10 @@ class FERS(Detector):
             network = nn.Sequential(*layers[:-1], nn.Sigmoid())
             network = draw_weights(network, torch.Generator().manual_seed(seed)).to(self.device)
             # Adam divides by the size of the gradients and makes steps of rounding errors; a larger eps keeps the map free of them
-            optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-3)
+            optimiser = Adam(network.parameters(), 1e-3, eps=1e-3)
             for step in range(AUTOENCODER_STEPS):
                 progress(0.5 + 0.5 * step / AUTOENCODER_STEPS, f"FERS, autoencoder, step {step + 1} of {AUTOENCODER_STEPS}")
                 loss = (network(sample) - sample).square().sum(1).mean()
-                optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
         freeze(network)

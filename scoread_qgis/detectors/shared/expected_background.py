@@ -19,7 +19,6 @@ from .windows import Surroundings
 
 SOFTENING = 0.1  # share of the mean disagreement of the pairs that is added to that of each, so that chance does not decide
 FLOOR = 0.5  # share of the scene's mean spread that is added to that of each pixel
-PIXELS = 4096  # that are worked on at a time, in whole rows, so that they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -44,23 +43,23 @@ FAR = Ring(7, 12, 2)  # and of up to about 15 x 15
 
 
 def expected_components(around: Surroundings, ring: Ring) -> tuple[torch.Tensor, torch.Tensor]:
-    """Expected components (components, ...) and their variances, for pixels among their `Surroundings`; NaN where no pair of
+    """Expected components (components, n) and their variances, for pixels among their `Surroundings`; NaN where no pair of
     valid pixels is seen, as at the four corners of a scene.
 
     At the edge of a scene the mirror image stands for what is beyond, except those of its pixels that would lie inside the ring.
     """
-    offsets = ring.offsets
-    disagreement = torch.stack([(around.at(down, right) - around.at(-down, -right)).square_().sum(0) for down, right in offsets])
-    weights = torch.stack([around.pair_there(down, right, ring.inside) / (down**2 + right**2) for down, right in offsets])
-    soft = SOFTENING * (weights * disagreement).sum(0) / weights.sum(0)
-    weights = weights / (disagreement + soft).clamp(min=1e-12).square()
-    weights /= 2 * weights.sum(0)
-    expected, squares = torch.zeros_like(around.at(0, 0)), torch.zeros_like(around.at(0, 0))
+    offsets, own = ring.offsets, around.with_squares(0, 0)
+    nearness = torch.tensor([1 / (down**2 + right**2) for down, right in offsets], device=own.device)
+    nearness = around.pairs_there(offsets, ring.inside) * nearness[:, None]
+    weights = torch.stack([(around.at(down, right) - around.at(-down, -right)).square_().sum(0) for down, right in offsets])
+    soft = SOFTENING * (nearness * weights).sum(0) / nearness.sum(0)
+    weights = torch.div(nearness, weights.add_(soft).clamp_(min=1e-12).square_(), out=weights)
+    weights.div_(weights.sum(0).mul_(2))
+    both = torch.zeros_like(own)
     for weight, (down, right) in zip(weights, offsets):
-        for values in (around.at(down, right), around.at(-down, -right)):
-            expected.addcmul_(weight, values)
-            squares.addcmul_(weight, values.square())
-    return expected, (squares - expected.square()).clamp_(min=0)
+        both.addcmul_(weight, around.with_squares(down, right)).addcmul_(weight, around.with_squares(-down, -right))
+    expected, squares = both.chunk(2)
+    return expected, squares.sub_(expected.square()).clamp_(min=0)
 
 
 class ExpectedBackground:
@@ -82,25 +81,11 @@ class ExpectedBackground:
         mean = known.double().mean(1) if known.shape[1] else variances.new_ones(len(variances), dtype=torch.float64)
         return cls(ring, (FLOOR * mean).clamp(min=1e-12).float())
 
-    def distance(self, components: torch.Tensor, valid: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Anomaly values (last - first, columns) of rows first..last-1; 0 where nothing can be expected, since nothing is known against the
+    def beyond(self, around: Surroundings) -> torch.Tensor:
+        """Anomaly values (n,) of pixels among their `Surroundings`; 0 where nothing can be expected, since nothing is known against the
         pixel.
-
-        components: (rows, columns, components) tensor of a `HalfWhitening`; valid: (rows, columns) bool tensor. Both with as many rows of
-        context above and below as the ring reaches, fewer only where the scene ends: then values do not depend on how it is cut. Values of
-        pixels that are not valid mean nothing.
         """
-        parts, at_a_time = [], max(1, PIXELS // valid.shape[1])
-        for row in range(first, last, at_a_time):
-            end, top = min(row + at_a_time, last), max(0, row - self.ring.reach)
-            near = slice(top, end + self.ring.reach)
-            around = Surroundings.of_rows(components[near], valid[near], row - top, end - top, self.ring.reach, mirrored=True)
-            parts.append(self.beyond(components[row:end].permute(2, 0, 1), around))
-        return torch.cat(parts) if parts else components.new_zeros(0, valid.shape[1])
-
-    def beyond(self, own: torch.Tensor, around: Surroundings) -> torch.Tensor:
-        """The same (...) of pixels with components (components, ...), among their `Surroundings`."""
-        return self.value(own, *expected_components(around, self.ring))
+        return self.value(around.at(0, 0), *expected_components(around, self.ring))
 
     def value(self, own: torch.Tensor, expected: torch.Tensor, variances: torch.Tensor) -> torch.Tensor:
         """The same (...), of components, expected components and their variances, each (components, ...)."""
