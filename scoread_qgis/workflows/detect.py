@@ -166,7 +166,7 @@ def detect(detection: Detection, run: Run) -> Ready:
         gathered["gathered"] = ready.model.detector.gather(learnt, binding)
     scorer = ready.model.detector.bind(cube, progress=binding, **gathered, **options)
     facts = facts_of_map(detection, ready, cube, options, run)
-    scores = scorer.map(share.part(detector_class.binding_share, 1), area)
+    scores = scorer.pieces(share.part(detector_class.binding_share, 1), area)
     write_map(detection.output, cube.raster, detector_class.score_name, scores, area, facts)
     if scorer.unscored:
         run.log(f"{scorer.unscored} pixels with data have no score: there are too few valid pixels around them, or all of those are alike.")
