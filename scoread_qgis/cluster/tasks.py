@@ -11,7 +11,7 @@ from ..detectors.model_file import Model
 from ..detectors.registry import DETECTORS
 from ..scenes.raster import survey_bands
 from ..scenes.writer import MapWriter
-from ..workflows.detect import Ready, detect, make_ready, read_once
+from ..workflows.detect import Ready, detect, make_ready, read_once, tell_area
 from ..workflows.outputs import check_outputs
 from ..workflows.provenance import facts_of_map
 from ..workflows.run import Run
@@ -88,6 +88,7 @@ def detect_scene(detection, memory):
         os.makedirs(folder)
         raster, numbers = detection.scene.open(), None
         area = detection.area() or (0, raster.rows, 0, raster.columns)
+        tell_area(detection, run)
         if detection.model is not None:
             run.supported(detector_class.bind, detection.options)
             cube, _ = detection.cube(run)

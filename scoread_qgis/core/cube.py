@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import Optional, TypeVar
 
@@ -123,10 +123,9 @@ class Cube:
         return self.columns
 
     def strips(self: AnyCube, context: int = 0, margin: int = 0) -> list[AnyCube]:
-        """The area from left to right as cubes that are narrow enough for the memory, with `context` on all sides, and `margin` more columns
-        on the left and the right.
+        """The area from left to right as cubes that are narrow enough for the memory; one for all but very wide scenes.
 
-        It is one for all but very wide scenes.
+        context: of pixels on all sides. margin: further columns on the left and the right.
         """
         first, last, left, right = self.area
         most = self.most_columns(context, margin)
@@ -164,9 +163,14 @@ class Cube:
         """Fractional (row, column) positions (n, 2) of map coordinates (n, 2): the inverse of `map_positions`."""
         return np.asarray(coordinates, dtype=np.float64)
 
+    def during_a_pass(self) -> AbstractContextManager[None]:
+        """What is held while `blocks` goes through the area."""
+        return nullcontext()
+
     def blocks(self, halo: int = 0, progress: Progress | None = None, message: str = "reading") -> Iterator[Block]:
-        """Yield the scene, or its area, as `Block`s, each with `halo` pixels of context where the scene has them: as `row_blocks` from top to
-        bottom, where it is too wide for the memory of one strip of it (`strips`) after the other.
+        """Yield the scene, or its area, as `Block`s, each with `halo` pixels of context where the scene has them.
+
+        They are those of `row_blocks`, or where the area is too wide for the memory, those of one strip of it after the other (`strips`).
         """
         progress, strips = progress or Progress(), self.strips(halo)
         for number, strip in enumerate(strips):
@@ -174,8 +178,7 @@ class Cube:
                 yield from blocks
 
     def row_blocks(self, halo: int = 0, progress: Progress | None = None, message: str = "reading") -> Generator[Block, None, None]:
-        """Yield the scene, or its area, as `Block`s of whole rows of it from top to bottom, each with `halo` pixels of context where the scene
-        has them.
+        """Yield the scene, or its area, as `Block`s of whole rows of it from top to bottom, each with `halo` pixels of context as there are.
 
         Every row is read once: the context that neighbouring blocks share is kept from one to the next. The first block is shorter by the
         context, so that reads stay aligned to steps of `rows_per_block`, which may be those of the file's own blocks.
@@ -189,7 +192,8 @@ class Cube:
         ends = [min(last + halo, self.rows) for last in lasts]
         spans = [(first, last, left - west, right + east) for first, last in zip([max(0, start - halo), *ends], ends)]
         values, valid = np.empty(0, np.float32), np.empty(0, bool)
-        with (ReadingAhead if self.reads_ahead else ReadingOnDemand)(self.read, [span for span in spans if span[0] < span[1]]) as reader:
+        reading = (ReadingAhead if self.reads_ahead else ReadingOnDemand)(self.read, [span for span in spans if span[0] < span[1]])
+        with self.during_a_pass(), reading as reader:
             for row, last, end, span in zip(rows, lasts, ends, spans):
                 progress((row - start) / (stop - start), f"{message}, row {row + 1} of {self.rows}")
                 above = min(halo, row)

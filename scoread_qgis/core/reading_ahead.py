@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
@@ -11,7 +12,7 @@ from typing import Any
 class ReadingOnDemand:
     """`next()` returns `read(*span)` of one of the spans after the other."""
 
-    def __init__(self, read: Callable[..., Any], spans: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, read: Callable[..., Any], spans: Sequence[tuple[Any, ...]]) -> None:
         self._read, self._spans = read, iter(spans)
 
     def __enter__(self) -> ReadingOnDemand:
@@ -30,19 +31,30 @@ class ReadingAhead(ReadingOnDemand):
     What a read raises, `next()` raises in its place.
     """
 
-    _ahead: Future[Any] | None = None
+    _thread: threading.Thread | None = None
+    _ahead: Future[Any]
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._ahead is not None:
-            self._ahead.exception()
+        if self._thread is not None:
+            self._thread.join()
 
     def next(self) -> Any:
-        ahead, self._ahead = self._ahead, None
-        result = super().next() if ahead is None else ahead.result()
+        if self._thread is None:
+            result = super().next()
+        else:
+            self._thread.join()
+            self._thread, ahead = None, self._ahead
+            result = ahead.result()
         span = next(self._spans, None)
         if span is not None:
             # A thread for each read: none is left waiting, whatever becomes of the caller.
-            threads = ThreadPoolExecutor(1, thread_name_prefix="scoread-reading")
-            self._ahead = threads.submit(self._read, *span)
-            threads.shutdown(wait=False)
+            self._ahead = Future()
+            self._thread = threading.Thread(target=self._fulfil, args=(self._ahead, span), name="scoread-reading")
+            self._thread.start()
         return result
+
+    def _fulfil(self, ahead: Future[Any], span: tuple[Any, ...]) -> None:
+        try:
+            ahead.set_result(self._read(*span))
+        except BaseException as error:  # for the thread that asks for it
+            ahead.set_exception(error)

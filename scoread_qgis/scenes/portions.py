@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from osgeo import gdal
+
+from .gdal_calls import open_dataset
 
 ARRAYS = 12  # of the size of a block, float32, that reading and detecting hold at a time
 FEWEST_ROWS = 24  # of a block beside those of its context: fewer would leave much of the work to the context
 _STEP = 256  # columns of the tiles of maps, whose strips end where a tile does
 _MOST_PIXELS = 2**17  # a hundred thousand pixels or so are plenty for any processor
-_SOURCES = re.compile(r'BlockXSize="(\d+)" BlockYSize="(\d+)"')
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,14 @@ class FileBlocks:
 
     @classmethod
     def of(cls, dataset: gdal.Dataset) -> FileBlocks:
-        """Of a dataset; those of a virtual one are the largest of its sources."""
-        band = dataset.GetRasterBand(1)
-        columns, rows = band.GetBlockSize()
+        """Of a dataset; for a virtual one, the blocks of its first source."""
+        columns, rows = dataset.GetRasterBand(1).GetBlockSize()
         if dataset.GetDriver() is not None and dataset.GetDriver().ShortName == "VRT":
-            sizes = [(int(x), int(y)) for x, y in _SOURCES.findall("".join(dataset.GetMetadata("xml:VRT") or ()))]
-            if sizes:
-                columns, rows = (max(size) for size in zip(*sizes))
+            for path in (dataset.GetFileList() or [])[1:]:
+                source, _ = open_dataset(path)
+                if source is not None and source.RasterCount:
+                    columns, rows = (max(sizes) for sizes in zip((columns, rows), source.GetRasterBand(1).GetBlockSize()))
+                    break
         value_bytes = max(gdal.GetDataTypeSize(dataset.GetRasterBand(number).DataType) // 8 for number in range(1, dataset.RasterCount + 1))
         return cls(rows, columns, value_bytes * dataset.RasterCount, dataset.RasterXSize)
 
@@ -55,8 +56,8 @@ def rows_within(memory: float, columns: int, bands: int, block_rows: int = 1) ->
 
 
 def columns_within(memory: float, columns: int, bands: int, blocks: FileBlocks, context: int = 0, margin: int = 0) -> int:
-    """Columns to work on at a time, `columns` where all fit into `memory` bytes: a dozen float32 arrays of `FEWEST_ROWS` rows with `context`
-    on all sides and a further `margin` on the left and the right, and what the file decodes for them.
+    """Columns to work on at a time, `columns` where all fit into `memory` bytes: a dozen float32 arrays of `FEWEST_ROWS` rows with
+    `context` on all sides and a further `margin` on the left and the right, and what the file decodes for them.
 
     They are no fewer than `_STEP` and what is around them, whatever the memory.
     """

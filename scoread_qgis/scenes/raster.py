@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from osgeo import gdal
 
 from ..core.cube import Cube
 from ..core.progress import Progress
+from ..core.reading_ahead import ReadingAhead
 from .bands import BandTable, check_bands, list_bands, match_wavelengths, read_band_table
 from .block_cache import block_cache
 from .gdal_calls import gdal_failures, open_dataset
@@ -172,14 +174,13 @@ class RasterFile:
             filled &= masked != 0
         return values, filled
 
-
     def _read_raw(self, first: int, rows: int, left: int, columns: int, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         """Values (bands, rows, columns) as they are stored, and the mask (rows, columns) of all bands, None where there is none."""
         code, dtype = self._buffer(numbers)
         raw = np.empty((len(numbers), rows, columns), dtype)
         masked = np.empty((rows, columns), np.uint8) if self._masked else None
         read = None
-        with self._reading, block_cache(self.blocks.row_of_blocks(columns)), gdal_failures() as failures:
+        with self._reading, block_cache(self, self.blocks.row_of_blocks(columns)), gdal_failures() as failures:
             row = first
             while row < first + rows:
                 # Not across the border of two rows of blocks: the cache is for one of them.
@@ -196,7 +197,8 @@ class RasterFile:
                 row = last
         if read is None or failures:
             raise ValueError(
-                f"{self.name} cannot be read at rows {first + 1} to {first + rows}: {failures[-1] if failures else 'GDAL does not say why'}. "
+                f"{self.name} cannot be read at rows {first + 1} to {first + rows}: "
+                f"{failures[-1] if failures else 'GDAL does not say why'}. "
                 "The file is probably truncated or damaged: fetch it again."
             )
         return raw, masked
@@ -250,19 +252,23 @@ def survey_bands(
     check_bands(numbers or (), raster)
     wanted = list(numbers) if numbers else [n for n in range(1, raster.count + 1) if raster.table.good[n - 1]]
     survey = BandSurvey(wanted, np.full(len(wanted), np.inf), np.full(len(wanted), -np.inf), np.zeros(len(wanted), np.int64))
-    whole = RasterCube(raster, wanted, memory=memory).within(*(rows or (0, raster.rows)), *columns)
+    first, stop = rows or (0, raster.rows)
+    whole = RasterCube(raster, wanted, memory=memory).within(first, stop, *columns)
     strips = whole.strips() if wanted else []
     out_of_range_before = raster.out_of_range
     for number, strip in enumerate(strips):
         first, stop, left, right = strip.area
-        for row in range(first, stop, strip.rows_per_block):
-            share = (row - first) / (stop - first)
-            progress((number + share) / len(strips), f"looking for good bands, row {row + 1} of {raster.rows}")
-            values, filled = raster.read_bands(row, min(row + strip.rows_per_block, stop), wanted, left, right)
-            survey.filled += np.count_nonzero(filled, axis=(1, 2))
-            survey.any_filled += np.count_nonzero(filled.any(axis=0))
-            survey.lowest = np.minimum(survey.lowest, np.min(values, axis=(1, 2), where=filled, initial=np.inf))
-            survey.highest = np.maximum(survey.highest, np.max(values, axis=(1, 2), where=filled, initial=-np.inf))
+        starts = range(first, stop, strip.rows_per_block)
+        spans = [(row, min(row + strip.rows_per_block, stop), wanted, left, right) for row in starts]
+        with strip.during_a_pass(), ReadingAhead(raster.read_bands, spans) as reader:
+            for row in starts:
+                share = (row - first) / (stop - first)
+                progress((number + share) / len(strips), f"looking for good bands, row {row + 1} of {raster.rows}")
+                values, filled = reader.next()
+                survey.filled += np.count_nonzero(filled, axis=(1, 2))
+                survey.any_filled += np.count_nonzero(filled.any(axis=0))
+                survey.lowest = np.minimum(survey.lowest, np.min(values, axis=(1, 2), where=filled, initial=np.inf))
+                survey.highest = np.maximum(survey.highest, np.max(values, axis=(1, 2), where=filled, initial=-np.inf))
     survey.out_of_range = raster.out_of_range - out_of_range_before
     return survey
 
@@ -396,8 +402,8 @@ def _check_distinct(wavelengths: Sequence[float] | np.ndarray, whose: str) -> No
 class RasterCube(Cube):
     """The chosen bands of a `RasterFile` as a `Cube`.
 
-    numbers: bands from 1. mask: `scenes.mask.Mask` or None. memory: bytes that reading and detecting may take; `rows_per_block` follows from
-    it, and in wide scenes `strips`.
+    numbers: bands from 1. mask: `scenes.mask.Mask` or None. memory: bytes that reading and detecting may
+    take; `rows_per_block` and, in wide scenes, `strips` follow from it.
     """
 
     reads_ahead = True
@@ -410,7 +416,7 @@ class RasterCube(Cube):
         self.wavelengths = None if np.isnan(wavelengths).any() else wavelengths
 
     @property
-    def rows_per_block(self) -> int:  # type: ignore[override]  # it follows from the area, where it is not set
+    def rows_per_block(self) -> int:  # it follows from the area, where it is not set
         if self._rows_per_block:
             return self._rows_per_block
         left = self._memory - self.raster.blocks.row_of_blocks(self.width)
@@ -422,6 +428,10 @@ class RasterCube(Cube):
 
     def most_columns(self, context: int, margin: int) -> int:
         return columns_within(self._memory, self.width, self.bands, self.raster.blocks, context, margin)
+
+    def during_a_pass(self) -> AbstractContextManager[None]:
+        """GDAL keeps the row of blocks that the next rows lie in."""
+        return block_cache(self.raster, self.raster.blocks.row_of_blocks(self.width))
 
     def read(self, first: int, last: int, left: int = 0, right: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         values, filled = self.raster.read_bands(first, last, self.numbers, left, right)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +43,9 @@ class ResampledCube(Cube):
 
     def most_columns(self, context: int, margin: int) -> int:
         return self._cube.within(*self.area).most_columns(context, margin)
+
+    def during_a_pass(self) -> AbstractContextManager[None]:
+        return self._cube.within(*self.area).during_a_pass()
 
     def read(self, first: int, last: int, left: int = 0, right: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         values, valid = self._cube.read(first, last, left, right)

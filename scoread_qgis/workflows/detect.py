@@ -138,6 +138,15 @@ def make_ready(detection: Detection, cube: RasterCube | ResampledCube, numbers: 
     return Ready(replace(model, detector=detector), fit.value, f"{detection.model}, adapted to the scene")
 
 
+def tell_area(detection: Detection, run: Run) -> None:
+    """Say in the log which area a map covers."""
+    if area := detection.area():
+        rows, columns = area[1] - area[0], area[3] - area[2]
+        run.log(f"Area to look at: {rows} rows from row {area[0] + 1} on, {columns} columns from column {area[2] + 1} on.")
+    elif detection.learn_area:
+        run.log("No area to look at is given: the whole scene is learnt from.")
+
+
 def detect(detection: Detection, run: Run) -> Ready:
     """Map how poorly each pixel of a scene fits its background, as a GeoTIFF. Returns `Ready`.
 
@@ -152,11 +161,8 @@ def detect(detection: Detection, run: Run) -> Ready:
     if detector_class.keeps_model:
         run.log(f"Device: {pick_device(detection.device)}.")
     options = run.supported(detector_class.bind, detection.options)
-    if area := detection.area():
-        rows, columns = area[1] - area[0], area[3] - area[2]
-        run.log(f"Area to look at: {rows} rows from row {area[0] + 1} on, {columns} columns from column {area[2] + 1} on.")
-    elif detection.learn_area:
-        run.log("No area to look at is given: the whole scene is learnt from.")
+    area = detection.area()
+    tell_area(detection, run)
     cube, numbers = detection.cube(run.part(0.0, 0.1))
     learnt = cube.within(*area) if area and detection.learn_area else cube
     ready = make_ready(detection, learnt, numbers, run.part(0.1, 0.4))

@@ -172,8 +172,11 @@ class LocalRXScorer(Scorer):
             # Pixels that are added, in the outer window's new column and the inner one's old one, and subtracted; none where it stays.
             moved = [np.diff(left, prepend=left[0])[:, None] > 0 for left in lefts]
             new, old = (
-                [np.where(there, start + left[:, None] - west + shift, pixels) for there, start, left, shift in zip(moved, first, lefts, by)]
-                for by in ((widths[0] - 1, widths[1] - 1), (-1, -1))
+                [
+                    np.where(there, start + left[:, None] - west + shift, pixels)
+                    for there, start, left, shift in zip(moved, first, lefts, shifts)
+                ]
+                for shifts in ((widths[0] - 1, widths[1] - 1), (-1, -1))
             )
             changes = torch.from_numpy(np.concatenate([new[0], old[1], old[0], new[1]], 1))
             for start in range(0, found.shape[1], at_a_time):
@@ -298,8 +301,10 @@ def _distance_by_sums(
 
 
 def _factorise(matrices: torch.Tensor) -> torch.Tensor:
-    """Replace the lower triangles of matrices (n, size, size) by their Cholesky factors; returns the diagonals of these (n, size), NaN where
-    a matrix has none."""
+    """Replace the lower triangles of matrices (n, size, size) by their Cholesky factors.
+
+    Returns the diagonals of these (n, size), NaN where a matrix has none.
+    """
     size = matrices.shape[1]
     for first in range(0, size, PANEL):
         last = min(first + PANEL, size)
