@@ -178,7 +178,7 @@ class Cube:
                 yield from blocks
 
     def row_blocks(self, halo: int = 0, progress: Progress | None = None, message: str = "reading") -> Generator[Block, None, None]:
-        """Yield the scene, or its area, as `Block`s of whole rows of it from top to bottom, each with `halo` pixels of context as there are.
+        """Yield the scene, or its area, as `Block`s of its whole rows from top to bottom, each with `halo` pixels of context as there are.
 
         Every row is read once: the context that neighbouring blocks share is kept from one to the next. The first block is shorter by the
         context, so that reads stay aligned to steps of `rows_per_block`, which may be those of the file's own blocks.

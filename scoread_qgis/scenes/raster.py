@@ -402,8 +402,8 @@ def _check_distinct(wavelengths: Sequence[float] | np.ndarray, whose: str) -> No
 class RasterCube(Cube):
     """The chosen bands of a `RasterFile` as a `Cube`.
 
-    numbers: bands from 1. mask: `scenes.mask.Mask` or None. memory: bytes that reading and detecting may
-    take; `rows_per_block` and, in wide scenes, `strips` follow from it.
+    numbers: bands from 1. mask: `scenes.mask.Mask` or None. memory: bytes that reading and detecting may take, from
+    which `rows_per_block` and, in wide scenes, `strips` follow.
     """
 
     reads_ahead = True
