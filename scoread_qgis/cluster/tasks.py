@@ -10,7 +10,7 @@ from ..core.progress import Cancelled, Progress
 from ..detectors.model_file import Model
 from ..scenes.raster import survey_bands
 from ..scenes.writer import MapWriter
-from ..workflows.detect import Ready, detect, make_ready, read_once
+from ..workflows.detect import Ready, detect, make_ready, read_once, tell_area
 from ..workflows.outputs import check_outputs
 from ..workflows.provenance import facts_of_map
 from ..workflows.run import Run
@@ -63,8 +63,8 @@ def spans_of(raster, memory):
         return ((0, raster.rows),)
     rows = max(_FEWEST_ROWS, int(memory / row_bytes))
     rows = -(-raster.rows // -(-raster.rows // rows))  # blocks of about the same size
-    if rows > raster.block_rows:
-        rows = -(-rows // raster.block_rows) * raster.block_rows
+    if rows > raster.blocks.rows:
+        rows = -(-rows // raster.blocks.rows) * raster.blocks.rows
     return tuple((first, min(first + rows, raster.rows)) for first in range(0, raster.rows, rows))
 
 
@@ -88,6 +88,7 @@ def detect_scene(detection, memory):
         os.makedirs(folder)
         raster, numbers = detection.scene.open(), None
         area = detection.area() or (0, raster.rows, 0, raster.columns)
+        tell_area(detection, run)
         if detection.model is not None:
             run.supported(detector_class.bind, detection.options)
             cube, _ = detection.cube(run)
@@ -155,8 +156,10 @@ def map_rows(detection, layout, span, memory):
     if layout.gathers:
         options["gathered"] = _read_gathered(detector.gathered, _gathered_file(layout, "scene"))
     scores = np.full((span[1] - span[0], cube.width), np.nan, np.float32)
-    for row, rows in detector.detect(cube, progress=run.progress, **options):
-        scores[row - span[0] : row - span[0] + len(rows)] = rows
+    left = layout.area[2]
+    for row, column, piece in detector.bind(cube, progress=run.progress, **options).pieces(run.progress):
+        rows, columns = piece.shape
+        scores[row - span[0] : row - span[0] + rows, column - left : column - left + columns] = piece
     _publish(_rows_file(layout, span[0]), lambda file: np.save(file, scores))
 
 

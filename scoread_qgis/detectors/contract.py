@@ -8,7 +8,8 @@ detector is a subclass of `Detector` with a `Scorer` of its own, and a line in `
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -173,11 +174,27 @@ class Scorer:
         """Scores (rows, columns) of a window of the scene, those of the map; reads no more than the window and its halo."""
         return self.score(self.cube.window(row, column, rows, columns, self.halo))
 
+    def pieces(
+        self, progress: Progress | None = None, area: tuple[int, int, int, int] | None = None
+    ) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield the scores of an area, as `map` does, as (first row, first column, scores (rows, columns) float32).
+
+        In scenes that are too wide for the memory it goes from top to bottom of one strip (`Cube.strips`) after the other.
+        """
+        progress, unscored = progress or Progress(), 0
+        strips = self.cube.within(*(area or self.cube.area)).strips(self.context, self.surround)
+        for number, strip in enumerate(strips):
+            for row, scores in self.map(progress.part(number / len(strips), (number + 1) / len(strips)), strip.area):
+                yield row, strip.area[2], scores
+            unscored += self.unscored
+        self.unscored = unscored
+
     def map(self, progress: Progress | None = None, area: tuple[int, int, int, int] | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first row, scores (rows, columns) float32, NaN where not valid) from top to bottom of an area of the scene.
 
         area: (first row, row after the last one, first column, column after the last one); by default that of the cube. Nothing but the
-        area and its halo is read, and its scores are those of the whole map.
+        area and its halo is read, and its scores are those of the whole map. Works on all of its columns at a time: `pieces` is for areas
+        that may be too wide for that.
         """
         progress, self.unscored = progress or Progress(), 0
         first, last, left, right = area or self.cube.area
@@ -204,19 +221,28 @@ class Scorer:
             yield block.row, values
 
     def passes(self, cube: Cube, progress: Progress) -> Iterator[tuple[Block, Tell]]:
-        """`passes` over a cube as `values` wants them."""
-        return passes(cube, self.context, self.pass_pixels, self.fewest_rows, progress, self.phase)
+        """`passes` over all columns of a cube as `values` wants them."""
+        return _row_passes(cube, self.context, self.pass_pixels, self.fewest_rows, progress, self.phase)
 
 
 def passes(
     cube: Cube, context: int = 0, pixels: int = PASS_PIXELS, fewest_rows: int = 1, progress: Progress | None = None, phase: str = "reading"
 ) -> Iterator[tuple[Block, Tell]]:
-    """Go through a cube: yield (`Block` of some rows with `context`, function tell(share of the block that is done)) from top to bottom.
+    """Go through a cube: yield (`Block` of some rows with `context`, function tell(share of the block that is done)) from top to bottom;
+    where the scene is too wide for the memory, of one strip of it after the other.
 
     pixels: how many at a time, in whole rows and in no fewer than `fewest_rows`. Progress is reported at each block and, as often as makes
     sense, by `tell`.
     """
-    progress = progress or Progress()
+    progress, strips = progress or Progress(), cube.strips(context)
+    for number, strip in enumerate(strips):
+        part = progress.part(number / len(strips), (number + 1) / len(strips))
+        yield from _row_passes(strip, context, pixels, fewest_rows, part, phase)
+
+
+def _row_passes(
+    cube: Cube, context: int, pixels: int, fewest_rows: int, progress: Progress, phase: str
+) -> Generator[tuple[Block, Tell], None, None]:
     start, stop = cube.span
     reported = 0.0
 
@@ -228,10 +254,11 @@ def passes(
             progress((at - start) / (stop - start), f"{phase}, row {int(at) + 1} of {cube.rows}")
 
     at_a_time = max(fewest_rows, pixels // cube.width)
-    for block in cube.blocks(context):
-        for part in in_parts(block, at_a_time, context):
-            report(part, 0)
-            yield part, partial(report, part)
+    with closing(cube.row_blocks(context)) as blocks:  # which may be reading ahead
+        for block in blocks:
+            for part in in_parts(block, at_a_time, context):
+                report(part, 0)
+                yield part, partial(report, part)
     progress(1.0, f"{phase}, row {stop} of {cube.rows}")
 
 

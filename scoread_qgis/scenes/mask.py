@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .raster import RasterFile
     from .score_map import ScoreMap
 
-_ROWS_AT_A_TIME = 256
+_PIXELS_AT_A_TIME = 2**20
 _COMPRESSED = ["COMPRESS=LZW", "SPARSE_OK=TRUE", "BIGTIFF=IF_SAFER"]
 _UNKNOWN = -(2.0**127)  # stands for nodata in a copy of a mask; no mask has this value, which single precision holds exactly
 AnyMask = TypeVar("AnyMask", bound="Mask")
@@ -116,8 +116,9 @@ class Mask:
         """Copy a band to another of its size, with `elsewhere`, by default that of the class, where it has no data."""
         nodata = nodata or NoData()
         stored = nodata.stored(band)
-        for row in range(0, band.YSize, _ROWS_AT_A_TIME):
-            values = band.ReadAsArray(0, row, band.XSize, min(_ROWS_AT_A_TIME, band.YSize - row))
+        at_a_time = max(1, _PIXELS_AT_A_TIME // band.XSize)
+        for row in range(0, band.YSize, at_a_time):
+            values = band.ReadAsArray(0, row, band.XSize, min(at_a_time, band.YSize - row))
             known = np.isfinite(values) & (band.GetMaskBand().ReadAsArray(0, row, *values.shape[::-1]) != 0 if _has_mask(band) else True)
             if stored is not None:
                 known &= values != values.dtype.type(stored)

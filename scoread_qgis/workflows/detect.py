@@ -161,6 +161,15 @@ def make_ready(detection: Detection, cube: RasterCube | ResampledCube, numbers: 
     return Ready(replace(model, detector=detector), fit.value, f"{detection.model}, adapted to the scene")
 
 
+def tell_area(detection: Detection, run: Run) -> None:
+    """Say in the log which area a map covers."""
+    if area := detection.area():
+        rows, columns = area[1] - area[0], area[3] - area[2]
+        run.log(f"Area to look at: {rows} rows from row {area[0] + 1} on, {columns} columns from column {area[2] + 1} on.")
+    elif detection.learn_area:
+        run.log("No area to look at is given: the whole scene is learnt from.")
+
+
 def detect(detection: Detection, run: Run) -> Ready:
     """Map how poorly each pixel of a scene fits its background, as a GeoTIFF. Returns `Ready`.
 
@@ -175,11 +184,8 @@ def detect(detection: Detection, run: Run) -> Ready:
     if detection.learns:
         run.log(f"Device: {pick_device(detection.device)}.")
     options = run.supported(detector_class.bind, detection.options)
-    if area := detection.area():
-        rows, columns = area[1] - area[0], area[3] - area[2]
-        run.log(f"Area to look at: {rows} rows from row {area[0] + 1} on, {columns} columns from column {area[2] + 1} on.")
-    elif detection.learn_area:
-        run.log("No area to look at is given: the whole scene is learnt from.")
+    area = detection.area()
+    tell_area(detection, run)
     cube, numbers = detection.cube(run.part(0.0, 0.1))
     learnt = cube.within(*area) if area and detection.learn_area else cube
     ready = make_ready(detection, learnt, numbers, run.part(0.1, 0.4))
@@ -189,7 +195,7 @@ def detect(detection: Detection, run: Run) -> Ready:
         gathered["gathered"] = ready.model.detector.gather(learnt, binding)
     scorer = ready.model.detector.bind(cube, progress=binding, **gathered, **options)
     facts = facts_of_map(detection, ready, cube, options, run)
-    scores = scorer.map(share.part(detector_class.binding_share, 1), area)
+    scores = scorer.pieces(share.part(detector_class.binding_share, 1), area)
     write_map(detection.output, cube.raster, detector_class.score_name, scores, area, facts)
     if scorer.unscored:
         run.log(f"{scorer.unscored} pixels with data have no score: there are too few valid pixels around them, or all of those are alike.")

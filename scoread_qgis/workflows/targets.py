@@ -12,10 +12,11 @@ import numpy as np
 
 from ..scenes.bands import check_bands, list_bands
 from ..scenes.mask import RegionLabels
+from ..scenes.portions import rows_within
 from ..scenes.quantity import recognise_quantity
-from ..scenes.raster import RasterFile, rows_within
+from ..scenes.raster import RasterFile
 from ..scenes.spectral_library import Library, band_widths
-from .identify import read_libraries
+from .identify import library_of
 
 if TYPE_CHECKING:
     from .run import Run
@@ -122,7 +123,7 @@ def targets_of_regions(scene: RasterSource, regions: RegionSource, bands: Sequen
     if not numbers:
         raise ValueError(f"{raster.name} flags all of its bands as bad. Name the bands to use.")
     labels = RegionLabels(raster, regions.shapes, regions.crs, run.scratch)
-    step = rows_within(run.memory, raster.columns, len(numbers), raster.block_rows)
+    step = rows_within(run.memory, raster.columns, len(numbers), raster.blocks.rows)
     whole = np.concatenate([labels.labels(row, min(row + step, raster.rows)).any(axis=1) for row in range(0, raster.rows, step)])
     covered, filled_in, parts = 0, np.zeros(len(numbers), np.int64), []
     for first in range(0, raster.rows, step):
@@ -187,7 +188,7 @@ def targets_of_libraries(paths: Sequence[str], entries: Sequence[str], run: Run)
     paths: files and folders, as `read_library` takes them. entries: their names, or patterns such as "*sheet metal*", in upper or lower
     case; none where there is one entry only. Raises ValueError, with the remedy, for names that none has.
     """
-    library, path = read_libraries(paths, run), ", ".join(paths)
+    library, path = library_of(paths, run), ", ".join(paths)
     lower = [name.lower() for name in library.names]
     if not entries and len(library) > 1:
         raise ValueError(

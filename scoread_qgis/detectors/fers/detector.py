@@ -248,15 +248,19 @@ class FERS(Detector):
 
     def _false_rgb(self, cube: Cube, scaling: SceneScaling, progress: Progress) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the false RGB image (1, 3, rows, columns) and its validity (1, 1, rows, columns), some rows at a time."""
-        at_a_time = max(1, STRIP // cube.columns)
-        for block in cube.blocks():
-            for start in range(0, block.rows, at_a_time):
-                row = block.row + start
-                progress(row / cube.rows, f"FERS, pyramid, row {row + 1} of {cube.rows}")
-                values, valid = (array[block.inner][start : start + at_a_time] for array in (block.values, block.valid))
+        strips = cube.strips()
+        rows = min(strip.rows_per_block for strip in strips)
+        for first in range(0, cube.rows, rows):
+            progress(first / cube.rows, f"FERS, pyramid, row {first + 1} of {cube.rows}")
+            images, known = [], []
+            for strip in strips:
+                values, valid = cube.read(first, min(first + rows, cube.rows), *strip.area[2:])
+                at_a_time = max(1, STRIP // strip.width)
+                parts = [slice(row, row + at_a_time) for row in range(0, len(values), at_a_time)]
                 with torch.no_grad():
-                    image = self.spatial.rgb(self._images(scaling(values, valid)))
-                yield image, torch.from_numpy(valid).to(image)[None, None]
+                    images.append(torch.cat([self.spatial.rgb(self._images(scaling(values[part], valid[part]))) for part in parts], 2))
+                known.append(torch.from_numpy(valid).to(images[-1])[None, None])
+            yield torch.cat(images, 3), torch.cat(known, 3)
 
     def _attention(self, cube: Cube, context: list[torch.Tensor], progress: Progress) -> torch.Tensor:
         """Factors (1, bands, 1, 1) of the channel attention, from the means over the whole scene."""

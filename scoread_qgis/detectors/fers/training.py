@@ -63,9 +63,9 @@ def _draw(cube: Cube, width: int, random: np.random.Generator) -> tuple[np.ndarr
         values = np.zeros((width, width, cube.bands), np.float32)
         for start in range(rows.min(), rows.max() + 1, cube.rows_per_block):
             last = min(start + cube.rows_per_block, rows.max() + 1)
-            read, usable = cube.read(start, last)
+            read, usable = cube.read(start, last, columns.min(), columns.max() + 1)
             inside = (rows >= start) & (rows < last)
-            place = np.ix_(rows[inside] - start, columns)
+            place = np.ix_(rows[inside] - start, columns - columns.min())
             values[inside], valid[inside] = read[place], usable[place]
         if attempt == 0 or valid.sum() > best[1].sum():
             best = values, valid
