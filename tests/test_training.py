@@ -64,7 +64,8 @@ def test_linear_network_learns_the_score_of_a_gaussian_and_its_loss_is_the_theor
     spectra, mean, covariance = gaussian_background(6)
     t = 0.05
     network = seeded(LinearScore(6), 0)
-    curve = train_score_network(network, spectra, SDE, steps=2000, batch_size=256, learning_rate=0.02, times=(t, t), one_cycle=True, seed=1)
+    for rate in (0.02, 0.001):
+        curve = train_score_network(network, spectra, SDE, steps=1000, batch_size=256, learning_rate=rate, times=(t, t), seed=1)
     perturbed = SDE.perturb(spectra, torch.tensor(t), torch.randn(spectra.shape, generator=torch.Generator().manual_seed(2)))
     expected = gaussian_scaled_score(perturbed.double().numpy(), t, mean, covariance)
     error = network(perturbed, None).detach().numpy() - expected
@@ -78,19 +79,8 @@ def test_linear_network_learns_the_score_of_a_gaussian_and_its_loss_is_the_theor
 def test_unet_approaches_the_score_of_a_gaussian_over_a_range_of_times():
     spectra, mean, covariance = gaussian_background(8)
     network = seeded(ScoreUNet(8, hidden=64), 0)
-    train_score_network(
-        network,
-        spectra,
-        SDE,
-        steps=400,
-        batch_size=64,
-        learning_rate=3e-3,
-        times=(0.02, 0.3),
-        one_cycle=True,
-        ema_decay=0.98,
-        antithetic=True,
-        seed=1,
-    )
+    for rate in (3e-3, 3e-4, 3e-5):
+        train_score_network(network, spectra, SDE, steps=200, batch_size=128, learning_rate=rate, times=(0.02, 0.3), seed=1)
     for t in (0.05, 0.25):
         perturbed = SDE.perturb(spectra, torch.tensor(t), torch.randn(spectra.shape, generator=torch.Generator().manual_seed(2)))
         expected = gaussian_scaled_score(perturbed.double().numpy(), t, mean, covariance)
@@ -100,22 +90,19 @@ def test_unet_approaches_the_score_of_a_gaussian_over_a_range_of_times():
         assert np.corrcoef(output.ravel(), expected.ravel())[0, 1] > 0.99
 
 
-def train_twice(seed_a, seed_b, **settings):
+def train_twice(seed_a, seed_b):
     spectra, _, _ = gaussian_background(8, pixels=100)
     networks, curves = [], []
     for seed in (seed_a, seed_b):
         networks.append(seeded(ScoreUNet(8, hidden=16), seed))
         curves.append(
-            train_score_network(
-                networks[-1], spectra, SDE, steps=20, batch_size=16, learning_rate=1e-3, times=(1e-5, 1), seed=seed, **settings
-            )
+            train_score_network(networks[-1], spectra, SDE, steps=20, batch_size=16, learning_rate=1e-3, times=(1e-5, 1), seed=seed)
         )
     return networks, curves
 
 
-@pytest.mark.parametrize("settings", [{}, {"one_cycle": True, "ema_decay": 0.9, "antithetic": True}])
-def test_same_seed_gives_the_same_weights_and_losses(settings):
-    networks, curves = train_twice(3, 3, **settings)
+def test_same_seed_gives_the_same_weights_and_losses():
+    networks, curves = train_twice(3, 3)
     assert curves[0] == curves[1]
     for a, b in zip(networks[0].parameters(), networks[1].parameters()):
         assert torch.equal(a, b)
@@ -125,44 +112,6 @@ def test_other_seed_gives_other_weights():
     networks, curves = train_twice(3, 4)
     assert curves[0] != curves[1]
     assert not torch.equal(networks[0].fc1.weight, networks[1].fc1.weight)
-
-
-def test_average_of_the_weights_is_the_exponentially_weighted_mean_over_the_steps():
-    spectra, _, _ = gaussian_background(4, pixels=50)
-    settings = {"batch_size": 8, "learning_rate": 0.05, "times": (0.1, 0.2), "seed": 5}
-    after_step = []
-    for steps in range(1, 6):
-        network = seeded(LinearScore(4), 0)
-        train_score_network(network, spectra, SDE, steps=steps, **settings)
-        after_step.append(network.linear.weight.detach().numpy())
-    averaged = seeded(LinearScore(4), 0)
-    train_score_network(averaged, spectra, SDE, steps=5, ema_decay=0.7, **settings)
-    expected = np.average(after_step, axis=0, weights=0.7 ** np.arange(4, -1, -1))
-    assert averaged.linear.weight.detach().numpy() == pytest.approx(expected, abs=1e-6)
-
-
-def test_antithetic_noise_cancels_in_the_gradient():
-    spectra, _, _ = gaussian_background(4, pixels=50)
-    pairs, plain = ConstantScore(4), ConstantScore(4)
-    for network, antithetic in ((pairs, True), (plain, False)):
-        train_score_network(network, spectra, SDE, steps=1, batch_size=16, learning_rate=0.1, times=(0.1, 0.2), antithetic=antithetic)
-    # The constant's gradient is twice the mean of z, which is zero for pairs.
-    assert pairs.value.grad.abs().max() < 1e-6 < 1e-2 < plain.value.grad.abs().max()
-
-
-def test_one_cycle_starts_and_ends_with_small_steps():
-    spectra, _, _ = gaussian_background(4, pixels=50)
-    weights = []
-
-    def record(indices, x_t):
-        weights.append(network.linear.weight.detach().clone())
-
-    network = seeded(LinearScore(4), 0)
-    train_score_network(
-        network, spectra, SDE, steps=50, batch_size=50, learning_rate=0.05, times=(0.1, 0.2), one_cycle=True, context=record
-    )
-    moves = [float((b - a).abs().mean()) for a, b in zip(weights, weights[1:])]
-    assert np.mean(moves[:2]) < 0.3 * max(moves) and moves[-1] < 0.05 * max(moves)
 
 
 def test_every_epoch_uses_each_spectrum_once_and_context_gets_the_perturbed_batch():

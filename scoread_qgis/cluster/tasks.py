@@ -154,7 +154,7 @@ def map_rows(detection, layout, span, memory):
     if layout.gathers:
         options["gathered"] = _read_gathered(detector.gathered, _gathered_file(layout, "scene"))
     scores = np.full((span[1] - span[0], cube.width), np.nan, np.float32)
-    for row, rows in detector.detect(cube, progress=run.progress, **options):
+    for row, rows in detector.detect(cube, run.progress, detection.largest or 0, **options):
         scores[row - span[0] : row - span[0] + len(rows)] = rows
     _publish(_rows_file(layout, span[0]), lambda file: np.save(file, scores))
 
