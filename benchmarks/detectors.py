@@ -204,7 +204,7 @@ def tables(runs, times):
         + (f" Paper mode: {', '.join(map(str, sorted(paper)))} epochs (published: 100)." if paper else ""),
         "",
         f"Means over {len(scenes)} scenes, unless the detector's name says how many; ± is the standard deviation over the seeds. "
-        f"Seconds are those of {times['scene']}, medians of {ROUNDS} rounds of all in turn with {times['threads']} threads; those with ~ "
+        f"Seconds are those of {times['scene']}, medians of {ROUNDS} rounds of all in turn with {times['threads']} thread(s); those with ~ "
         "come from their own runs, with one thread beside other work.",
         "",
         "| detector | " + " | ".join(METRICS.values()) + " | worst against RX | train s | detect s | detect, × RX | peak MB |",

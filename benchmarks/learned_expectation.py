@@ -68,7 +68,7 @@ class Scene:
 
 
 class Mixture(nn.Module):
-    """-ln of the density (n,) of a normal mixture around the pixels of the pairs, whose weights and widths a network of 2,300 weights
+    """-ln of the density (n,) of a normal mixture around the pixels of the pairs, whose weights and widths a network of 1,300 weights
     gives."""
 
     def __init__(self):
