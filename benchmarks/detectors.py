@@ -195,8 +195,7 @@ def tables(runs, times):
     """The results as Markdown. runs: of `read_runs`. times: of `time_in_turn`."""
     scenes = list(dict.fromkeys(run["scene"] for run in runs if run["detector"] == "RX"))
     of = {name: [run for run in runs if run["detector"] == name] for name in ordered(runs)}
-    medians = {name: np.median(seconds, 0) for name, seconds in times["seconds"].items()}
-    rx = medians["RX"][1]
+    least = {name: np.min(seconds, 0) for name, seconds in times["seconds"].items()}
     any_run = next(run for run in runs if "torch" in run)
     paper = {run["epochs"] for run in of.get("Paper mode", [])}
     lines = [
@@ -204,8 +203,8 @@ def tables(runs, times):
         + (f" Paper mode: {', '.join(map(str, sorted(paper)))} epochs (published: 100)." if paper else ""),
         "",
         f"Means over {len(scenes)} scenes, unless the detector's name says how many; ± is the standard deviation over the seeds. "
-        f"Seconds are those of {times['scene']}, medians of {ROUNDS} rounds of all in turn with {times['threads']} thread(s); those with ~ "
-        "come from their own runs, with one thread beside other work.",
+        f"Seconds are those of {times['scene']}, the least of {ROUNDS} rounds of all in turn with {times['threads']} thread(s); those "
+        "with ~ are medians of their own runs over the scenes, beside other work.",
         "",
         "| detector | " + " | ".join(METRICS.values()) + " | worst against RX | train s | detect s | detect, × RX | peak MB |",
         "|---" * (len(METRICS) + 6) + "|",
@@ -217,10 +216,13 @@ def tables(runs, times):
         if name.startswith("Part"):
             cells += ["", "", "", ""]
         else:
-            slow = [[run["train"], run["detect"]] for run in of_name if run["scene"] == times["scene"]] if name in SLOW else []
-            train, found = np.median(slow, 0) if slow else medians.get(name, (np.nan, np.nan))
-            sign = "~" if slow else ""
-            cells += [f"{sign}{train:.2f}", f"{sign}{found:.2f}", f"{sign}{found / rx:.1f}", f"{max(run['peak'] for run in of_name):.0f}"]
+            if name in SLOW:
+                train, found = np.median([[run["train"], run["detect"]] for run in of_name], 0)
+                cells += [f"~{train:.0f}", f"~{found:.0f}", ""]
+            else:
+                train, found = least[name]
+                cells += [f"{train:.2f}", f"{found:.2f}", f"{found / least['RX'][1]:.1f}"]
+            cells.append(f"{max(run['peak'] for run in of_name):.0f}")
         lines.append(f"| {name}{'' if len(has) == len(scenes) else f' ({len(has)} scenes)'} | " + " | ".join(cells) + " |")
     for key, title in METRICS.items():
         lines += ["", f"{title} by scene, mean over the seeds:", "", "| detector | " + " | ".join(scenes) + " |"]
