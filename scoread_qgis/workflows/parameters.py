@@ -181,7 +181,6 @@ LARGEST = Parameter(
     "that is larger than expected may be lost among small ones. Unset: any size.",
     least=1,
     most=500,
-    advanced=True,
 )
 
 # Detection with a model: a field of workflows.detect.Detection, and options of the detector's `bind`, as the seed is.
