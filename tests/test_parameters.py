@@ -22,6 +22,7 @@ from scoread_qgis.workflows.parameters import (
     FERS_TRAINING,
     IDENTIFICATION,
     KEEP_ON_CANCEL,
+    LARGEST,
     LEARN_AREA,
     LOCAL_RX,
     MIN_AREA,
@@ -39,7 +40,7 @@ from scoread_qgis.workflows.parameters import (
 TABLES = {
     "train_sgm": (SGM_MODE, SEED, DEVICE, *SGM_TRAINING),
     "train_fers": (SEED, DEVICE, *FERS_TRAINING, KEEP_ON_CANCEL),
-    "detect_anomalies": (LEARN_AREA, UNFIT, SEED, DEVICE, *DETECTION),
+    "detect_anomalies": (LEARN_AREA, LARGEST, UNFIT, SEED, DEVICE, *DETECTION),
     "detect_rx": (LEARN_AREA, RX_BACKGROUND, *LOCAL_RX),
     "find_similar": (TARGET_DETECTOR, BACKGROUND, RATE, LEARN_AREA, MIN_AREA, *LOCAL_RX),
     "threshold_anomalies": EXTRACTION,
@@ -105,6 +106,7 @@ class TestNames:
             (EXTRACTION, [extract.Extraction]),
             ((TOP,), [explain.RegionExplanation]),
             (IDENTIFICATION, [identify.Identification]),
+            ((LEARN_AREA, LARGEST, UNFIT), [detect.Detection]),
             ((*SIMULATION, SEED), [simulate_scene]),
             ((SEED, KEEP_ON_CANCEL, DEVICE), [train.Training]),
         ],
@@ -209,12 +211,12 @@ class TestBoth:
             assert commandline.main([command, *words]) == 1
 
         one, other = reached(in_qgis), reached(on_command_line)
-        for field in ("kind", "device", "seed", "keep_on_cancel", "options", "unfit", "learn_area"):
+        for field in ("kind", "device", "seed", "keep_on_cancel", "options", "unfit", "learn_area", "largest"):
             assert getattr(one, field, None) == getattr(other, field, None)
         assert one.settings == other.settings
         handed_on = {"mode": one.kind, "device": one.device, **getattr(one, "options", {}), **one.settings}
         handed_on = {"seed": getattr(one, "seed", None), "keep_on_cancel": getattr(one, "keep_on_cancel", None), **handed_on}
-        handed_on["unfit"], handed_on["learn_area"] = getattr(one, "unfit", None), getattr(one, "learn_area", None)
+        handed_on.update({field: getattr(one, field, None) for field in ("unfit", "learn_area", "largest")})
         for setting in table:
             if given and setting.name not in ("outer_window", "inner_window"):
                 assert handed_on[setting.name] == other_than_default(setting)

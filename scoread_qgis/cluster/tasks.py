@@ -156,8 +156,9 @@ def map_rows(detection, layout, span, memory):
     if layout.gathers:
         options["gathered"] = _read_gathered(detector.gathered, _gathered_file(layout, "scene"))
     scores = np.full((span[1] - span[0], cube.width), np.nan, np.float32)
-    left = layout.area[2]
-    for row, column, piece in detector.bind(cube, progress=run.progress, **options).pieces(run.progress):
+    left, scorer = layout.area[2], detector.bind(cube, progress=run.progress, **options)
+    scorer.largest = detection.largest or 0
+    for row, column, piece in scorer.pieces(run.progress):
         rows, columns = piece.shape
         scores[row - span[0] : row - span[0] + rows, column - left : column - left + columns] = piece
     _publish(_rows_file(layout, span[0]), lambda file: np.save(file, scores))

@@ -11,6 +11,7 @@ from ..workflows.parameters import (
     FERS_TRAINING,
     IDENTIFICATION,
     KEEP_ON_CANCEL,
+    LARGEST,
     LEARN_AREA,
     LOCAL_RX,
     MIN_AREA,
@@ -137,7 +138,7 @@ def _add_detect(parser):
     _add_bands(parser, "bands to choose from; by default those of the model")
     _add_mask(parser, "where to look")
     _add_extent(parser)
-    _add_settings(parser, LEARN_AREA, UNFIT, SEED, DEVICE, *DETECTION)
+    _add_settings(parser, LEARN_AREA, LARGEST, UNFIT, SEED, DEVICE, *DETECTION)
     parser.add_argument("--report", action="store_true", help="write a report beside each map, .html; a scene is then always one task")
     _add_machines(parser)
 

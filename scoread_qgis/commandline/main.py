@@ -11,7 +11,7 @@ from ..cluster.connection import NoCluster, check_shared, connect, task_memory
 from ..cluster.engine import ClusterLost
 from ..core.errors import describe_error
 from ..core.progress import Cancelled
-from ..workflows.parameters import DETECTION, FERS_TRAINING, IDENTIFICATION, LOCAL_RX, SEED, SGM_TRAINING
+from ..workflows.parameters import DETECTION, FERS_TRAINING, IDENTIFICATION, LARGEST, LOCAL_RX, SEED, SGM_TRAINING
 from .arguments import build_parser, read_settings
 from .display import Display
 from .files import UsageError, expand, is_finished, outputs_of, scene
@@ -81,6 +81,7 @@ def _detect(options, display):
         with _usage():
             read_once(model, "cpu" if elsewhere else options.device)  # workers may have devices that this machine lacks
     how = {"model": model, "options": given, "seed": options.seed, "device": options.device, "unfit": options.unfit}
+    how.update(read_settings(options, (LARGEST,)))
     return _make_maps(options, display, "_anomalies", how, ("report", ".html") if options.report else None)
 
 

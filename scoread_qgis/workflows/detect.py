@@ -41,9 +41,10 @@ class Detection:
     which learns the scene first where it needs to learn. bands: numbers from 1 to choose from; by default those of the model, or all good
     ones.
     mask: `MaskSource` or None. options: of the detector's `bind`, name -> value; those that it does not know are ignored. seed: of learning
-    and adapting. device: auto, cpu, cuda or mps. report: .html file or None. unfit: one of `UNFIT.values`. extent: of the map, by default
-    the whole scene; what is learnt, and how the scene fits, is nevertheless that of the whole scene, unless `learn_area` says that nothing
-    else is to be looked at. (FERS looks at the whole scene always.)
+    and adapting. device: auto, cpu, cuda or mps. report: .html file or None. largest: pixels of the largest anomaly looked for, as for
+    `Scorer`; None for any. unfit: one of `UNFIT.values`. extent: of the map, by default the whole scene; what is learnt, and how the scene
+    fits, is nevertheless that of the whole scene, unless `learn_area` says that nothing else is to be looked at. (FERS looks at the whole
+    scene always.)
     """
 
     scene: RasterSource
@@ -57,6 +58,7 @@ class Detection:
     seed: int = 0
     device: str = "auto"
     report: str | None = None
+    largest: int | None = None
     unfit: str = UNFIT.default
     extent: Extent | None = None
     learn_area: bool = False
@@ -186,6 +188,8 @@ def detect(detection: Detection, run: Run) -> Ready:
     options = run.supported(detector_class.bind, detection.options)
     area = detection.area()
     tell_area(detection, run)
+    if detection.largest:
+        run.log(f"Largest anomaly: {detection.largest} pixels. What stands out in objects of no more pixels is raised.")
     cube, numbers = detection.cube(run.part(0.0, 0.1))
     learnt = cube.within(*area) if area and detection.learn_area else cube
     ready = make_ready(detection, learnt, numbers, run.part(0.1, 0.4))
@@ -194,6 +198,7 @@ def detect(detection: Detection, run: Run) -> Ready:
     if detector_class.gathered is not None:
         gathered["gathered"] = ready.model.detector.gather(learnt, binding)
     scorer = ready.model.detector.bind(cube, progress=binding, **gathered, **options)
+    scorer.largest = detection.largest or 0
     facts = facts_of_map(detection, ready, cube, options, run)
     scores = scorer.pieces(share.part(detector_class.binding_share, 1), area)
     write_map(detection.output, cube.raster, detector_class.score_name, scores, area, facts)
@@ -205,6 +210,7 @@ def detect(detection: Detection, run: Run) -> Ready:
         parameters = {
             "scene": without_secrets(detection.scene.source), "model": ready.source, "fit": ready.fit and f"{ready.fit:.2f} of 1",
             "mask": detection.mask and detection.mask.name, "area": facts["area"], "bands asked for": detection.bands,
+            "largest anomaly": facts["largest"],
             "options": [f"{name} = {value}" for name, value in options.items()], "device": pick_device(detection.device),
             "map": detection.output,
         }  # fmt: skip

@@ -173,6 +173,16 @@ LEARN_AREA = Parameter(
     advanced=True,
 )
 
+LARGEST = Parameter(
+    "largest",
+    "Largest anomaly",
+    "Pixels of the largest anomaly that is looked for: better too many than too few. What stands out in an object of no more pixels, "
+    "connected by sides or corners, is raised by as much as it stands out. Larger objects keep their scores and so fall behind: one "
+    "that is larger than expected may be lost among small ones. Unset: any size.",
+    least=1,
+    most=500,
+)
+
 # Detection with a model: a field of workflows.detect.Detection, and options of the detector's `bind`, as the seed is.
 UNFIT = Parameter(
     "unfit",

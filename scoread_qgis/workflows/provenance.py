@@ -42,6 +42,7 @@ def facts_of_map(detection: Detection, ready: Ready, cube: RasterCube | Resample
         "bands": bands,
         "mask": detection.mask and without_secrets(detection.mask.name),
         "area": detection.extent and f"{detection.extent}{', learnt from it alone' if detection.learn_area else ''}",
+        "largest": detection.largest and f"{detection.largest} pixels",
         "versions": _listed(run.versions(), " "),
         "date": now(),
     }

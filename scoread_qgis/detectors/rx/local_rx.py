@@ -189,8 +189,8 @@ def _distance_by_sums(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared Mahalanobis distances, by sums over the background.
 
-    sums: (n, bands + 2, bands + 2), of the products of spectra, 1 and their squared lengths. spectra: (n, bands). largest: (bands,) sums of squares that the sums have gone through. Returns distances (n,), and whether they are
-    free of rounding errors. Overwrites `sums`.
+    sums: (n, bands + 2, bands + 2), of the products of spectra, 1 and their squared lengths. spectra: (n, bands). largest: (bands,) sums of
+    squares that the sums have gone through. Returns distances (n,), and whether they are free of rounding errors. Overwrites `sums`.
     """
     bands = spectra.shape[1]
     count, lengths, squares = sums[:, bands, bands].round(), sums[:, bands, bands + 1], sums[:, bands + 1, bands + 1]

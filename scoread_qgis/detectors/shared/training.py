@@ -1,4 +1,4 @@
-"""Training of a score network by denoising score matching.
+"""Training of a score network by denoising score matching: one loop, with the published settings.
 
 Vincent, "A connection between score matching and denoising autoencoders", Neural Computation 2011; Song et al., ICLR 2021.
 """

@@ -63,16 +63,6 @@ class TrimmedGaussian:
             distance = distance + (offsets[:, : len(part)] @ part).square_().sum(1)
         return distance
 
-    def score(self, vectors: torch.Tensor, std: torch.Tensor | float) -> torch.Tensor:
-        """Gradient of the log density (n, size), at vectors (n, size), of this Gaussian with noise of standard deviation `std` on the
-        scaled vectors.
-
-        In the units of the vectors: `vectors + (std * scale) ** 2 * score` is the mean of what may lie under the noise (Tweedie's formula).
-        """
-        variances, directions = self._principal
-        scaled = (vectors - self.centre) / self.scale - self.mean
-        return -(scaled @ directions) / (variances + std**2) @ directions.T / self.scale
-
     def draw(self, count: int, seed: int) -> torch.Tensor:
         """Vectors (count, size) drawn from this Gaussian."""
         variances, directions = self._principal
