@@ -1,19 +1,24 @@
 """How results look.
 
 Anomaly maps: dark and transparent where nothing is odd, bright where the few highest scores are, numbers in the legend. Regions: outlines,
-the brightest and last drawn where the peaks are highest.
+the brightest and last drawn where the peaks are highest. Scenes: natural colour, or false colour where they have no visible light. Ground
+truth: a veil over what is below.
 """
 
 import os
 
 import numpy as np
 from qgis.core import (
+    QgsColorRampLegendNodeSettings,
     QgsColorRampShader,
+    QgsContrastEnhancement,
     QgsFeatureRequest,
     QgsFillSymbol,
     QgsGraduatedSymbolRenderer,
+    QgsMultiBandColorRenderer,
     QgsPalettedRasterRenderer,
     QgsRasterLayer,
+    QgsRasterMinMaxOrigin,
     QgsRasterShader,
     QgsRendererRange,
     QgsSimpleFillSymbolLayer,
@@ -35,6 +40,8 @@ _OPACITIES = (0, 110, 190, 235, 255, 255, 255)
 # Last rank of a class of regions, colour and width in mm of its outlines: none of the colours is in the map below.
 _RANKS = ((5, "#00ffff", 0.7), (20, "#2fb8ff", 0.55), (100, "#3f86ff", 0.45), (None, "#5a6cd8", 0.35))
 _CASING = "#101018"  # dark, so that outlines show on bright ground too
+_TRUTH = "#ff2fd0"  # neither in the map nor among the outlines
+_TRUTH_OPACITY = 130
 _OURS = "scoread_qgis/style"
 _SAMPLED = 2000  # rows and columns that are looked at for the quantiles
 
@@ -57,10 +64,13 @@ def save_anomaly_style(path, replaced=False):
         last = value
         color = QColor(ramp.color(float(place)))
         color.setAlpha(opacity)
-        items.append(QgsColorRampShader.ColorRampItem(float(value), color, f"{value:.4g}"))
+        items.append(QgsColorRampShader.ColorRampItem(float(value), color, _map_label(value, values)))
     function = QgsColorRampShader(items[0].value, items[-1].value)
     function.setColorRampType(QgsColorRampShader.Type.Interpolated)
     function.setColorRampItemList(items)
+    legend = QgsColorRampLegendNodeSettings()
+    legend.setUseContinuousLegend(False)  # which would have no values but the least and the largest
+    function.setLegendSettings(legend)
     shader = QgsRasterShader()
     shader.setRasterShaderFunction(function)
     renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1, shader)
@@ -68,6 +78,14 @@ def save_anomaly_style(path, replaced=False):
     renderer.setClassificationMax(items[-1].value)
     layer.setRenderer(renderer)
     return _keep(layer, path, replaced)
+
+
+def _map_label(value, values):
+    """A score in the legend of a map, with the share of its pixels that score as high: what a threshold there would take."""
+    share = np.mean(values >= value) if values.size else 0.0
+    if values.size and value >= values.max():
+        return tr("{score:.4g} (highest)").format(score=value)
+    return tr("{score:.4g} (top {share:.2g} %)").format(score=value, share=100 * share)
 
 
 def save_regions_style(path, how):
@@ -102,6 +120,50 @@ def save_mask_style(path, replaced, how):
     classes = [QgsPalettedRasterRenderer.Class(1, QColor(_RANKS[0][1]), tr("Anomaly ({})").format(how))]
     layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
     return _keep(layer, path, replaced)
+
+
+def save_truth_style(path, replaced):
+    """Make the style of the ground truth at `path`, a veil over what is not 0, and keep it, see `_keep`."""
+    layer = QgsRasterLayer(path, "truth", "gdal", QgsRasterLayer.LayerOptions(False))
+    veil = QColor(_TRUTH)
+    veil.setAlpha(_TRUTH_OPACITY)
+    layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, [QgsPalettedRasterRenderer.Class(1, veil, tr("Anomaly"))]))
+    return _keep(layer, path, replaced)
+
+
+def save_scene_style(path, replaced):
+    """Make the style of the scene at `path`, in colour, and keep it, see `_keep`. Reads the scene: not for the main thread."""
+    from .scenes.raster import RasterFile
+    from .scenes.thumbnail import colour_limits
+
+    layer = QgsRasterLayer(path, "scene", "gdal", QgsRasterLayer.LayerOptions(False))
+    show_in_colour(layer, colour_limits(RasterFile(path)))
+    return _keep(layer, path, replaced)
+
+
+def show_in_colour(layer, limits):
+    """Draw the layer of a scene in three of its bands. limits: `scenes.thumbnail.colour_limits` of the scene."""
+    provider = layer.dataProvider()
+    renderer = QgsMultiBandColorRenderer(provider, *(number for number, _, _ in limits))
+    setters = (renderer.setRedContrastEnhancement, renderer.setGreenContrastEnhancement, renderer.setBlueContrastEnhancement)
+    for (number, low, high), keep in zip(limits, setters):
+        stretch = QgsContrastEnhancement(provider.dataType(number))
+        stretch.setContrastEnhancementAlgorithm(QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum)
+        stretch.setMinimumValue(low)
+        stretch.setMaximumValue(high)
+        keep(stretch)
+    origin = QgsRasterMinMaxOrigin()
+    origin.setLimits(QgsRasterMinMaxOrigin.Limits.CumulativeCut)
+    renderer.setMinMaxOrigin(origin)
+    layer.setRenderer(renderer)
+
+
+def has_first_bands(layer):
+    """Whether the layer of a scene is drawn as QGIS draws any raster, in its first three bands, so that nobody has chosen better ones."""
+    renderer = layer.renderer()
+    if not isinstance(renderer, QgsMultiBandColorRenderer):
+        return False
+    return (renderer.redBand(), renderer.greenBand(), renderer.blueBand()) == (1, 2, 3)
 
 
 def _keep(layer, path, replaced):

@@ -2,8 +2,10 @@
 
 from qgis.core import QgsProcessingParameterRasterDestination
 
+from ..styles import save_scene_style, save_truth_style
 from ..workflows.parameters import SEED, SIMULATION
 from .base import Algorithm
+from .maps import style_map
 from .parameters import add_settings, read_settings
 
 OUTPUT, TRUTH = "OUTPUT", "TRUTH"
@@ -63,3 +65,11 @@ class SampleScene(Algorithm):
             write_scene(self.truth, scene.truth, descriptions=["truth"], **grid)
             results[TRUTH] = self.truth
         return results
+
+    def save_styles(self):
+        self.style = save_scene_style(self.output, self.output in self.replaced)
+        self.truth_style = save_truth_style(self.truth, self.truth in self.replaced) if self.truth else None
+
+    def finish(self, context):
+        style_map(self.output, context, self.style)
+        style_map(self.truth, context, self.truth_style)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .raster import RasterFile
 
 MOST_BANDS = 65_535  # the limit of TIFF, and more than any sensor has
+RED_GREEN_BLUE = (650.0, 550.0, 460.0)  # nm
+_STILL_THAT_COLOUR = 40.0  # nm from these
+_DISTANT = (5 / 6, 1 / 2, 1 / 6)  # places of the bands of false colour among all
 _TO_NANOMETRES = {
     "nm": 1.0, "nanometer": 1.0, "nanometers": 1.0, "nanometre": 1.0, "nanometres": 1.0,
     "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3,
@@ -82,6 +85,18 @@ def _nanometres(unit: str | None, wavelengths: np.ndarray) -> float:
     if unit and unit.strip().lower() in _TO_NANOMETRES:
         return _TO_NANOMETRES[unit.strip().lower()]
     return 1e3 if np.nanmax(wavelengths, initial=0) < 100 else 1.0
+
+
+def colour_bands(table: BandTable) -> list[int]:
+    """Numbers, from 1, of the bands to show as red, green and blue: natural colour where there are such wavelengths, else distant bands."""
+    numbers = np.flatnonzero(table.good) + 1 if table.good.any() else np.arange(1, len(table.good) + 1)
+    wavelengths = table.wavelengths[numbers - 1]
+    known = np.where(np.isnan(wavelengths), np.inf, wavelengths)
+    distances = np.abs(known[None, :] - np.array(RED_GREEN_BLUE)[:, None])
+    chosen = distances.argmin(axis=1)
+    if np.unique(chosen).size < 3 or distances.min(axis=1).max() > _STILL_THAT_COLOUR:
+        chosen = np.array([round(place * (len(numbers) - 1)) for place in _DISTANT])
+    return [int(number) for number in numbers[chosen]]
 
 
 def match_wavelengths(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from osgeo import gdal
 
+from .bands import colour_bands
 from .gdal_calls import gdal_failures, open_dataset
 from .nodata import stored_nodata
 
@@ -14,20 +15,27 @@ if TYPE_CHECKING:
     from .raster import RasterFile
 
 LONGEST = 500  # pixels of the longer side
-RED_GREEN_BLUE = (650.0, 550.0, 460.0)  # nm
 _STRETCH = (2, 98)  # percentiles that become black and white
 
 
 def false_colour(raster: RasterFile) -> np.ndarray:
-    """A picture of a `RasterFile`, (rows, columns, 3) uint8: red, green and blue, or three distant bands if wavelengths are unknown."""
-    numbers = np.flatnonzero(raster.table.good) + 1
-    wavelengths = raster.table.wavelengths[numbers - 1]
-    if np.isnan(wavelengths).any():
-        chosen = [numbers[round(place * (len(numbers) - 1))] for place in (5 / 6, 1 / 2, 1 / 6)]
-    else:
-        chosen = [numbers[int(np.abs(wavelengths - wanted).argmin())] for wanted in RED_GREEN_BLUE]
-    channels = [_thinned(raster.dataset.GetRasterBand(int(number))) for number in chosen]
-    return np.stack([_stretched(channel) for channel in channels], axis=-1)
+    """A picture of a `RasterFile`, (rows, columns, 3) uint8, of the bands that `bands.colour_bands` chooses."""
+    channels = [_thinned(raster.dataset.GetRasterBand(number)) for number in colour_bands(raster.table)]
+    return np.stack([stretched(channel, *_limits(channel)) for channel in channels], axis=-1)
+
+
+def colour_limits(raster: RasterFile) -> list[tuple[int, float, float]]:
+    """How to show a `RasterFile` in colour: for red, green and blue the number of the band, and its values that become black and white.
+
+    The values are those of the file with its scale and offset applied.
+    """
+    found = []
+    for number in colour_bands(raster.table):
+        band = raster.dataset.GetRasterBand(number)
+        scale, offset = band.GetScale(), band.GetOffset() or 0.0
+        low, high = (limit * (1.0 if scale is None else scale) + offset for limit in _limits(_thinned(band)))
+        found.append((number, min(low, high), max(low, high)))
+    return found
 
 
 def map_picture(path: str) -> np.ndarray:
@@ -50,10 +58,16 @@ def _thinned(band: gdal.Band) -> np.ndarray:
     return values.astype(np.float32) if nodata is None else np.where(values == values.dtype.type(nodata), np.nan, values).astype(np.float32)
 
 
-def _stretched(values: np.ndarray) -> np.ndarray:
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """The values that become black and white; 0 and 1 where none is known."""
     known = values[np.isfinite(values)]
     if known.size == 0:
-        return np.zeros(values.shape, np.uint8)
-    low, high = np.percentile(known, _STRETCH)
-    scaled = np.nan_to_num((values - low) / max(high - low, 1e-30), nan=1.0, posinf=1.0, neginf=0.0)
+        return 0.0, 1.0
+    low, high = (float(limit) for limit in np.percentile(known, _STRETCH))
+    return low, high if high > low else low + 1.0
+
+
+def stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values as uint8, `low` as 0, `high` as 255, and white where there is none."""
+    scaled = np.nan_to_num((values - low) / (high - low), nan=1.0, posinf=1.0, neginf=0.0)
     return np.clip(255 * scaled, 0, 255).astype(np.uint8)
