@@ -11,9 +11,11 @@ from .algorithms.detect_rx import DetectRX
 from .algorithms.dialogs import best_scene, last_model, open_dialog
 from .algorithms.evaluate_anomalies import EvaluateAnomalies
 from .algorithms.explain_anomalies import ExplainAnomalies
+from .algorithms.export_anomalies import ExportAnomalies
 from .algorithms.extract_anomalies import ExtractAnomalies
 from .algorithms.help import dialog_help, help_url
 from .algorithms.import_matlab import ImportMatlab
+from .algorithms.report_anomalies import ReportAnomalies
 from .algorithms.sample_scene import SampleScene
 from .algorithms.train_fers import TrainFERS
 from .algorithms.train_sgm import TrainSGM
@@ -27,6 +29,8 @@ ALGORITHMS = (
     TrainFERS,
     ExtractAnomalies,
     ExplainAnomalies,
+    ReportAnomalies,
+    ExportAnomalies,
     EvaluateAnomalies,
     ImportMatlab,
     SampleScene,

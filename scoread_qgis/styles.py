@@ -102,7 +102,7 @@ def save_regions_style(path, how):
         last = count if last is None else min(last, max(count, 1))
         label = f"Rank {first} to {last}" if last > first else f"Rank {first}"
         label = f"{label} ({how})" if first == 1 else label
-        ranges.append(QgsRendererRange(first - 0.5, last + 0.5, _outline(color, width), label))
+        ranges.append(QgsRendererRange(first - 0.5, last + 0.5, outline(color, width), label))
         first = last + 1
     renderer = QgsGraduatedSymbolRenderer("rank", ranges)
     renderer.setOrderBy(QgsFeatureRequest.OrderBy([QgsFeatureRequest.OrderByClause("rank", False)]))
@@ -196,7 +196,7 @@ def _is_free(path, replaced):
     return _OURS in there or (replaced and "<rasterrenderer" in there)  # versions before 0.3 left no mark
 
 
-def _outline(color, width):
+def outline(color, width):
     """Symbol of a polygon: its outline on a dark casing, without a fill."""
     symbol = QgsFillSymbol()
     symbol.deleteSymbolLayer(0)

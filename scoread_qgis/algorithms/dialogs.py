@@ -59,8 +59,13 @@ def truth_map():
 
 def regions_found():
     """The uppermost layer of regions that Extract anomalies made."""
-    vectors = [layer for layer in _layers() if isinstance(layer, QgsVectorLayer)]
-    return next((layer.id() for layer in vectors if {"rank", "peak", "p_value"} <= set(layer.fields().names())), None)
+    return next(_with_fields("rank", "peak", "p_value"), None)
+
+
+def reviewed_regions():
+    """The active layer where it has regions that were reviewed, else the uppermost of these."""
+    found = list(_with_fields("verdict"))
+    return next((id for id in found if _active() is not None and id == _active().id()), found[0] if found else None)
 
 
 def last_model():
@@ -130,6 +135,12 @@ def _layers():
 
 def _rasters():
     return [layer for layer in _layers() if isinstance(layer, QgsRasterLayer) and layer.isValid() and layer.providerType() == "gdal"]
+
+
+def _with_fields(*names):
+    """Ids of the vector layers that have these fields, from top to bottom."""
+    vectors = (layer for layer in _layers() if isinstance(layer, QgsVectorLayer))
+    return (layer.id() for layer in vectors if set(names) <= set(layer.fields().names()))
 
 
 def _has_band(layer, names):

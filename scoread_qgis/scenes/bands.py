@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST_BANDS = 65_535  # the limit of TIFF, and more than any sensor has
 RED_GREEN_BLUE = (650.0, 550.0, 460.0)  # nm
-_STILL_THAT_COLOUR = 40.0  # nm from these
+STILL_THAT_COLOUR = 40.0  # nm from these
 _DISTANT = (5 / 6, 1 / 2, 1 / 6)  # places of the bands of false colour among all
 _TO_NANOMETRES = {
     "nm": 1.0, "nanometer": 1.0, "nanometers": 1.0, "nanometre": 1.0, "nanometres": 1.0,
@@ -94,7 +94,7 @@ def colour_bands(table: BandTable) -> list[int]:
     known = np.where(np.isnan(wavelengths), np.inf, wavelengths)
     distances = np.abs(known[None, :] - np.array(RED_GREEN_BLUE)[:, None])
     chosen = distances.argmin(axis=1)
-    if np.unique(chosen).size < 3 or distances.min(axis=1).max() > _STILL_THAT_COLOUR:
+    if np.unique(chosen).size < 3 or distances.min(axis=1).max() > STILL_THAT_COLOUR:
         chosen = np.array([round(place * (len(numbers) - 1)) for place in _DISTANT])
     return [int(number) for number in numbers[chosen]]
 

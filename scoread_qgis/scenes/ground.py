@@ -9,6 +9,7 @@ import numpy as np
 from osgeo import osr
 
 from .gdal_calls import gdal_failures
+from .georeference import PIXELS
 
 if TYPE_CHECKING:
     from .raster import RasterFile
@@ -19,7 +20,7 @@ _STEP = 1e-4  # degrees towards north, some ten metres
 
 def crs_name(crs: str) -> str:
     """What people call a CRS, WKT: its name, with the code of its authority where it has one; "" where there is none on Earth."""
-    reference = _on_earth(crs)
+    reference = on_earth(crs)
     if reference is None:
         return ""
     authority, code = reference.GetAuthorityName(None), reference.GetAuthorityCode(None)
@@ -31,14 +32,8 @@ def longitudes_latitudes(points: np.ndarray, crs: str) -> np.ndarray | None:
 
     None where the CRS is not one on Earth.
     """
-    reference = _on_earth(crs)
-    return None if reference is None else _transformed(points, reference, _wgs84())
-
-
-def to_wgs84(crs: str) -> osr.CoordinateTransformation | None:
-    """The transformation of a CRS, WKT, to longitudes and latitudes; None where it is not one on Earth."""
-    reference = _on_earth(crs)
-    return None if reference is None else osr.CoordinateTransformation(reference, _wgs84())
+    reference = on_earth(crs)
+    return None if reference is None else _transformed(points, reference, wgs84())
 
 
 @dataclass(frozen=True)
@@ -53,12 +48,12 @@ class Ground:
 
 def ground_at(raster: RasterFile, row: float, column: float) -> Ground | None:
     """The `Ground` around a place of a `RasterFile`, counted from the centre of its first pixel; None where nothing tells where it is."""
-    reference = _on_earth(raster.crs)
+    reference = on_earth(raster.crs)
     if reference is None or (raster.geotransform is None and not raster.georeference.bent):
         return None
     places = np.array([[column, row], [column + 1, row], [column, row + 1]]) + 0.5
-    corners = _transformed(_to_map(raster, places), reference, _wgs84())
-    northwards = _transformed(corners[:1] + (0, _STEP if corners[0, 1] < 89 else -_STEP), _wgs84(), reference)
+    corners = _transformed(to_map(raster, places), reference, wgs84())
+    northwards = _transformed(corners[:1] + (0, _STEP if corners[0, 1] < 89 else -_STEP), wgs84(), reference)
     there = _to_pixels(raster, northwards)[0] - places[0]
     east, north = np.radians(corners[1:] - corners[0]).T * _RADIUS
     east *= np.cos(np.radians(corners[0, 1]))
@@ -70,7 +65,7 @@ def ground_at(raster: RasterFile, row: float, column: float) -> Ground | None:
     return Ground(float(across), float(down), (float(vector[0]) / length, float(vector[1]) / length))
 
 
-def _on_earth(crs: str) -> osr.SpatialReference | None:
+def on_earth(crs: str) -> osr.SpatialReference | None:
     """The reference of a CRS with x before y, as rasters and QGIS layers have it; None for one that is not on Earth."""
     reference = osr.SpatialReference(crs) if crs else None
     if reference is None or not (reference.IsGeographic() or reference.IsProjected()):
@@ -79,7 +74,7 @@ def _on_earth(crs: str) -> osr.SpatialReference | None:
     return reference
 
 
-def _wgs84() -> osr.SpatialReference:
+def wgs84() -> osr.SpatialReference:
     reference = osr.SpatialReference()
     reference.ImportFromEPSG(4326)
     reference.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)
@@ -98,12 +93,12 @@ def _transformed(points: np.ndarray, source: osr.SpatialReference, target: osr.S
     return np.where(np.isfinite(found), found, np.nan)
 
 
-def _to_map(raster: RasterFile, places: np.ndarray) -> np.ndarray:
-    """Map coordinates of (column, row) places, counted from the upper left corner."""
+def to_map(raster: RasterFile, places: np.ndarray) -> np.ndarray:
+    """Map coordinates (n, 2) of (column, row) places (n, 2), counted from the upper left corner; as QGIS draws it without georeference."""
     if raster.georeference.bent:
         return raster.georeference.to_map(places)
-    x0, xc, xr, y0, yc, yr = raster.geotransform  # type: ignore[misc]  # asked for only where there is one
-    return places @ np.array([[xc, yc], [xr, yr]]) + (x0, y0)
+    x0, xc, xr, y0, yc, yr = raster.geotransform or PIXELS
+    return np.asarray(places) @ np.array([[xc, yc], [xr, yr]]) + (x0, y0)
 
 
 def _to_pixels(raster: RasterFile, points: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ class MaskSource:
 class RegionSource:
     """Places to explain: name, CRS as WKT ("" = that of the scene), geometries as WKB (polygons or points), ids, and ranks or None.
 
-    file: what they were read from; None if not from a file.
+    file: what they were read from; None if not from a file. fields: all fields of each, name -> int, float, str or None.
     """
 
     name: str
@@ -89,17 +89,22 @@ class RegionSource:
     ids: tuple[float | str, ...]
     ranks: tuple[float | None, ...]
     file: str | None = None
+    fields: tuple[dict[str, object], ...] = ()
+
+    def chosen(self, indices: Sequence[int]) -> RegionSource:
+        """Some of the regions, in the order of their indices."""
+        return replace(
+            self,
+            shapes=tuple(self.shapes[i] for i in indices),
+            ids=tuple(self.ids[i] for i in indices),
+            ranks=tuple(self.ranks[i] for i in indices),
+            fields=tuple(self.fields[i] for i in indices if self.fields),
+        )
 
     def first(self, count: int) -> RegionSource:
         """The `count` regions of the highest rank; those without a rank come last, in their order."""
         ranks = [math.inf if rank is None else rank for rank in self.ranks]
-        order = sorted(range(len(self.shapes)), key=lambda i: ranks[i])[:count]
-        return replace(
-            self,
-            shapes=tuple(self.shapes[i] for i in order),
-            ids=tuple(self.ids[i] for i in order),
-            ranks=tuple(self.ranks[i] for i in order),
-        )
+        return self.chosen(sorted(range(len(self.shapes)), key=lambda i: ranks[i])[:count])
 
 
 def good_cubes(
