@@ -64,7 +64,10 @@ def blocked(report):
 
     Time in which the main thread could have gone on, had other programs not had the processors, does not count.
     """
-    return max(((s[0] - s[1], s) for phase in ("Train SGM", "Detect anomalies") for s in report["silences"][phase]), default=(0.0, None))
+    return max(
+        ((s[0] - s[1], s) for phase in ("Find anomalies", "Train SGM", "Detect anomalies") for s in report["silences"][phase]),
+        default=(0.0, None),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,7 @@ def desktop(provider, tmp_path_factory):
         folder = tmp_path_factory.mktemp("desktop")
         sizes = {"ROWS": 100, "COLUMNS": 100, "BAND_COUNT": 80}
         processing.run("scoread:sample_scene", {**sizes, "OUTPUT": str(folder / "scene.tif"), "TRUTH": str(folder / "truth.tif")})
+        (folder / "scene.qml").unlink()  # as a scene from elsewhere opens
         report, output = at_the_desktop(folder)
         busy = report["waited"] > 0.02 * report["seconds"]
         if blocked(report)[0] <= RESPONSIVE or not busy:
@@ -92,6 +96,27 @@ def test_the_window_answers_while_algorithms_run(desktop):
     seconds, silence = blocked(report)
     print(f"event loop blocked for at most {1000 * seconds:.0f} ms: {silence}")
     assert seconds <= RESPONSIVE, silence
+
+
+def test_two_clicks_lead_from_the_scene_to_the_first_place(desktop):
+    folder, report, _ = desktop
+    seen = report["find"]
+    assert seen["offered"] == ["scene (80 bands)"] and not seen["polygons"]
+    assert any("Detect anomalies" in title for title in seen["tasks"]), "in QGIS' own task bar"
+    assert seen["tree"] == ["Anomalies of scene", "scene"] and seen["active"] == "Anomalies of scene"
+    assert seen["group"] == ["Regions of scene, rate 0.001", "Anomalies of scene"]
+    assert seen["renderer"] == "singlebandpseudocolor"
+    assert [path.partition("|")[0] for path in seen["files"]] == [str(folder / "scene.anomalies.tif"), str(folder / "scene.regions.gpkg")]
+    assert seen["bands before"] == [1, 2, 3]
+    wavelengths = [float(gdal_metadata(folder / "scene.tif", band)["wavelength"]) for band in seen["bands"]]
+    assert wavelengths == pytest.approx([650, 550, 460], abs=15), "natural colour"
+    assert seen["off centre"] < 0.01 and seen["share of the scene"] < 0.95
+
+
+def gdal_metadata(path, band):
+    from osgeo import gdal
+
+    return gdal.Open(str(path)).GetRasterBand(band).GetMetadata()
 
 
 def test_the_result_is_a_styled_layer_on_top(desktop):

@@ -4,6 +4,7 @@ import contextlib
 
 from qgis.core import (
     QgsProcessing,
+    QgsProcessingException,
     QgsProcessingOutputNumber,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
@@ -74,7 +75,10 @@ class ReportAnomalies(Algorithm):
         self.pdf = self.parameterAsFileOutput(parameters, PDF, context)
         self.template = template_file(self.parameterAsFile(parameters, TEMPLATE, context)) if self.pdf else None
         if self.pdf:
-            read_layout(self.template)  # before the work, so that a wrong one is told at once
+            try:
+                read_layout(self.template)  # before the work, so that a wrong one is told at once
+            except ValueError as error:
+                raise QgsProcessingException(str(error)) from error
 
     def work(self, run):
         from ..workflows.report_accepted import AcceptedReport, report_accepted

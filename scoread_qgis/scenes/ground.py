@@ -14,7 +14,7 @@ from .georeference import PIXELS
 if TYPE_CHECKING:
     from .raster import RasterFile
 
-_RADIUS = 6_371_008.8  # m, mean of the Earth
+_RADIUS, _ECCENTRICITY = 6_378_137.0, 0.00669437999014  # m, squared: WGS 84
 _STEP = 1e-4  # degrees towards north, some ten metres
 
 
@@ -55,9 +55,11 @@ def ground_at(raster: RasterFile, row: float, column: float) -> Ground | None:
     corners = _transformed(to_map(raster, places), reference, wgs84())
     northwards = _transformed(corners[:1] + (0, _STEP if corners[0, 1] < 89 else -_STEP), wgs84(), reference)
     there = _to_pixels(raster, northwards)[0] - places[0]
-    east, north = np.radians(corners[1:] - corners[0]).T * _RADIUS
-    east *= np.cos(np.radians(corners[0, 1]))
-    across, down = np.hypot(east, north)
+    latitude = np.radians(corners[0, 1])
+    flat = 1 - _ECCENTRICITY * np.sin(latitude) ** 2
+    # radii of curvature across and along the meridian
+    radii = _RADIUS / np.sqrt(flat) * np.cos(latitude), _RADIUS * (1 - _ECCENTRICITY) / flat**1.5
+    across, down = np.hypot(*(np.radians(corners[1:] - corners[0]) * radii).T)
     vector = there * (across, down) * (1 if corners[0, 1] < 89 else -1)
     length = float(np.hypot(*vector))
     if not np.isfinite([across, down, length]).all() or min(across, down, length) <= 0:
