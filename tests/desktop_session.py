@@ -138,7 +138,7 @@ def find(scene):
     click(panel.run_button)
     seen["tasks"] = [task.description() for task in QgsApplication.taskManager().activeTasks()]
     root = project.layerTreeRoot()
-    group = yield from until(lambda: root.findGroup("Anomalies of scene"))
+    group = yield from until(lambda: root.findGroup("Anomalies of scene"), 150)
     yield from pause(0.5)
     heartbeat.phase(None)
     seen["tree"] = [node.name() for node in root.children()]
