@@ -54,8 +54,8 @@ def style_path(path):
 def save_anomaly_style(path, replaced=False):
     """Make the style of the anomaly map at `path` and keep it, see `_keep`. Reads the map: not for the main thread."""
     layer = QgsRasterLayer(path, "anomalies", "gdal", QgsRasterLayer.LayerOptions(False))  # without a style that lies there
-    values = _sampled_values(path)
-    quantiles = np.quantile(values, _SHARES) if values.size else np.arange(len(_SHARES), dtype=float)
+    values, highest = _sampled_values(path)
+    quantiles = np.quantile(np.append(values, highest), _SHARES) if values.size else np.arange(len(_SHARES), dtype=float)
     ramp = QgsStyle.defaultStyle().colorRamp("Inferno")
     items, last = [], -np.inf
     for value, place, opacity in zip(quantiles, np.linspace(0, 1, len(_SHARES)), _OPACITIES):
@@ -64,7 +64,7 @@ def save_anomaly_style(path, replaced=False):
         last = value
         color = QColor(ramp.color(float(place)))
         color.setAlpha(opacity)
-        items.append(QgsColorRampShader.ColorRampItem(float(value), color, _map_label(value, values)))
+        items.append(QgsColorRampShader.ColorRampItem(float(value), color, _map_label(value, values, highest)))
     function = QgsColorRampShader(items[0].value, items[-1].value)
     function.setColorRampType(QgsColorRampShader.Type.Interpolated)
     function.setColorRampItemList(items)
@@ -80,12 +80,11 @@ def save_anomaly_style(path, replaced=False):
     return _keep(layer, path, replaced)
 
 
-def _map_label(value, values):
+def _map_label(value, values, highest):
     """A score in the legend of a map, with the share of its pixels that score as high: what a threshold there would take."""
-    share = np.mean(values >= value) if values.size else 0.0
-    if values.size and value >= values.max():
+    if values.size == 0 or value >= highest:
         return tr("{score:.4g} (highest)").format(score=value)
-    return tr("{score:.4g} (top {share:.2g} %)").format(score=value, share=100 * share)
+    return tr("{score:.4g} (top {share:.2g} %)").format(score=value, share=100 * np.mean(values >= value))
 
 
 def save_regions_style(path, how):
@@ -208,7 +207,7 @@ def outline(color, width):
 
 
 def _sampled_values(path):
-    """Scores of the map, thinned to at most `_SAMPLED` rows and columns, and its maximum, in float64.
+    """Scores of the map, thinned to at most `_SAMPLED` rows and columns, in float64, and the highest of all.
 
     Of the pixels themselves: GDAL would thin by the overviews, which hold the largest of many.
     """
@@ -224,4 +223,4 @@ def _sampled_values(path):
         sampled.append(band.ReadAsArray(0, row, band.XSize, min(rows, band.YSize - row))[::step, ::step].astype(np.float64).ravel())
     values, highest = np.concatenate(sampled), band.GetMaximum()
     values = values[np.isfinite(values)]
-    return np.append(values, highest) if highest is not None else values
+    return values, (values.max(initial=-np.inf) if highest is None else highest)

@@ -27,7 +27,7 @@ from ..workflows.parameters import RATE
 
 TITLE = "ScoreAD"
 _FOLDER = "scoread_results"  # in the profile, for scenes whose folder is read-only
-_SURROUNDINGS = 60  # pixels of the scene that the canvas shows around the first place at least
+_SURROUNDINGS = 40  # pixels of the scene that the canvas shows around the first place at least
 
 
 class FindPanel(QDialog):
