@@ -49,8 +49,12 @@ class ScoreadPlugin:
 
     def show_found(self, score_map, regions):
         """Open the dock on the layers of an anomaly map and its regions, at rank 1. regions: None where they could not be extracted."""
-        if (open_dock := getattr(self, "open_dock", None)) is not None:
-            open_dock(regions if regions is not None else score_map)
+        if (dock := getattr(self, "dock", None)) is not None:
+            dock.show()
+            dock.show_map(score_map)
+            if regions is not None:
+                dock.show_regions(regions)
+                dock.go_to(1)
 
     def show_install_dialog(self):
         from .installation.install_dialog import InstallDialog

@@ -126,7 +126,7 @@ def check_place(path: str | os.PathLike[str], what: str) -> None:
         raise cannot_be_written(path, what, error) from error
 
 
-class _ScratchFolder(tempfile.TemporaryDirectory):  # type: ignore[type-arg]  # not to be subscripted when it is made
+class _ScratchFolder(tempfile.TemporaryDirectory):
     """One that is meant to go with whatever holds it, without a warning that nobody had called `cleanup`, which QGIS would show."""
 
     def __del__(self) -> None:
