@@ -120,6 +120,7 @@ def _draw(path, document, reported, figures, scene, regions_crs, feedback):
             told.cancel()
 
     told.progressChanged.connect(go_on)
+    QCoreApplication.processEvents()
     result, message = QgsLayoutExporter.exportToPdf(atlas, path, settings, told)
     return result, message
 
