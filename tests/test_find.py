@@ -157,6 +157,22 @@ class TestRun:
         assert desk.finish(panel) == []
         assert desk.told[-1][0] == "Critical" and "a" in desk.told[-1][1]
 
+    def test_what_is_refused_before_the_work_is_told(self, desk, tmp_path):
+        from qgis.core import QgsFeature, QgsGeometry, QgsVectorLayer
+
+        desk.activate(desk.add(raster(tmp_path / "a.tif", 12), "a"))
+        layer = QgsVectorLayer("Polygon", "fields", "memory")
+        feature = QgsFeature()
+        feature.setGeometry(QgsGeometry.fromWkt("POLYGON ((10 -10, 45 -10, 45 -40, 10 -10))"))
+        layer.dataProvider().addFeatures([feature])
+        desk.project.addMapLayer(layer)
+        layer.selectAll()
+        panel = desk.panel()
+        panel.polygons.setChecked(True)
+        layer.removeSelection()
+        assert desk.finish(panel) == []
+        assert desk.told[-1][0] == "Critical" and "none is selected" in desk.told[-1][1]
+
     def test_a_project_that_was_closed_meanwhile_gets_no_layers(self, desk, tmp_path):
         from qgis.core import QgsApplication
 
