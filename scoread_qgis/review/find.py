@@ -175,6 +175,10 @@ class FindRun(QObject):
         self._context, self._feedback = QgsProcessingContext(), _Feedback()
         self._context.setProject(QgsProject.instance())
         self._task = QgsProcessingAlgRunnerTask(_algorithm(name), parameters, self._context, self._feedback)
+        self._refused = self._task.isCanceled()  # before the work, which nothing is going to tell
+        if self._refused:
+            then(False, {})
+            return
         self._task.executed.connect(then)
         QgsApplication.taskManager().addTask(self._task)
 
@@ -192,7 +196,7 @@ class FindRun(QObject):
 
     def _fail(self):
         bar = qgis.utils.iface.messageBar()
-        if self._feedback.isCanceled():
+        if self._feedback.isCanceled() and not self._refused:
             bar.pushInfo(TITLE, tr("Finding anomalies in {} was cancelled.").format(self._name))
         else:
             why = self._feedback.errors[0] if self._feedback.errors else tr("the message log says why")
