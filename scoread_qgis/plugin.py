@@ -6,6 +6,7 @@ from qgis.PyQt.QtWidgets import QAction
 
 from .installation.packages import add_package_folder, remove_marked_folder
 from .provider import ICON, ScoreadProvider
+from .review.toolbar import Toolbar
 from .translation import install_translator, tr
 
 MENU = "ScoreAD"
@@ -15,7 +16,7 @@ class ScoreadPlugin:
     def __init__(self, iface=None):
         self.iface = iface
         self.provider = None
-        self._actions, self._dialogs = [], {}
+        self._actions, self._dialogs, self._toolbar = [], {}, None
         self.translator = install_translator()
 
     def initProcessing(self):
@@ -27,6 +28,8 @@ class ScoreadPlugin:
 
     def initGui(self):
         self.initProcessing()
+        self._toolbar = Toolbar(self.iface, self.show_find_panel)
+        self.iface.addPluginToMenu(MENU, self._toolbar.find_action)
         for title, open_dialog in (
             (tr("Install PyTorch..."), self.show_install_dialog),
             (tr("Check installation"), self.show_check_dialog),
@@ -35,6 +38,23 @@ class ScoreadPlugin:
             action.triggered.connect(open_dialog)
             self.iface.addPluginToMenu(MENU, action)
             self._actions.append(action)
+
+    def show_find_panel(self):
+        from .review.find import FindPanel
+
+        if FindPanel not in self._dialogs:
+            self._dialogs[FindPanel] = FindPanel(self.iface.mainWindow())
+            self._dialogs[FindPanel].found.connect(self.show_found)
+        return self._show(FindPanel)
+
+    def show_found(self, score_map, regions):
+        """Open the dock on the layers of an anomaly map and its regions, at rank 1. regions: None where they could not be extracted."""
+        if (dock := getattr(self, "dock", None)) is not None:
+            dock.show()
+            dock.show_map(score_map)
+            if regions is not None:
+                dock.show_regions(regions)
+                dock.go_to(1)
 
     def show_install_dialog(self):
         from .installation.install_dialog import InstallDialog
@@ -57,6 +77,10 @@ class ScoreadPlugin:
         return dialog
 
     def unload(self):
+        if self._toolbar is not None:
+            self.iface.removePluginMenu(MENU, self._toolbar.find_action)
+            self._toolbar.remove()
+            self._toolbar = None
         for action in self._actions:
             self.iface.removePluginMenu(MENU, action)
             action.deleteLater()

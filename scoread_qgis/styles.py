@@ -1,7 +1,8 @@
 """How results look.
 
 Anomaly maps: dark and transparent where nothing is odd, bright where the few highest scores are, numbers in the legend. Regions: outlines,
-the brightest and last drawn where the peaks are highest.
+the brightest and last drawn where the peaks are highest. Scenes: natural colour, or false colour where they have no visible light. Ground
+truth: a veil over what is below.
 """
 
 import os
@@ -9,14 +10,18 @@ import os
 import numpy as np
 from qgis.core import (
     QgsCategorizedSymbolRenderer,
+    QgsColorRampLegendNodeSettings,
     QgsColorRampShader,
+    QgsContrastEnhancement,
     QgsFeatureRequest,
     QgsFillSymbol,
     QgsGraduatedSymbolRenderer,
     QgsMarkerSymbol,
+    QgsMultiBandColorRenderer,
     QgsPalettedRasterRenderer,
     QgsPalLayerSettings,
     QgsRasterLayer,
+    QgsRasterMinMaxOrigin,
     QgsRasterShader,
     QgsRendererCategory,
     QgsRendererRange,
@@ -61,6 +66,8 @@ _GROUPS = (
 )
 _OTHERS = "#a8a8a8"
 _CLEAR = 0.01  # share of the background that matches as well, above which a match says little
+_TRUTH = "#ff2fd0"  # neither in the map nor among the outlines
+_TRUTH_OPACITY = 130
 _OURS = "scoread_qgis/style"
 _SAMPLED = 2000  # rows and columns that are looked at for the quantiles
 
@@ -73,8 +80,8 @@ def style_path(path):
 def save_anomaly_style(path, replaced=False):
     """Make the style of the anomaly map at `path` and keep it, see `_keep`. Reads the map: not for the main thread."""
     layer = QgsRasterLayer(path, "anomalies", "gdal", QgsRasterLayer.LayerOptions(False))  # without a style that lies there
-    values = _sampled_values(path)
-    quantiles = np.quantile(values, _SHARES) if values.size else np.arange(len(_SHARES), dtype=float)
+    values, highest = _sampled_values(path)
+    quantiles = np.quantile(np.append(values, highest), _SHARES) if values.size else np.arange(len(_SHARES), dtype=float)
     ramp = QgsStyle.defaultStyle().colorRamp("Inferno")
     items, last = [], -np.inf
     for value, place, opacity in zip(quantiles, np.linspace(0, 1, len(_SHARES)), _OPACITIES):
@@ -83,10 +90,13 @@ def save_anomaly_style(path, replaced=False):
         last = value
         color = QColor(ramp.color(float(place)))
         color.setAlpha(opacity)
-        items.append(QgsColorRampShader.ColorRampItem(float(value), color, f"{value:.4g}"))
+        items.append(QgsColorRampShader.ColorRampItem(float(value), color, _map_label(value, values, highest)))
     function = QgsColorRampShader(items[0].value, items[-1].value)
     function.setColorRampType(QgsColorRampShader.Type.Interpolated)
     function.setColorRampItemList(items)
+    legend = QgsColorRampLegendNodeSettings()
+    legend.setUseContinuousLegend(False)  # which would have no values but the least and the largest
+    function.setLegendSettings(legend)
     shader = QgsRasterShader()
     shader.setRasterShaderFunction(function)
     renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1, shader)
@@ -94,6 +104,13 @@ def save_anomaly_style(path, replaced=False):
     renderer.setClassificationMax(items[-1].value)
     layer.setRenderer(renderer)
     return _keep(layer, path, replaced)
+
+
+def _map_label(value, values, highest):
+    """A score in the legend of a map, with the share of its pixels that score as high: what a threshold there would take."""
+    if values.size == 0 or value >= highest:
+        return tr("{score:.4g} (highest)").format(score=value)
+    return tr("{score:.4g} (top {share:.2g} %)").format(score=value, share=100 * np.mean(values >= value))
 
 
 def save_regions_style(path, how):
@@ -110,7 +127,7 @@ def save_regions_style(path, how):
         last = count if last is None else min(last, max(count, 1))
         label = f"Rank {first} to {last}" if last > first else f"Rank {first}"
         label = f"{label} ({how})" if first == 1 else label
-        ranges.append(QgsRendererRange(first - 0.5, last + 0.5, _outline(color, width), label))
+        ranges.append(QgsRendererRange(first - 0.5, last + 0.5, outline(color, width), label))
         first = last + 1
     renderer = QgsGraduatedSymbolRenderer("rank", ranges)
     renderer.setOrderBy(QgsFeatureRequest.OrderBy([QgsFeatureRequest.OrderByClause("rank", False)]))
@@ -134,7 +151,7 @@ def save_groups_style(path):
     several = [group for group, count in members.items() if count > 1]
     coloured = sorted(sorted(several, key=lambda group: (-members[group], group))[: len(_GROUPS)])
     areas = layer.geometryType() == QgsWkbTypes.GeometryType.PolygonGeometry
-    categories, symbol = [], _outline if areas else _ring
+    categories, symbol = [], outline if areas else _ring
     for colour, group in zip(_GROUPS, coloured):
         called = max(set(names[group]), key=names[group].count) if group in names else ""
         label = tr("Group {group}: {count} regions").format(group=group, count=members[group])
@@ -176,6 +193,50 @@ def save_mask_style(path, replaced, how):
     return _keep(layer, path, replaced)
 
 
+def save_truth_style(path, replaced):
+    """Make the style of the ground truth at `path`, a veil over what is not 0, and keep it, see `_keep`."""
+    layer = QgsRasterLayer(path, "truth", "gdal", QgsRasterLayer.LayerOptions(False))
+    veil = QColor(_TRUTH)
+    veil.setAlpha(_TRUTH_OPACITY)
+    layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, [QgsPalettedRasterRenderer.Class(1, veil, tr("Anomaly"))]))
+    return _keep(layer, path, replaced)
+
+
+def save_scene_style(path, replaced):
+    """Make the style of the scene at `path`, in colour, and keep it, see `_keep`. Reads the scene: not for the main thread."""
+    from .scenes.raster import RasterFile
+    from .scenes.thumbnail import colour_limits
+
+    layer = QgsRasterLayer(path, "scene", "gdal", QgsRasterLayer.LayerOptions(False))
+    show_in_colour(layer, colour_limits(RasterFile(path)))
+    return _keep(layer, path, replaced)
+
+
+def show_in_colour(layer, limits):
+    """Draw the layer of a scene in three of its bands. limits: `scenes.thumbnail.colour_limits` of the scene."""
+    provider = layer.dataProvider()
+    renderer = QgsMultiBandColorRenderer(provider, *(number for number, _, _ in limits))
+    setters = (renderer.setRedContrastEnhancement, renderer.setGreenContrastEnhancement, renderer.setBlueContrastEnhancement)
+    for (number, low, high), keep in zip(limits, setters):
+        stretch = QgsContrastEnhancement(provider.dataType(number))
+        stretch.setContrastEnhancementAlgorithm(QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum)
+        stretch.setMinimumValue(low)
+        stretch.setMaximumValue(high)
+        keep(stretch)
+    origin = QgsRasterMinMaxOrigin()
+    origin.setLimits(QgsRasterMinMaxOrigin.Limits.CumulativeCut)
+    renderer.setMinMaxOrigin(origin)
+    layer.setRenderer(renderer)
+
+
+def has_first_bands(layer):
+    """Whether the layer of a scene is drawn as QGIS draws any raster, in its first three bands, so that nobody has chosen better ones."""
+    renderer = layer.renderer()
+    if not isinstance(renderer, QgsMultiBandColorRenderer):
+        return False
+    return (renderer.redBand(), renderer.greenBand(), renderer.blueBand()) == (1, 2, 3)
+
+
 def _keep(layer, path, replaced):
     """Save the style of a layer beside the raster at `path`, unless another file would share that style, and return it as XML.
 
@@ -206,7 +267,7 @@ def _is_free(path, replaced):
     return _OURS in there or (replaced and "<rasterrenderer" in there)  # versions before 0.3 left no mark
 
 
-def _outline(color, width):
+def outline(color, width):
     """Symbol of a polygon: its outline on a dark casing, without a fill."""
     symbol = QgsFillSymbol()
     symbol.deleteSymbolLayer(0)
@@ -230,7 +291,7 @@ def _ring(color, width):
 
 
 def _sampled_values(path):
-    """Scores of the map, thinned to at most `_SAMPLED` rows and columns, and its maximum, in float64.
+    """Scores of the map, thinned to at most `_SAMPLED` rows and columns, in float64, and the highest of all.
 
     Of the pixels themselves: GDAL would thin by the overviews, which hold the largest of many.
     """
@@ -246,4 +307,4 @@ def _sampled_values(path):
         sampled.append(band.ReadAsArray(0, row, band.XSize, min(rows, band.YSize - row))[::step, ::step].astype(np.float64).ravel())
     values, highest = np.concatenate(sampled), band.GetMaximum()
     values = values[np.isfinite(values)]
-    return np.append(values, highest) if highest is not None else values
+    return values, (values.max(initial=-np.inf) if highest is None else highest)

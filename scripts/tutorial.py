@@ -10,15 +10,16 @@ from pathlib import Path
 import processing
 from processing.gui.BatchAlgorithmDialog import BatchAlgorithmDialog
 from processing.modeler.ModelerDialog import ModelerDialog
-from qgis.core import QgsApplication, QgsContrastEnhancement, QgsMultiBandColorRenderer, QgsProcessingContext, QgsProject
+from qgis.core import QgsApplication, QgsField, QgsProcessingContext, QgsProject
 from qgis.PyQt.QtCore import QTimer
-from qgis.PyQt.QtWidgets import QDockWidget, QLineEdit, QTreeView
+from qgis.PyQt.QtWidgets import QDialog, QDockWidget, QLineEdit, QToolBar, QTreeView
 from qgis.utils import iface
 
 PICTURE = os.environ["TUTORIAL"]
 FOLDER = Path(tempfile.gettempdir()) / "tutorial"
 WINDOW = (0, 0, 1400, 900)
 shown = []  # keeps the dialogs alive
+waiting = []  # steps to look at again
 
 
 def path(name):
@@ -29,9 +30,6 @@ def scene():
     FOLDER.mkdir(exist_ok=True)
     processing.runAndLoadResults("scoread:sample_scene", {"OUTPUT": path("Scene.tif")})
     layer = QgsProject.instance().mapLayersByName("Scene")[0]
-    renderer = QgsMultiBandColorRenderer(layer.dataProvider(), 19, 12, 5)
-    layer.setRenderer(renderer)
-    layer.setContrastEnhancement(QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum)
     iface.mapCanvas().setExtent(layer.extent())
 
 
@@ -44,6 +42,39 @@ def maps():
     for view in iface.mainWindow().findChildren(QTreeView):
         if view.objectName() == "theLayerTreeView":
             view.expandAll()
+
+
+def find_panel():
+    """The panel of Find anomalies, as the button of the toolbar opens it."""
+    iface.mainWindow().setGeometry(*WINDOW)
+    iface.mainWindow().findChild(QDockWidget, "Browser").hide()
+    iface.mapCanvas().zoomToFullExtent()
+    iface.mainWindow().findChild(QToolBar, "ScoreadToolbar").actions()[0].trigger()
+
+
+def find():
+    """Run it; its results come when they come."""
+    panel = next(dialog for dialog in iface.mainWindow().findChildren(QDialog) if hasattr(dialog, "run_button"))
+    panel.run_button.click()
+
+
+def found():
+    """Wait for them."""
+    if QgsProject.instance().layerTreeRoot().findGroup("Anomalies of Scene") is None:
+        waiting.append(found)
+
+
+def report_dialog():
+    """The dialog of Report reviewed anomalies on regions three of which are accepted."""
+    regions = QgsProject.instance().mapLayersByName("Regions of Scene, rate 0.001")[0]
+    regions.dataProvider().addAttributes([QgsField(name, 10) for name in ("verdict", "note", "reviewed")])
+    regions.updateFields()
+    column = regions.fields().indexOf("verdict")
+    regions.dataProvider().changeAttributeValues({feature.id(): {column: "accepted"} for feature in regions.getFeatures("rank < 4")})
+    from scoread_qgis.review.hand_on import open_report
+
+    shown.append(open_report(regions))
+    shown[-1].setGeometry(180, 120, 900, 640)
 
 
 def toolbox():
@@ -102,6 +133,9 @@ def ready():
 STEPS = {
     "train": (scene, toolbox, train_dialog),
     "regions": (scene, maps, toolbox),
+    "find": (scene, find_panel),
+    "found": (scene, find_panel, find, found),
+    "hand_on": (scene, maps, toolbox, report_dialog),
     "batch": (scene, toolbox, batch_dialog),
     "designer": (designer,),
 }
@@ -112,7 +146,9 @@ def go(steps):
         QTimer.singleShot(4000, ready)
         return
     steps[0]()
-    QTimer.singleShot(2500, lambda: go(steps[1:]))
+    left = [*waiting, *steps[1:]]
+    waiting.clear()
+    QTimer.singleShot(2500, lambda: go(left))
 
 
 QTimer.singleShot(3000, lambda: go(list(STEPS[PICTURE])))

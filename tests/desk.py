@@ -40,6 +40,15 @@ class Desktop:
     def mainWindow(self):
         return self._window
 
+    def addToolBar(self, name):
+        return self._window.addToolBar(name)
+
+    def addCustomActionForLayerType(self, action, menu, kind, all_layers):
+        self.of_layers = [action]
+
+    def removeCustomActionForLayerType(self, action):
+        self.of_layers.remove(action)
+
     def addPluginToMenu(self, name, action):
         self.menu.addAction(action)
 
@@ -80,7 +89,7 @@ with only_in(folder):
         seen["run"] = "\n".join(feedback.lines)
     seen["report"] = installation_report()
 
-    desktop.menu.actions()[0].trigger()
+    next(action for action in desktop.menu.actions() if action.text() == "Install PyTorch...").trigger()
     dialog = plugin.show_install_dialog()
     assert dialog is plugin.show_install_dialog()
     seen["missing"] = texts(dialog)

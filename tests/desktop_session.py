@@ -16,7 +16,7 @@ from qgis.core import Qgis, QgsApplication, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QModelIndex, Qt, QTimer
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QDockWidget, QLineEdit, QProgressBar, QTextEdit, QTreeView
+from qgis.PyQt.QtWidgets import QDialog, QDockWidget, QLineEdit, QProgressBar, QTextEdit, QToolBar, QTreeView
 from qgis.utils import iface
 
 FOLDER = Path(os.environ["SCOREAD_DESKTOP"])
@@ -125,12 +125,46 @@ def run(dialog, phase, done):
     heartbeat.phase(None)
 
 
+def find(scene):
+    """From the open scene to the first place in two clicks: the button of the toolbar, and Run."""
+    project, canvas, window = QgsProject.instance(), iface.mapCanvas(), iface.mainWindow()
+    bar = window.findChild(QToolBar, "ScoreadToolbar")
+    seen = report["find"] = {"bands before": bands(scene)}
+    heartbeat.phase("Find anomalies")
+    click(bar.widgetForAction(bar.actions()[0]))
+    panel = yield from until(lambda: next((w for w in window.findChildren(QDialog) if w.isVisible() and hasattr(w, "run_button")), None))
+    seen["offered"] = [panel.scene.itemText(index) for index in range(panel.scene.count())]
+    seen["polygons"] = panel.polygons.isEnabled()
+    click(panel.run_button)
+    seen["tasks"] = [task.description() for task in QgsApplication.taskManager().activeTasks()]
+    root = project.layerTreeRoot()
+    group = yield from until(lambda: root.findGroup("Anomalies of scene"), 150)
+    yield from pause(0.5)
+    heartbeat.phase(None)
+    seen["tree"] = [node.name() for node in root.children()]
+    seen["group"] = [node.layer().name() for node in group.findLayers()]
+    map_layer, regions = (node.layer() for node in reversed(group.findLayers()))
+    seen["renderer"], seen["files"] = map_layer.renderer().type(), [map_layer.source(), regions.source()]
+    seen["bands"], seen["active"] = bands(scene), iface.activeLayer().name()
+    (first,) = regions.getFeatures("rank = 1")
+    view, place = canvas.extent(), first.geometry().boundingBox().center()
+    seen["off centre"] = view.center().distance(place) / view.width()
+    seen["share of the scene"] = view.width() / scene.extent().width()
+    project.removeMapLayers([map_layer.id(), regions.id()])
+    root.removeChildNode(group)
+
+
+def bands(layer):
+    return [layer.renderer().redBand(), layer.renderer().greenBand(), layer.renderer().blueBand()]
+
+
 def steps():
     project, canvas = QgsProject.instance(), iface.mapCanvas()
     scene = QgsRasterLayer(str(FOLDER / "scene.tif"), "scene")
     project.addMapLayer(scene)
     canvas.setExtent(scene.extent())
     yield from pause(1.5)
+    yield from find(scene)
 
     dialog = yield from open_dialog("Train SGM")
     report["proposed"] = dialog.createProcessingParameters()["MODEL"]

@@ -133,7 +133,7 @@ class Algorithm(QgsProcessingAlgorithm):
         return ""
 
     def processAlgorithm(self, parameters, context, feedback):
-        self._done, self._warnings = False, []
+        self._done, self._warnings, self.feedback = False, [], feedback
         # The background thread has a context of its own, whose layers replace those of the main thread's in QGIS 3.22: `read` told the
         # latter.
         for path, details in self._layers.items():

@@ -2,8 +2,10 @@
 
 from qgis.core import QgsProcessingParameterFileDestination, QgsProcessingParameterRasterDestination
 
+from ..styles import save_scene_style, save_truth_style
 from ..workflows.parameters import SEED, SIMULATION
 from .base import Algorithm
+from .maps import style_map
 from .parameters import add_settings, read_settings
 
 OUTPUT, TRUTH, LIBRARY = "OUTPUT", "TRUTH", "LIBRARY"
@@ -74,3 +76,11 @@ class SampleScene(Algorithm):
             write_table(self.library, ["wavelength (nm)", *spectra], rows)
             results[LIBRARY] = self.library
         return results
+
+    def save_styles(self):
+        self.style = save_scene_style(self.output, self.output in self.replaced)
+        self.truth_style = save_truth_style(self.truth, self.truth in self.replaced) if self.truth else None
+
+    def finish(self, context):
+        style_map(self.output, context, self.style)
+        style_map(self.truth, context, self.truth_style)

@@ -126,13 +126,20 @@ def check_place(path: str | os.PathLike[str], what: str) -> None:
         raise cannot_be_written(path, what, error) from error
 
 
+class _ScratchFolder(tempfile.TemporaryDirectory):
+    """One that is meant to go with whatever holds it, without a warning that nobody had called `cleanup`, which QGIS would show."""
+
+    def __del__(self) -> None:
+        self.cleanup()
+
+
 def scratch_folder(what: str, place: str | None = None) -> tempfile.TemporaryDirectory[str]:
     """A `tempfile.TemporaryDirectory` whose name says what it holds, "mask" or "regions", and which process it belongs to.
 
     place: folder to create it in; None for the system's. Raises ValueError, with the remedy, where it cannot be created.
     """
     try:
-        return tempfile.TemporaryDirectory(prefix=f"scoread_{what}_{_owner()}_", dir=place)
+        return _ScratchFolder(prefix=f"scoread_{what}_{_owner()}_", dir=place)
     except OSError as error:
         raise ValueError(
             f"No temporary folder can be created in {place or tempfile.gettempdir()}: {error.strerror or error}. Free some space there, or "

@@ -12,7 +12,7 @@ from osgeo import gdal, ogr, osr
 
 from ..core.files import scratch_folder
 from .gdal_calls import gdal_failures, open_dataset
-from .georeference import Georeference
+from .georeference import PIXELS, Georeference
 from .nodata import NoData
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ class Mask:
 
     def _burn(self, raster: RasterFile | ScoreMap, shapes: Sequence[tuple[bytes, int]], crs: str) -> None:
         """Write the value of each shape, (WKB, value), into the pixels whose centre it covers; later shapes over earlier ones."""
+        if raster.geotransform is None and not raster.georeference.bent:
+            self._dataset.SetGeoTransform(PIXELS)  # shapes lie where QGIS draws the scene
         store = vector_store()
         layer = store.CreateLayer("shapes", _reference(raster.crs), ogr.wkbUnknown)
         layer.CreateField(ogr.FieldDefn("value", ogr.OFTInteger))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .score_map import ScoreMap
 
 # Without a CRS, GeoPackages would call the coordinates degrees.
-_NO_CRS = 'LOCAL_CS["Undefined Cartesian SRS",UNIT["unknown",1],AXIS["X",EAST],AXIS["Y",NORTH]]'
+NO_CRS = 'LOCAL_CS["Undefined Cartesian SRS",UNIT["unknown",1],AXIS["X",EAST],AXIS["Y",NORTH]]'
 _FIELDS = {
     "rank": ogr.OFTInteger, "area": ogr.OFTReal, "pixels": ogr.OFTInteger64, "peak": ogr.OFTReal, "mean": ogr.OFTReal,
     "p_value": ogr.OFTReal, "x": ogr.OFTReal, "y": ogr.OFTReal,
@@ -289,7 +289,7 @@ def _fill(
     if dataset is None:
         return  # and GDAL has said why
     options = [f"FID={ids[0]}", "GEOMETRY_NAME=geom", f"DESCRIPTION={described(metadata)}"]
-    layer = dataset.CreateLayer(name, osr.SpatialReference(crs or _NO_CRS), geometry, options)
+    layer = dataset.CreateLayer(name, osr.SpatialReference(crs or NO_CRS), geometry, options)
     for field, kind in kinds.items():
         layer.CreateField(ogr.FieldDefn(field, kind))
     write_provenance(layer, metadata)

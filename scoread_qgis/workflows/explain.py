@@ -68,12 +68,8 @@ def explain_regions(explanation: RegionExplanation, run: Run) -> int:
     run.progress(0.0, "reading the model")
     kept = Model.load(model, device)
     cube = fitting_cube(scene, kept, explanation.bands, None, run.part(0.0, 0.1))
-    reasons = _reasons(cube, kept.detector, chosen, library, run.part(0.1, 0.95)) if chosen.shapes else []
-    names = (
-        [f"band {n}" for n in cube.numbers]  # type: ignore[union-attr]  # a resampled cube has wavelengths
-        if cube.wavelengths is None
-        else [f"{w:.0f} nm" for w in cube.wavelengths]
-    )
+    reasons = find_reasons(cube, kept.detector, chosen, run.part(0.1, 0.95), library) if chosen.shapes else []
+    names = band_names(cube)
     run.progress(1.0, f"{len(reasons)} regions explained")  # the last moment for a cancel: nothing is written yet
     if table:
         write_table(table, *_table(reasons, names))
@@ -88,10 +84,17 @@ def explain_regions(explanation: RegionExplanation, run: Run) -> int:
     return len(reasons)
 
 
-def _reasons(
-    cube: RasterCube | ResampledCube, detector: Detector, regions: RegionSource, library: Library | None, run: Run
+def band_names(cube: RasterCube | ResampledCube) -> list[str]:
+    """What the bands of a scene are called: by wavelength where known, else by number."""
+    if cube.wavelengths is None:
+        return [f"band {n}" for n in cube.numbers]  # type: ignore[union-attr]  # a resampled cube has wavelengths
+    return [f"{w:.0f} nm" for w in cube.wavelengths]
+
+
+def find_reasons(
+    cube: RasterCube | ResampledCube, detector: Detector, regions: RegionSource, run: Run, library: Library | None = None
 ) -> list[RegionReasons]:
-    """`RegionReasons` of the regions that have valid pixels, by rank."""
+    """`RegionReasons` of the regions that have valid pixels, by rank. library: to match them with. Raises ValueError where none has."""
     labels = RegionLabels(cube.raster, regions.shapes, regions.crs, run.scratch)
     seen = region_spectra(cube, labels, run.progress.part(0.0, 0.25))
     if not seen.pixels.all():
@@ -127,10 +130,12 @@ def _reasons(
     places, similar_places = cube.map_positions(seen.centres), cube.map_positions(similar.positions)
     return [
         RegionReasons(
+            index=int(kept[i]),
             rank=number + 1 if None in ranks else ranks[i],
             id=regions.ids[kept[i]],
             pixels=int(seen.pixels[i]),
             position=seen.centres[i],
+            box=seen.boxes[i],
             place=places[i],
             observed=seen.mean[i],
             background=expected[i].spectrum,

@@ -299,7 +299,7 @@ def _mean_within(cube: RasterCube | ResampledCube, flat_field: MaskSource, run: 
 def _write(identification: Identification, chosen: RegionSource, numbers: np.ndarray, comparison: Comparison | None, run: Run) -> int:
     """Write the regions, say what the first ones are, and return how many have a clear match."""
     regions = identification.regions
-    fields: dict[str, Sequence[object]] = dict(chosen.fields)
+    fields: dict[str, Sequence[object]] = {**chosen.columns()}
     kinds: dict[str, type] = {"group": int}
     rest = len(regions.shapes) - len(chosen.shapes)
     found: dict[str, list[object]] = {"group": [int(number) if number else None for number in numbers]}
@@ -320,7 +320,7 @@ def _write(identification: Identification, chosen: RegionSource, numbers: np.nda
             run.log(_told(chosen.ids[region], comparison.of(region)))
     if rest:
         chosen = regions.first(len(regions.shapes))
-        fields = dict(chosen.fields)
+        fields = {**chosen.columns()}
     others = {name: values for name, values in fields.items() if name not in found}
     first = {"rank": others.pop("rank")} if "rank" in others else {}  # what was found stands before what was known
     fields = {**first, **{name: (*values, *[None] * rest) for name, values in found.items()}, **others}

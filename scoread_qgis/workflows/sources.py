@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from ..scenes.bands import list_bands
@@ -81,7 +81,7 @@ class MaskSource:
 class RegionSource:
     """Places of interest: name, CRS as WKT ("" = that of the scene), geometries as WKB (polygons or points), ids, and ranks or None.
 
-    file: what they were read from; None if not from a file. fields: all of their fields, name -> value of each, None where it has none.
+    file: what they were read from; None if not from a file. fields: all fields of each, name -> int, float, str or None.
     """
 
     name: str
@@ -90,27 +90,37 @@ class RegionSource:
     ids: tuple[float | str, ...]
     ranks: tuple[float | None, ...]
     file: str | None = None
-    fields: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    fields: tuple[dict[str, object], ...] = ()
 
     @classmethod
     def of_file(cls, path: str | os.PathLike[str]) -> RegionSource:
         """The polygons or points in a vector file. Raises ValueError if it holds none."""
-        shapes, ids, fields, crs = read_regions(path)
-        given = fields.get("id", ids)
-        ranks = fields.get("rank", (None,) * len(ids))
+        shapes, ids, columns, crs = read_regions(path)
+        given = columns.get("id", ids)
+        ranks = columns.get("rank", (None,) * len(ids))
+        fields = tuple({name: values[i] for name, values in columns.items()} for i in range(len(ids)))
         return cls(str(path), crs, shapes, given, ranks, os.path.abspath(path), fields)
+
+    def columns(self) -> dict[str, list[object]]:
+        """The fields, name -> value of each region, None where it has none."""
+        return {
+            name: [fields.get(name) for fields in self.fields] for name in dict.fromkeys(name for fields in self.fields for name in fields)
+        }
+
+    def chosen(self, indices: Sequence[int]) -> RegionSource:
+        """Some of the regions, in the order of their indices."""
+        return replace(
+            self,
+            shapes=tuple(self.shapes[i] for i in indices),
+            ids=tuple(self.ids[i] for i in indices),
+            ranks=tuple(self.ranks[i] for i in indices),
+            fields=tuple(self.fields[i] for i in indices if self.fields),
+        )
 
     def first(self, count: int) -> RegionSource:
         """The `count` regions of the highest rank; those without a rank come last, in their order."""
         ranks = [math.inf if rank is None else rank for rank in self.ranks]
-        order = sorted(range(len(self.shapes)), key=lambda i: ranks[i])[:count]
-        return replace(
-            self,
-            shapes=tuple(self.shapes[i] for i in order),
-            ids=tuple(self.ids[i] for i in order),
-            ranks=tuple(self.ranks[i] for i in order),
-            fields={name: tuple(values[i] for i in order) for name, values in self.fields.items()},
-        )
+        return self.chosen(sorted(range(len(self.shapes)), key=lambda i: ranks[i])[:count])
 
 
 def good_cubes(
