@@ -1,11 +1,13 @@
 """The plugin as QGIS loads it: it registers the Processing provider, and adds its menu where there is a desktop."""
 
 from qgis.core import QgsApplication
+from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import QAction
 
 from .installation.packages import add_package_folder, remove_marked_folder
 from .provider import ICON, ScoreadProvider
+from .review.dock import AnomalyDock
 from .translation import install_translator, tr
 
 MENU = "ScoreAD"
@@ -15,6 +17,7 @@ class ScoreadPlugin:
     def __init__(self, iface=None):
         self.iface = iface
         self.provider = None
+        self.dock = self.dock_action = None
         self._actions, self._dialogs = [], {}
         self.translator = install_translator()
 
@@ -27,6 +30,12 @@ class ScoreadPlugin:
 
     def initGui(self):
         self.initProcessing()
+        self.dock = AnomalyDock(self.iface)
+        self.dock_action = self.dock.toggleViewAction()
+        self.dock_action.setIcon(QIcon(ICON))
+        self.iface.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.dock)  # which puts it into View > Panels
+        self.dock.hide()  # until the user, or QGIS that remembers it, shows it
+        self.iface.addPluginToMenu(MENU, self.dock_action)
         for title, open_dialog in (
             (tr("Install PyTorch..."), self.show_install_dialog),
             (tr("Check installation"), self.show_check_dialog),
@@ -57,6 +66,12 @@ class ScoreadPlugin:
         return dialog
 
     def unload(self):
+        if self.dock is not None:
+            self.iface.removePluginMenu(MENU, self.dock_action)
+            self.dock.stop()
+            self.iface.removeDockWidget(self.dock)
+            self.dock.deleteLater()
+            self.dock = self.dock_action = None
         for action in self._actions:
             self.iface.removePluginMenu(MENU, action)
             action.deleteLater()
