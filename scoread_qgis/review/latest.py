@@ -3,6 +3,7 @@
 from qgis.core import Qgis, QgsApplication, QgsTask
 from qgis.PyQt.QtCore import QObject
 
+from ..core.loading import load_scipy
 from ..installation.task import Task
 from ..settings import cache_folder, memory_limit
 from ..workflows.run import Run
@@ -29,6 +30,7 @@ class Latest(QObject):
         memory, scratch = memory_limit(), cache_folder()
 
         def working(progress, log):
+            load_scipy()
             return work(Run(memory, progress, log, {"qgis": Qgis.version()}, scratch))
 
         task = Task(title, working, QgsTask.Flag.CanCancel | QgsTask.Flag.CancelWithoutPrompt)

@@ -56,9 +56,10 @@ class PixelsAbove(QgsMapCanvasItem):
             above = self.pixels()
             if above is None:
                 return
-            self._painted = np.where(above, np.uint32(COLOUR), np.uint32(0))  # the image does not copy it
             height, width = above.shape
-            self._image = QImage(self._painted.data, width, height, 4 * width, QImage.Format.Format_ARGB32)
+            self._painted = above.tobytes()  # the image does not copy it
+            self._image = QImage(self._painted, width, height, width, QImage.Format.Format_Indexed8)
+            self._image.setColorTable([0, COLOUR])
         painter.drawImage(0, 0, self._image)
 
     def _look(self):

@@ -80,6 +80,8 @@ class ReviewPanel(QWidget):
         review.addWidget(self.regions)
         review.addWidget(self.spectrum)
         review.setChildrenCollapsible(False)
+        review.setStretchFactor(0, 4)
+        review.setStretchFactor(1, 5)
         self.tabs = QTabWidget()
         self.tabs.addTab(self.threshold, tr("Threshold"))
         self.tabs.addTab(review, tr("Review"))
@@ -496,7 +498,7 @@ class ReviewPanel(QWidget):
         if pixel is None:
             return
         self._choose_region_at(point)
-        title = tr("row {}, column {}").format(pixel[0] + 1, pixel[1] + 1)
+        title = tr("pixel {}, {}").format(pixel[0] + 1, pixel[1] + 1)
         self._mark(self.marker, *pixel)
         self._look(title, lambda scene, *_: scene.at_pixel(*pixel), None, pin)
 
@@ -556,7 +558,7 @@ class ReviewPanel(QWidget):
 
     def _name_of(self, similar):
         if similar.region is None:
-            return tr("row {}, column {}").format(int(similar.row) + 1, int(similar.column) + 1)
+            return tr("pixel {}, {}").format(int(similar.row) + 1, int(similar.column) + 1)
         return tr("region {}").format(int(self.regions.model.regions.columns["rank"][similar.region]))
 
     def pin(self):
@@ -641,7 +643,7 @@ class ReviewPanel(QWidget):
             "Make the detector of this map again, which takes about as long as the map did, and show how much each band contributes."
         )
         button.setToolTip(reason or again)
-        button.setText(tr("Preparing contributions...") if self._binding.busy else tr("Contributions"))
+        button.setText(tr("Learning...") if self._binding.busy else tr("Contributions"))
 
     def _pick(self, on):
         if on:

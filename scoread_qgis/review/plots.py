@@ -35,7 +35,7 @@ class Plot(QWidget):
 
     def minimumSizeHint(self):
         height = self.fontMetrics().height()
-        return QSize(12 * height, 6 * height)
+        return QSize(12 * height, 8 * height)
 
     def paintEvent(self, event):
         painter = QPainter(self)

@@ -1,15 +1,13 @@
 """The list of regions as Qt's views show it."""
 
-import math
-
 import numpy as np
-from qgis.PyQt.QtCore import QAbstractTableModel, QLocale, QModelIndex, QSortFilterProxyModel, Qt
+from qgis.PyQt.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qgis.PyQt.QtGui import QColor, QFont
 
 from ..translation import tr
 
 RANK, PEAK, PIXELS, AREA, VERDICT, NOTE, ANGLE = range(7)
-SORT = Qt.ItemDataRole.UserRole
+_NUMBERS = {RANK: "rank", PEAK: "peak", PIXELS: "pixels", AREA: "area"}
 # Seen on white and on dark grey alike.
 _COLOURS = {"accepted": "#2e9e44", "rejected": "#d9480f", "later": "#b58900"}
 
@@ -20,18 +18,22 @@ def verdict_title(verdict):
 
 
 class RegionModel(QAbstractTableModel):
-    """Rows are the regions of a `workflows.review_regions.RegionList`, which `set_texts` changes with what is shown.
+    """The regions of a `workflows.review_regions.RegionList`, sorted by any column, and limited to some while `limit` says so.
 
-    angles: spectral angles of `reject alike`, (n,), or None.
+    "Row" is the place in the list, "line" that in a view. angles: spectral angles of `reject alike`, by row, or None. Sorting is done here,
+    with numpy: a proxy of Qt would ask Python for the values of every comparison.
     """
 
     def __init__(self, parent=None):
         super().__init__(parent)
         self.regions, self.angles = None, None
+        self._only, self._rows = None, np.arange(0)
+        self._by = RANK, Qt.SortOrder.AscendingOrder
 
     def show(self, regions):
         self.beginResetModel()
-        self.regions, self.angles = regions, None
+        self.regions, self.angles, self._only = regions, None, None
+        self._rows = self._ordered()
         self.endResetModel()
 
     def show_angles(self, angles):
@@ -41,13 +43,68 @@ class RegionModel(QAbstractTableModel):
 
     def set_texts(self, row, verdict, note, reviewed):
         self.regions.verdicts[row], self.regions.notes[row], self.regions.reviewed[row] = verdict, note, reviewed
-        self.dataChanged.emit(self.index(row, VERDICT), self.index(row, NOTE))
+
+    def tell_changed(self):
+        """To be called after `set_texts`. The rows stay where they are, even if sorted by verdict: one reads on where one was."""
+        if self.rowCount():
+            self.dataChanged.emit(self.index(0, VERDICT), self.index(self.rowCount() - 1, NOTE))
 
     def texts(self, row):
         return self.regions.verdicts[row], self.regions.notes[row], self.regions.reviewed[row]
 
+    def rows(self):
+        """Rows in the order shown."""
+        return self._rows.tolist()
+
+    def row(self, index):
+        """Row that an index of a view stands for, -1 for none."""
+        return int(self._rows[index.row()]) if index.isValid() else -1
+
+    def index_of(self, row):
+        """Index of a row in a view; not valid where it is not shown."""
+        lines = np.flatnonzero(self._rows == row)
+        return self.index(int(lines[0]), 0) if lines.size else QModelIndex()
+
+    def limit(self, rows):
+        """Show only these rows, a (n,) bool array, or all where it is None."""
+        self._only = rows
+        self._arrange()
+
+    def sort(self, column, order=Qt.SortOrder.AscendingOrder):
+        self._by = column, order
+        self._arrange()
+
+    def _arrange(self):
+        self.layoutAboutToBeChanged.emit()
+        before = self.persistentIndexList()
+        rows = [self.row(index) for index in before]
+        self._rows = self._ordered()
+        lines = {row: line for line, row in enumerate(self._rows.tolist())}
+        after = [self.index(lines[row], index.column()) if row in lines else QModelIndex() for row, index in zip(rows, before)]
+        self.changePersistentIndexList(before, after)
+        self.layoutChanged.emit()
+
+    def _ordered(self):
+        """The rows to show, sorted; what is not known comes last."""
+        if self.regions is None:
+            return np.arange(0)
+        column, order = self._by
+        if column == VERDICT:
+            keys = np.array([verdict_title(verdict).casefold() for verdict in self.regions.verdicts])
+        elif column == NOTE:
+            keys = np.array([note.casefold() for note in self.regions.notes])
+        elif column == ANGLE:
+            keys = np.full(len(self.regions), np.nan) if self.angles is None else self.angles
+        else:
+            keys = self.regions.columns[_NUMBERS[column]]
+        if order == Qt.SortOrder.DescendingOrder:
+            _, keys = np.unique(keys, return_inverse=True)
+            keys = -keys
+        rows = np.argsort(keys, kind="stable")
+        return rows if self._only is None else rows[np.asarray(self._only)[rows]]
+
     def rowCount(self, parent=None):
-        return 0 if self.regions is None or (parent is not None and parent.isValid()) else len(self.regions)
+        return 0 if parent is not None and parent.isValid() else len(self._rows)
 
     def columnCount(self, parent=None):
         return 7
@@ -60,14 +117,11 @@ class RegionModel(QAbstractTableModel):
     def data(self, index, role=Qt.ItemDataRole.DisplayRole):
         if not index.isValid():
             return None
-        row, column = index.row(), index.column()
-        if role in (Qt.ItemDataRole.DisplayRole, SORT, Qt.ItemDataRole.ToolTipRole):
-            value = self._value(row, column)
-            if role == SORT:
-                return -math.inf if isinstance(value, float) and math.isnan(value) else value
-            if role == Qt.ItemDataRole.ToolTipRole:
-                return value if column == NOTE else None
-            return self._text(column, value)
+        row, column = self.row(index), index.column()
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self._text(row, column)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return self.regions.notes[row] if column == NOTE else None
         if role == Qt.ItemDataRole.TextAlignmentRole and column not in (VERDICT, NOTE):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ForegroundRole and column == VERDICT:
@@ -78,47 +132,17 @@ class RegionModel(QAbstractTableModel):
             return font
         return None
 
-    def _value(self, row, column):
+    def _text(self, row, column):
         if column == VERDICT:
             return verdict_title(self.regions.verdicts[row])
         if column == NOTE:
             return self.regions.notes[row]
         if column == ANGLE:
-            return math.nan if self.angles is None else float(self.angles[row])
-        return float(self.regions.columns[("rank", "peak", "pixels", "area")[column]][row])
-
-    def _text(self, column, value):
-        if column in (VERDICT, NOTE):
-            return value
-        if math.isnan(value):
+            return "" if self.angles is None or np.isnan(self.angles[row]) else f"{self.angles[row]:.2f}°"
+        value = float(self.regions.columns[_NUMBERS[column]][row])
+        if np.isnan(value):
             return ""
-        if column in (RANK, PIXELS):
-            return QLocale().toString(int(value))
-        return f"{value:.2f}°" if column == ANGLE else f"{value:.5g}" if column == PEAK else _area(value)
-
-
-class SortedRegions(QSortFilterProxyModel):
-    """Sorted by any column; limited to some rows while `only` is not None."""
-
-    def __init__(self, model, parent=None):
-        super().__init__(parent)
-        self._only = None
-        self.setSourceModel(model)
-        self.setSortRole(SORT)
-        self.setSortCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
-        self.setDynamicSortFilter(False)  # the row that was just judged stays where it is
-
-    def limit(self, rows):
-        """Show only these rows of the list, a (n,) bool array, or all where it is None."""
-        self._only = None if rows is None else np.asarray(rows)
-        self.invalidateFilter()
-
-    def filterAcceptsRow(self, row, parent):
-        return self._only is None or bool(self._only[row])
-
-    def rows(self):
-        """Rows of the list in the order shown."""
-        return [self.mapToSource(self.index(row, 0, QModelIndex())).row() for row in range(self.rowCount())]
+        return f"{value:.5g}" if column == PEAK else _area(value) if column == AREA else f"{value:.0f}"
 
 
 def _area(square_metres):

@@ -21,7 +21,7 @@ from qgis.PyQt.QtWidgets import (
 
 from ..translation import tr
 from ..workflows.review_scene import spectral_angles
-from .region_model import ANGLE, RANK, RegionModel, SortedRegions
+from .region_model import ANGLE, RANK, RegionModel
 from .verdicts import GiveVerdicts, QUndoStack, now, write_verdicts
 
 WIDEST_ANGLE, FIRST_ANGLE = 200, 40  # tenths of a degree
@@ -40,11 +40,10 @@ class RegionsTab(QWidget):
         super().__init__(parent)
         self.layer, self.path, self.means, self._example = None, "", None, None
         self.model = RegionModel(self)
-        self.sorted = SortedRegions(self.model, self)
         self.undo = QUndoStack(self)
         self.state = QLabel()
         self.table = QTableView()
-        self.table.setModel(self.sorted)
+        self.table.setModel(self.model)
         self.table.setSortingEnabled(True)
         self.table.sortByColumn(RANK, Qt.SortOrder.AscendingOrder)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -54,13 +53,15 @@ class RegionsTab(QWidget):
         self.table.setAlternatingRowColors(True)
         self.table.setColumnHidden(ANGLE, True)
         self.table.verticalHeader().hide()
+        self.table.horizontalHeader().setHighlightSections(False)
+        self.table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.table.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self.table.horizontalHeader().setStretchLastSection(True)
-        self.table.setMinimumHeight(4 * self.fontMetrics().height())
+        self.table.setMinimumHeight(5 * self.fontMetrics().height())
         self.table.setAccessibleName(tr("Regions"))
         wide = self.fontMetrics().horizontalAdvance("0")
-        for column, characters in enumerate((6, 9, 7, 10, 11, 12)):
+        for column, characters in enumerate((5, 6, 6, 7, 8, 8)):
             self.table.setColumnWidth(column, characters * wide + 8)
         self.note = QLineEdit()
         self.note.setPlaceholderText(tr("Note on this region (E)"))
@@ -158,15 +159,13 @@ class RegionsTab(QWidget):
     @property
     def current(self):
         """Row of the list that is current, -1 for none."""
-        index = self.table.currentIndex()
-        return self.sorted.mapToSource(index).row() if index.isValid() else -1
+        return self.model.row(self.table.currentIndex())
 
     def go_to_row(self, row):
         """Make a row of the list current; it is shown even if a filter hides it."""
-        index = self.sorted.mapFromSource(self.model.index(row, 0))
-        if not index.isValid() and self._example is not None:
+        if not self.model.index_of(row).isValid():
             self.leave_alike()
-            index = self.sorted.mapFromSource(self.model.index(row, 0))
+        index = self.model.index_of(row)
         flags = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
         self.table.selectionModel().setCurrentIndex(index, flags)
         self.table.scrollTo(index)
@@ -182,14 +181,14 @@ class RegionsTab(QWidget):
 
     def step(self, by):
         """Go to the next (1) or the previous (-1) region as the list is sorted."""
-        rows = self.sorted.rowCount()
+        rows = self.model.rows()
         if rows:
-            at = self.table.currentIndex().row() if self.table.currentIndex().isValid() else -1 if by > 0 else rows
-            self.go_to_row(self.sorted.mapToSource(self.sorted.index(min(max(at + by, 0), rows - 1), 0)).row())
+            at = self.table.currentIndex().row() if self.table.currentIndex().isValid() else -1 if by > 0 else len(rows)
+            self.go_to_row(rows[min(max(at + by, 0), len(rows) - 1)])
 
     def selected(self):
         """Rows of the list that are selected."""
-        return sorted(self.sorted.mapToSource(index).row() for index in self.table.selectionModel().selectedRows())
+        return sorted(self.model.row(index) for index in self.table.selectionModel().selectedRows())
 
     def give(self, verdict):
         """Write a verdict on the selected regions, "" for none, and go on to the next that has none."""
@@ -213,12 +212,13 @@ class RegionsTab(QWidget):
         write_verdicts(self.layer, self.path, self.model.regions.state, {ids[row]: texts for row, texts in changes.items()})
         for row, texts in changes.items():
             self.model.set_texts(row, *texts)
+        self.model.tell_changed()
         self._tell()
         self._show_note()
 
     def _go_on(self):
         """To the next region below without a verdict, then from the top; stay where there is none."""
-        rows = self.sorted.rows()
+        rows = self.model.rows()
         at = rows.index(self.current) if self.current in rows else -1
         for row in rows[at + 1 :] + rows[: max(at, 0)]:
             if not self.model.regions.verdicts[row]:
@@ -286,7 +286,7 @@ class RegionsTab(QWidget):
             return
         alike = self._alike()
         alike[self._example] = True
-        self.sorted.limit(alike)
+        self.model.limit(alike)
         rank = int(self.model.regions.columns["rank"][self._example])
         self.alike_text.setText(
             tr("Within {:.1f}° of region {}: {} regions (accepted ones are left out)").format(
@@ -313,7 +313,7 @@ class RegionsTab(QWidget):
             return
         row, self._example = self._example, None
         self.strip.hide()
-        self.sorted.limit(None)
+        self.model.limit(None)
         self.model.show_angles(None)
         self.table.setColumnHidden(ANGLE, True)
         self.table.sortByColumn(RANK, Qt.SortOrder.AscendingOrder)

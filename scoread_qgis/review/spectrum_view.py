@@ -3,7 +3,7 @@
 from qgis.core import QgsApplication
 from qgis.PyQt.QtCore import QRect, QRectF, QSize, Qt, pyqtSignal
 from qgis.PyQt.QtGui import QIcon, QImage, QPainter
-from qgis.PyQt.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
+from qgis.PyQt.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from ..scenes.spectrum_file import spectra_csv, write_spectra
 from ..translation import tr
@@ -26,8 +26,8 @@ class SpectrumView(QWidget):
         super().__init__(parent)
         self.plot = SpectrumPlot()
         self.note = QLabel()
-        self.note.setWordWrap(True)
         self.note.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)  # the rest of a long note is in its tooltip
         self.pick_button = self._button(
             tr("Pick"), tr("Click pixels on the canvas; hold Shift to follow the mouse, Ctrl to pin what you click.")
         )
@@ -69,7 +69,7 @@ class SpectrumView(QWidget):
     def show_nothing(self, text):
         self._lines = []
         self.plot.show_lines([], True, [], text=text)
-        self.note.clear()
+        self._say("")
         self._enable(False)
 
     def show_spectra(self, scene, title, seen, pins, similar=None, similar_title="", contributions=None, note=""):
@@ -92,16 +92,20 @@ class SpectrumView(QWidget):
         if contributions is not None:
             notes.insert(
                 0,
-                tr("Anomaly value: {:.4g}; of the expected spectrum: {:.4g} ({}).").format(
+                tr("Anomaly value {:.4g}, of the expected spectrum {:.4g} ({}).").format(
                     contributions.score, contributions.background, contributions.what
                 ),
             )
         if seen is not None and seen.expected is None:
             notes.append(tr("Around here is too little to expect a spectrum from."))
-        self.note.setText(" ".join(notes))
+        self._say(" ".join(notes))
         self._enable(bool(lines))
         self.pin_button.setEnabled(seen is not None)
         self.clear_button.setEnabled(bool(pins))
+
+    def _say(self, text):
+        self.note.setText(text)
+        self.note.setToolTip(text)
 
     def _enable(self, on):
         for button in (self.pin_button, self.clear_button, self.save_button):

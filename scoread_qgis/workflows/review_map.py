@@ -16,7 +16,6 @@ from .run import Run
 from .sources import RasterSource
 
 HELD = 2**26  # pixels that are held as they are; of larger maps, the largest of 2 x 2, 4 x 4 ... pixels
-SMALLEST = 256  # rows or columns at which the pyramid ends
 BINS = 160  # of the histogram
 LEAST_RATE, MOST_RATE = 1e-7, 0.1  # that the slider reaches
 _NOTHING = np.float32(-np.inf)  # where there is no score
@@ -66,7 +65,7 @@ class ReviewedMap:
         while -(-self.rows // self.step) * -(-self.columns // self.step) > held:
             self.step *= 2
         self._levels = [self._read(score_map, run.progress.part(0.0, 0.4))]
-        while max(self._levels[-1].shape) > SMALLEST:
+        while max(self._levels[-1].shape) > 1:
             self._levels.append(_halved(self._levels[-1]))
         self._sample = scores_sampled(score_map if self.step > 1 else self._cube(), self.name, 0, run.part(0.4, 0.6))
         self._sample.sort()
