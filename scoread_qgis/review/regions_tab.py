@@ -61,7 +61,7 @@ class RegionsTab(QWidget):
         self.table.setMinimumHeight(5 * self.fontMetrics().height())
         self.table.setAccessibleName(tr("Regions"))
         wide = self.fontMetrics().horizontalAdvance("0")
-        for column, characters in enumerate((5, 6, 6, 7, 8, 8)):
+        for column, characters in enumerate((5, 6, 6, 7, 9, 8)):
             self.table.setColumnWidth(column, characters * wide + 8)
         self.note = QLineEdit()
         self.note.setPlaceholderText(tr("Note on this region (E)"))
