@@ -21,22 +21,27 @@ SUITE ?= trixie
 SUITE_FOLDER ?= build/qgis-$(SUITE)
 
 export QT_QPA_PLATFORM ?= offscreen
+# Test files run beside each other, one on each core.
+BESIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 # Debian's qgis_process wrapper and others read these; the tests and the demo run the plugin that was built.
 export QGIS_PLUGINPATH := $(CURDIR)/build
 
-.PHONY: help setup demo test test-qgis build install package docs translations lint benchmark fuzz clean
+.PHONY: help setup demo test test-qgis coverage build install package docs site translations lint benchmark fuzz clean
 
 help:
 	@echo "make demo       set up, make a sample scene, train, detect, and show where the results are (build/demo)"
 	@echo "make test       set up and run the whole test suite"
 	@echo "make test-qgis SUITE=bookworm|trixie|sid   the whole test suite in that Debian (QGIS 3.22, 3.40, 3.44), made in $(SUITE_FOLDER);"
 	@echo "                as root; MIRROR=<url> if not the one this machine's apt uses"
+	@echo "make coverage   the test suite, and which lines it runs (build/coverage)"
 	@echo "make build      the plugin as a folder, build/$(PLUGIN)"
 	@echo "make install    the plugin into the QGIS profile $(PROFILE)"
 	@echo "make package    the plugin as a zip for QGIS' plugin manager, dist/$(PLUGIN).zip"
 	@echo "make benchmark  all detectors on all .mat scenes of DATA=<folder>"
 	@echo "make fuzz       an attack on the reader of model files: COUNT=<files> SEED=<any>"
 	@echo "make docs       docs/algorithms from the algorithms"
+	@echo "make site       the documentation as a site, build/site"
 	@echo "make translations  resources/i18n/scoread.ts, the strings to translate"
 	@echo "make lint       ruff and mypy"
 	@echo "make clean      remove what was built (not .venv)"
@@ -92,7 +97,10 @@ demo: $(INSTALLED) $(BUILT)
 	$(PYTHON) scripts/demo.py build/demo
 
 test: $(INSTALLED) $(BUILT)
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(BESIDE)
+
+coverage: $(INSTALLED) $(BUILT)
+	$(PYTHON) -m pytest $(BESIDE) --cov=scoread_qgis --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 test-qgis:
 	scripts/test_in_suite.sh "$(SUITE)" "$(SUITE_FOLDER)" "$(MIRROR)"
@@ -105,6 +113,10 @@ fuzz: $(INSTALLED) $(BUILT)
 
 docs: $(INSTALLED) $(BUILT)
 	$(PYTHON) scripts/document.py
+
+site: $(INSTALLED)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build
 
 translations: $(INSTALLED) $(BUILT)
 	$(PYTHON) scripts/translate.py

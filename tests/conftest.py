@@ -1,5 +1,6 @@
 """Scenes and a Processing provider for all tests. They run the plugin as it was built (`make build`)."""
 
+import filecmp
 import gc
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,14 +8,27 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-BUILT = Path(__file__).resolve().parents[1] / "build" / "scoread_qgis"
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
+BUILT = ROOT / "build" / "scoread_qgis"
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "needs_data: uses the real scenes in ../shared/data, and is skipped where they are absent")
-    if not BUILT.is_dir():
-        raise pytest.UsageError("The tests run the built plugin: run `make build` first, or `make test`.")
+    if hasattr(config, "workerinput"):
+        return
+    if stale := [str(path) for path in _sources() if not _is_built(path)]:
+        raise pytest.UsageError(f"The tests run the built plugin, and {stale[0]} has changed since: run `make build`, or `make test`.")
+
+
+def _sources():
+    for folder in ("scoread_qgis", "resources"):
+        yield from (path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix != ".pyc")
+
+
+def _is_built(source):
+    built = BUILT.parent / source if source.parts[0] == BUILT.name else BUILT / source
+    return built.is_file() and filecmp.cmp(ROOT / source, built, shallow=False)
 
 
 def pytest_collection_modifyitems(items):

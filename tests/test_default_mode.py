@@ -202,7 +202,7 @@ def test_progress_rises_and_cancel_stops(trained):
         list(model.detect(ArrayCube(values, valid), progress=Progress(cancel)))
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
+@pytest.mark.needs_data
 @pytest.mark.parametrize("name, least", [("hydice", 0.995), ("abu-urban-3", 0.99)])
 def test_real_scenes(name, least):
     contents = loadmat(DATA / "scenes" / f"{name}.mat")

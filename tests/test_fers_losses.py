@@ -125,7 +125,7 @@ def test_each_stage_trains_its_student_only():
     assert student == changed(spatial, training.spatial) & student
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
+@pytest.mark.needs_data
 def test_the_student_rebels_on_real_patches():
     """Stage 2 lowers the cross covariance and improves the restoration; f_spa says less of f_spe than that of an untrained branch."""
     from scipy.io import loadmat

@@ -243,10 +243,11 @@ class TestNames:
     @pytest.mark.parametrize(("prefer", "expected"), [(True, "a"), (False, "RX of sandiego")])
     def test_the_user_may_prefer_the_names_of_files(self, desk, sample, prefer, expected):
         """As QGIS does unless told otherwise, for files that are not in the system's temporary folder."""
+        from processing.core.ProcessingConfig import ProcessingConfig
         from qgis.core import QgsSettings
 
         scene, settings = desk.add(sample.path, "sandiego"), QgsSettings()
-        setting = "Processing/Configuration/PREFER_FILENAME_AS_LAYER_NAME"
+        setting = ProcessingConfig.settings[ProcessingConfig.PREFER_FILENAME_AS_LAYER_NAME].qname
         before = settings.value(setting)
         with tempfile.TemporaryDirectory(dir=BUILT.parent) as folder:
             try:

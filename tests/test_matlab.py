@@ -224,7 +224,7 @@ def test_files_made_by_matlab_itself():
         read_matlab(MADE_BY_MATLAB / "testhdf5_7.4_GLNX86.mat")
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
+@pytest.mark.needs_data
 def test_the_benchmark_scenes():
     files = sorted((DATA / "scenes").glob("*.mat"))
     assert files

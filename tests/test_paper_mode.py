@@ -19,7 +19,6 @@ from scoread_qgis.detectors.shared.tensor_file import decode, encode
 from scoread_qgis.detectors.shared.torch_archive import read_archive
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +64,7 @@ def authors():
     return PaperSGM(network, 5.0, 0.0, 1.0, 5, 3, []), loadmat(DATA / "scenes" / "hydice.mat")
 
 
-@needs_data
+@pytest.mark.needs_data
 def test_authors_weights_give_the_authors_scores(authors):
     model, hydice = authors
     assert hydice["data"].min() == 0 and hydice["data"].max() == 1
@@ -75,7 +74,7 @@ def test_authors_weights_give_the_authors_scores(authors):
     assert abs(scores.sum(dtype=np.float64) - 11813.06) < 1e-6 * np.abs(scores).sum(dtype=np.float64)
 
 
-@needs_data
+@pytest.mark.needs_data
 def test_authors_weights_give_spectra_like_those_of_the_scene(authors):
     model, hydice = authors
     drawn, real = model.sample(64), hydice["data"].reshape(-1, 162)
@@ -83,7 +82,7 @@ def test_authors_weights_give_spectra_like_those_of_the_scene(authors):
     assert 0.5 < np.median(drawn.std(0) / real.std(0)) < 1.2
 
 
-@needs_data
+@pytest.mark.needs_data
 def test_authors_weights_expect_background_where_anomalies_are(authors):
     """One step of Tweedie's formula takes anomalies most of the way to the background, and background nowhere."""
     model, hydice = authors
@@ -105,7 +104,7 @@ def test_authors_weights_expect_background_where_anomalies_are(authors):
     assert explanation.background_scores + explanation.contributions.sum(1) == pytest.approx(explanation.scores, rel=1e-4)
 
 
-@needs_data
+@pytest.mark.needs_data
 def test_authors_weights_give_the_authors_map(authors):
     model, hydice = authors
     reference = loadmat(DATA / "reference" / "scoread_hydice_score_map.mat")["SAD_result"]

@@ -38,7 +38,7 @@ def test_global_equals_spectral_python():
     np.testing.assert_allclose(detect(GlobalRX(), values), spectral.rx(values.astype(np.float64)), rtol=1e-5)
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
+@pytest.mark.needs_data
 def test_global_equals_spectral_python_on_a_real_scene():
     from scipy.io import loadmat
 

@@ -23,7 +23,7 @@ def gdal_failures() -> Iterator[list[str]]:
     try:
         yield failures
     except RuntimeError as error:  # where somebody switched GDAL's exceptions on
-        failures.append(str(error))
+        failures.append(" ".join(str(error).splitlines()))  # newer GDAL chains its reasons, a line each
     finally:
         gdal.PopErrorHandler()
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _ROWS_AT_A_TIME = 256
 _COMPRESSED = ["COMPRESS=LZW", "SPARSE_OK=TRUE", "BIGTIFF=IF_SAFER"]
-_UNKNOWN = -3.0e38  # stands for nodata in a copy of a mask; no mask has this value
+_UNKNOWN = -(2.0**127)  # stands for nodata in a copy of a mask; no mask has this value, which single precision holds exactly
 AnyMask = TypeVar("AnyMask", bound="Mask")
 
 
