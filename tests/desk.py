@@ -46,6 +46,12 @@ class Desktop:
     def removePluginMenu(self, name, action):
         self.menu.removeAction(action)
 
+    def addDockWidget(self, area, dock):
+        self._window.addDockWidget(area, dock)
+
+    def removeDockWidget(self, dock):
+        self._window.removeDockWidget(dock)
+
 
 def wait(dialog, until=lambda: False):
     end = time.monotonic() + 60
@@ -80,7 +86,7 @@ with only_in(folder):
         seen["run"] = "\n".join(feedback.lines)
     seen["report"] = installation_report()
 
-    desktop.menu.actions()[0].trigger()
+    desktop.menu.actions()[1].trigger()
     dialog = plugin.show_install_dialog()
     assert dialog is plugin.show_install_dialog()
     seen["missing"] = texts(dialog)

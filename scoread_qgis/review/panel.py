@@ -22,7 +22,7 @@ from qgis.gui import QgsMapLayerComboBox, QgsRubberBand, QgsVertexMarker
 from qgis.PyQt import sip
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QColor, QKeySequence
-from qgis.PyQt.QtWidgets import QComboBox, QFileDialog, QFormLayout, QSplitter, QTabWidget, QVBoxLayout, QWidget
+from qgis.PyQt.QtWidgets import QComboBox, QFileDialog, QFormLayout, QFrame, QScrollArea, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from ..algorithms.dialogs import SCORES
 from ..algorithms.inputs import raster_source
@@ -83,8 +83,8 @@ class ReviewPanel(QWidget):
         review.setStretchFactor(0, 4)
         review.setStretchFactor(1, 5)
         self.tabs = QTabWidget()
-        self.tabs.addTab(self.threshold, tr("Threshold"))
-        self.tabs.addTab(review, tr("Review"))
+        self.tabs.addTab(_scrolled(self.threshold), tr("Threshold"))
+        self.tabs.addTab(_scrolled(review), tr("Review"))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addLayout(form)
@@ -736,6 +736,15 @@ class ReviewPanel(QWidget):
         for item in (self.overlay, self.outline, self.marker, *(pin[-1] for pin in self._pins)):
             self.canvas.scene().removeItem(item)
         self._pins = []
+
+
+def _scrolled(widget):
+    """A widget that a low screen may show in part."""
+    area = QScrollArea()
+    area.setWidget(widget)
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    return area
 
 
 def is_map(layer):

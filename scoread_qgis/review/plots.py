@@ -208,7 +208,8 @@ class SpectrumPlot(Plot):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         metrics = painter.fontMetrics()
         legend = self._legend(painter, area)
-        inner = area.adjusted(metrics.horizontalAdvance("0.0000") + 10, legend + 6, -metrics.horizontalAdvance("0000") / 2 - 2, -(2 * metrics.height() + 6))
+        left, right = metrics.horizontalAdvance("0.0000") + 10, metrics.horizontalAdvance("0000") / 2 + 2
+        inner = area.adjusted(left, legend + 6, -right, -(2 * metrics.height() + 6))
         low, high = float(self._axis[0]), float(self._axis[-1])
         if high <= low:
             high = low + 1
