@@ -420,6 +420,7 @@ class ReviewPanel(QWidget):
         for latest in (self._opening, self._measuring, self._looking, self._binding):
             latest.cancel()
         self.scene = self.scene_source = self.labels = self.means = self.bound = self._seen = None
+        self._note = ""
         self.regions.show_means(None)
         self.unpin()
         self.marker.hide()
@@ -437,8 +438,7 @@ class ReviewPanel(QWidget):
             self.spectrum.show_spectra(scene, "", None, [])
             self._measure()
             self._show_learning()
-            if not can_bind(scene.facts) and (not needs_learning(scene.facts) or _size(source.source) <= SMALL_SCENE):
-                self._bind()
+            self._bind_unasked()
             if self.regions.current >= 0:
                 self._show_region(self.regions.current)
 
@@ -539,6 +539,8 @@ class ReviewPanel(QWidget):
             if pin:
                 self.pin()
             self._show_spectra()
+            if bound is not self.bound:  # the detector became ready meanwhile
+                self._look_again()
 
         def failed(text):
             self._seen = None
@@ -594,6 +596,14 @@ class ReviewPanel(QWidget):
             marker.show()
         except QgsCsException:
             marker.hide()
+
+    def _bind_unasked(self):
+        """Prepare contributions where that is quick, once spectra are looked at."""
+        scene = self.scene
+        if scene is None or self.tabs.currentIndex() == 0 or self._note or can_bind(scene.facts):
+            return
+        if not needs_learning(scene.facts) or _size(scene.source.source) <= SMALL_SCENE:
+            self._bind()
 
     def _bind(self):
         """Make the detector of the map again, so that the contributions of the bands can be shown."""
@@ -693,6 +703,7 @@ class ReviewPanel(QWidget):
 
     def _tab_changed(self, *_):
         self.overlay.setVisible(self._shown and self.tabs.currentIndex() == 0)
+        self._bind_unasked()
 
     def _project_read(self, *_):
         if self._shown:
