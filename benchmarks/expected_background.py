@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from scoread_qgis.detectors.shared import expected_background
-from scoread_qgis.detectors.shared.expected_background import expected_spectrum
+from scoread_qgis.detectors.shared import expected_spectrum as region_background
+from scoread_qgis.detectors.shared.expected_spectrum import expected_spectrum
 from scoread_qgis.detectors.shared.half_whitening import HalfWhitening
 from scoread_qgis.detectors.shared.sde import VESDE
 from scoread_qgis.detectors.shared.trimmed_gaussian import TrimmedGaussian
@@ -122,7 +122,7 @@ def main():
                     error = np.sqrt(np.square((guess - truth) / deviation).mean())
                     errors.setdefault(label, {}).setdefault(name, {}).setdefault(side, []).append(error)
                 covered.setdefault(name, []).append(np.mean((found.low <= truth) & (truth <= found.high)))
-                half = np.maximum((found.high - found.low) / 2, 1e-12) / expected_background.BAND
+                half = np.maximum((found.high - found.low) / 2, 1e-12) / region_background.BAND
                 ratios.setdefault(name, []).append(np.abs(truth - found.spectrum) / half)
         print(f"<!-- {name} -->", flush=True)
     print(

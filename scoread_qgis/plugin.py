@@ -1,11 +1,13 @@
 """The plugin as QGIS loads it: it registers the Processing provider, and adds its menu where there is a desktop."""
 
 from qgis.core import QgsApplication
+from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import QAction
 
 from .installation.packages import add_package_folder, remove_marked_folder
 from .provider import ICON, ScoreadProvider
+from .review.dock import AnomalyDock
 from .review.toolbar import Toolbar
 from .translation import install_translator, tr
 
@@ -16,7 +18,8 @@ class ScoreadPlugin:
     def __init__(self, iface=None):
         self.iface = iface
         self.provider = None
-        self._actions, self._dialogs, self._toolbar = [], {}, None
+        self.dock = self.dock_action = self._toolbar = None
+        self._actions, self._dialogs = [], {}
         self.translator = install_translator()
 
     def initProcessing(self):
@@ -28,8 +31,15 @@ class ScoreadPlugin:
 
     def initGui(self):
         self.initProcessing()
+        self.dock = AnomalyDock(self.iface)
+        self.dock_action = self.dock.toggleViewAction()
+        self.dock_action.setIcon(QIcon(ICON))
+        self.iface.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.dock)  # which puts it into View > Panels
+        self.dock.hide()  # until the user, or QGIS that remembers it, shows it
         self._toolbar = Toolbar(self.iface, self.show_find_panel)
-        self.iface.addPluginToMenu(MENU, self._toolbar.find_action)
+        self._toolbar.add(self.dock_action)
+        for action in (self._toolbar.find_action, self.dock_action):
+            self.iface.addPluginToMenu(MENU, action)
         for title, open_dialog in (
             (tr("Install PyTorch..."), self.show_install_dialog),
             (tr("Check installation"), self.show_check_dialog),
@@ -49,12 +59,11 @@ class ScoreadPlugin:
 
     def show_found(self, score_map, regions):
         """Open the dock on the layers of an anomaly map and its regions, at rank 1. regions: None where they could not be extracted."""
-        if (dock := getattr(self, "dock", None)) is not None:
-            dock.show()
-            dock.show_map(score_map)
-            if regions is not None:
-                dock.show_regions(regions)
-                dock.go_to(1)
+        self.dock.show()
+        self.dock.show_map(score_map)
+        if regions is not None:
+            self.dock.show_regions(regions)
+            self.dock.go_to(1)
 
     def show_install_dialog(self):
         from .installation.install_dialog import InstallDialog
@@ -81,6 +90,12 @@ class ScoreadPlugin:
             self.iface.removePluginMenu(MENU, self._toolbar.find_action)
             self._toolbar.remove()
             self._toolbar = None
+        if self.dock is not None:
+            self.iface.removePluginMenu(MENU, self.dock_action)
+            self.dock.stop()
+            self.iface.removeDockWidget(self.dock)
+            self.dock.deleteLater()
+            self.dock = self.dock_action = None
         for action in self._actions:
             self.iface.removePluginMenu(MENU, action)
             action.deleteLater()

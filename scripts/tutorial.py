@@ -1,4 +1,5 @@
-"""Run in the QGIS desktop (qgis --code scripts/tutorial.py) with the plugin enabled: one picture of docs/tutorial.md, which TUTORIAL names.
+"""Run in the QGIS desktop (qgis --code scripts/tutorial.py) with the plugin enabled: one picture of docs/tutorial.md or docs/review.md,
+which TUTORIAL names.
 
 Goes through the steps of the tutorial as far as the picture needs, and touches the file that SHOT_READY names once all is drawn.
 """
@@ -13,7 +14,7 @@ from processing.modeler.ModelerDialog import ModelerDialog
 from qgis.core import QgsApplication, QgsField, QgsProcessingContext, QgsProject
 from qgis.PyQt.QtCore import QTimer
 from qgis.PyQt.QtWidgets import QDialog, QDockWidget, QLineEdit, QToolBar, QTreeView
-from qgis.utils import iface
+from qgis.utils import iface, plugins
 
 PICTURE = os.environ["TUTORIAL"]
 FOLDER = Path(tempfile.gettempdir()) / "tutorial"
@@ -120,10 +121,49 @@ def designer():
     window.show()
 
 
+def review():
+    """The map in the dock, ready for a threshold."""
+    iface.mainWindow().setGeometry(*WINDOW)
+    for dock in iface.mainWindow().findChildren(QDockWidget):
+        if dock.objectName() in ("Browser", "ProcessingToolbox"):
+            dock.hide()
+    processing.runAndLoadResults("scoread:detect_anomalies", {"INPUT": path("Scene.tif"), "OUTPUT": path("Anomaly map.tif")})
+    dock = plugins["scoread_qgis"].dock
+    dock.show_map(QgsProject.instance().mapLayersByName("Anomalies of Scene")[0])
+    iface.mainWindow().resizeDocks([dock], [460], 1)
+    iface.mapCanvas().zoomToFullExtent()
+
+
+def more_pixels():
+    panel = plugins["scoread_qgis"].dock.panel
+    panel.threshold.set_rate(0.003)
+
+
+def keep():
+    plugins["scoread_qgis"].dock.panel.keep()
+
+
+def judge():
+    regions = plugins["scoread_qgis"].dock.panel.regions
+    regions.give("accepted")
+    regions.give("rejected")
+    regions.note.setText("roof")
+    regions.note.editingFinished.emit()
+    regions.give("later")
+
+
+def alike():
+    plugins["scoread_qgis"].dock.panel.regions.look_for_alike()
+
+
 def path_of_model(name):
     import scoread_qgis
 
     return str(Path(scoread_qgis.__file__).parent / "resources" / "models" / f"{name}.model3")
+
+
+def wait():
+    """Until what runs in the background has ended."""
 
 
 def ready():
@@ -138,12 +178,18 @@ STEPS = {
     "hand_on": (scene, maps, toolbox, report_dialog),
     "batch": (scene, toolbox, batch_dialog),
     "designer": (designer,),
+    "review_threshold": (scene, review, more_pixels, more_pixels),
+    "review": (scene, review, more_pixels, keep, wait, judge, wait),
+    "review_alike": (scene, review, more_pixels, keep, wait, judge, alike),
 }
 
 
 def go(steps):
     if not steps:
         QTimer.singleShot(4000, ready)
+        return
+    if QgsApplication.taskManager().countActiveTasks():
+        QTimer.singleShot(500, lambda: go(steps))
         return
     steps[0]()
     left = [*waiting, *steps[1:]]

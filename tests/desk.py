@@ -55,6 +55,12 @@ class Desktop:
     def removePluginMenu(self, name, action):
         self.menu.removeAction(action)
 
+    def addDockWidget(self, area, dock):
+        self._window.addDockWidget(area, dock)
+
+    def removeDockWidget(self, dock):
+        self._window.removeDockWidget(dock)
+
 
 def wait(dialog, until=lambda: False):
     end = time.monotonic() + 60

@@ -32,11 +32,12 @@ def imports(path):
         ("scenes", {"qgis", "torch", "processing", ".algorithms", ".workflows", ".reports", ".detectors", ".decisions"}),
         ("decisions", {"qgis", "torch", "osgeo", "processing", ".algorithms", ".workflows", ".reports", ".scenes", ".detectors"}),
         ("reports", {"qgis", "torch", "osgeo", "processing", ".algorithms", ".workflows", ".scenes", ".detectors"}),
-        ("workflows", {"qgis", "processing", "distributed", ".algorithms", ".installation", ".cluster", ".commandline"}),
+        ("workflows", {"qgis", "processing", "distributed", ".algorithms", ".review", ".installation", ".cluster", ".commandline"}),
         ("installation", {"processing", ".algorithms", ".provider", ".plugin"}),
         ("cluster", {"qgis", "processing", ".algorithms", ".commandline"}),
         ("commandline", {"qgis", "processing", "distributed", ".algorithms"}),
-        ("algorithms", {"distributed", ".cluster", ".commandline"}),
+        ("algorithms", {"distributed", ".cluster", ".commandline", ".review"}),
+        ("review", {"torch", "scipy", "matplotlib", "distributed", ".cluster", ".commandline", ".detectors", ".decisions"}),
     ],
 )
 def test_dependencies_point_one_way(folder, forbidden):

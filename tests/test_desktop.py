@@ -32,8 +32,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def at_the_desktop(folder):
-    """Have QGIS run the session with a profile of its own, and return the report."""
+def at_the_desktop(folder, session="desktop_session.py"):
+    """Have QGIS run a session with a profile of its own, and return the report."""
     ini = folder / "profile" / "profiles" / "default" / "QGIS" / "QGIS3.ini"
     ini.parent.mkdir(parents=True)
     ini.write_text(PROFILE, encoding="utf-8")
@@ -44,10 +44,10 @@ def at_the_desktop(folder):
             "DISPLAY": f":{screen.stdout.readline().decode().strip()}",
             "QT_QPA_PLATFORM": "xcb",
             "QGIS_PLUGINPATH": str(ROOT / "build"),
-            "PYTHONPATH": sysconfig.get_paths()["purelib"],
+            "PYTHONPATH": os.pathsep.join((sysconfig.get_paths()["purelib"], str(Path(__file__).parent))),
             "SCOREAD_DESKTOP": str(folder),
         }
-        session = str(Path(__file__).with_name("desktop_session.py"))
+        session = str(Path(__file__).with_name(session))
         command = ["qgis", "--nologo", "--noversioncheck", "--profiles-path", str(folder / "profile"), "--code", session]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     finally:

@@ -13,7 +13,7 @@ from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.fers import FERS
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
 from scoread_qgis.detectors.registry import DETECTORS
-from scoread_qgis.detectors.shared.expected_background import expected_spectrum
+from scoread_qgis.detectors.shared.expected_spectrum import expected_spectrum
 from scoread_qgis.detectors.shared.explanation import expected_backgrounds, most_similar, path_contributions, region_spectra
 from scoread_qgis.detectors.shared.half_whitening import HalfWhitening
 

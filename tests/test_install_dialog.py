@@ -38,7 +38,7 @@ def test_the_provider_lists_all_and_a_run_says_where_to_click(seen):
 
 
 def test_the_menu_comes_and_goes(seen):
-    assert seen["menu"] == ["Find anomalies in this layer...", "Install PyTorch...", "Check installation"]
+    assert seen["menu"] == ["Find anomalies in this layer...", "Anomalies", "Install PyTorch...", "Check installation"]
     assert seen["menu at the end"] == []
 
 

@@ -14,8 +14,8 @@ from scoread_qgis.detectors.shared.expected_background import (
     ExpectedBackground,
     Ring,
     expected_components,
-    expected_spectrum,
 )
+from scoread_qgis.detectors.shared.expected_spectrum import expected_spectrum
 from scoread_qgis.detectors.shared.half_whitening import HalfWhitening
 from scoread_qgis.detectors.shared.windows import Surroundings, unfold
 

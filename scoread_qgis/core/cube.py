@@ -222,27 +222,30 @@ class Cube:
         self, count: int, seed: int, gather: Gather, halo: int = 0, progress: Progress | None = None, message: str = "sampling"
     ) -> KeyedSample:
         """Like `sample`, but unordered and with the keys, (keys, positions, arrays), for `merge_samples`."""
-        keys, positions, kept = np.empty(0), None, None
+        drawn: list[tuple[np.ndarray, ...]] = []  # of each block: keys, positions, and what was gathered
+        held, limit = 0, np.inf
         for block in self.blocks(halo, progress, message):
             left, right = block.column, block.column + block.columns
             block_keys = np.stack(
                 [np.random.Generator(np.random.Philox(key=[seed, block.row + r])).random(right)[left:] for r in range(block.rows)]
             )
-            limit = _nth_smallest(keys, count)
             chosen = block.valid[block.inner] & (block_keys < limit)
             chosen &= block_keys <= _nth_smallest(block_keys[chosen], count)
             rows, columns = np.nonzero(chosen)
             if rows.size == 0:
                 continue
-            gathered = gather(block, rows + block.above, columns + block.left)
-            keys = np.concatenate([keys, block_keys[rows, columns]])
             place = np.stack([rows + block.row, columns + block.column], axis=1)
-            positions = place if positions is None else np.concatenate([positions, place])
-            kept = gathered if kept is None else tuple(np.concatenate(pair) for pair in zip(kept, gathered))
-            if keys.size > 2 * count:
-                best = np.argpartition(keys, count - 1)[:count]
-                keys, positions, kept = keys[best], positions[best], tuple(array[best] for array in kept)
-        return keys, positions, kept
+            drawn.append((block_keys[rows, columns], place, *gather(block, rows + block.above, columns + block.left)))
+            held += rows.size
+            if held > 2 * count:  # seldom, since it takes a pass over all that is held
+                together = [np.concatenate(arrays) for arrays in zip(*drawn)]
+                best = np.argpartition(together[0], count - 1)[:count]
+                drawn = [tuple(array[best] for array in together)]
+                held, limit = count, drawn[0][0].max()
+        if not drawn:
+            return np.empty(0), None, None
+        keys, positions, *kept = (np.concatenate(arrays) for arrays in zip(*drawn))
+        return keys, positions, tuple(kept)
 
 
 def merge_samples(samples: Sequence[KeyedSample], count: int) -> tuple[np.ndarray, Arrays]:

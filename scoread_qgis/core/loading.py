@@ -1,4 +1,4 @@
-"""Importing PyTorch into a running QGIS without freezing its window."""
+"""Importing PyTorch and SciPy into a running QGIS without freezing its window."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def wait_passively() -> None:
@@ -29,7 +31,6 @@ def load_torch() -> None:
     afterwards are exempt from collection for good.
     """
     wait_passively()
-    known = len(sys.modules)
     if "torch" not in sys.modules and os.name == "posix":
         load = ctypes.CDLL(None).dlopen
         load.argtypes, load.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
@@ -37,10 +38,24 @@ def load_torch() -> None:
         package = os.path.dirname(spec.origin) if spec is not None and spec.origin is not None else ""
         for extension in glob.glob(os.path.join(glob.escape(package), "_C.*.so")):  # with everything that it is linked to
             load(os.fsencode(extension), os.RTLD_NOW)
-    collecting = gc.isenabled()
+    with _uncollected():
+        importlib.import_module("torch")
+
+
+def load_scipy() -> None:
+    """Import the parts of SciPy that tails, regions and expected spectra need, in the same way."""
+    with _uncollected():
+        for name in ("scipy.optimize", "scipy.ndimage", "scipy.sparse.csgraph"):
+            importlib.import_module(name)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector from running, and exempt what is imported meanwhile from it for good."""
+    known, collecting = len(sys.modules), gc.isenabled()
     gc.disable()
     try:
-        importlib.import_module("torch")
+        yield
         if len(sys.modules) > known:
             gc.freeze()
     finally:

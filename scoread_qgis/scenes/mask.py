@@ -202,9 +202,11 @@ class RegionLabels(Mask):
         """Keep only the regions that are True in `chosen` (count,), renumbered from 1 in the same order."""
         self._numbers = np.concatenate([[0], np.where(chosen, np.cumsum(chosen), 0)])
 
-    def labels(self, first: int, last: int) -> np.ndarray:
-        """Number of the region of each pixel of rows first..last-1, (rows, columns) int; 0 where there is none."""
-        return self._numbers[self._values(first, last).astype(int)]
+    def labels(self, first: int, last: int, left: int = 0, right: int | None = None) -> np.ndarray:
+        """Number of the region of each pixel of rows first..last-1 of columns left..right-1, by default all, (rows, columns) int; 0 where
+        there is none.
+        """
+        return self._numbers[self._values(first, last, left, right).astype(int)]
 
 
 def vector_store() -> gdal.Dataset:

@@ -11,8 +11,8 @@ import torch
 
 from ...core.cube import Cube
 from ...core.progress import Progress
-from .expected_background import MARGIN as GAP
-from .expected_background import WIDTH, Expected, expected_spectrum
+from .expected_spectrum import MARGIN as GAP
+from .expected_spectrum import WIDTH, Expected, expected_spectrum
 from .half_whitening import HalfWhitening
 
 PATH_STEPS = 32
@@ -105,7 +105,7 @@ def region_spectra(cube: Cube, regions: Regions, progress: Progress | None = Non
 
 
 def expected_backgrounds(cube: Cube, regions: Regions, seen: RegionSpectra, progress: Progress | None = None) -> list[Expected]:
-    """`expected_background.Expected` of each region: the spectrum that its surroundings let expect, leaving out the other regions.
+    """`expected_spectrum.Expected` of each region: the spectrum that its surroundings let expect, leaving out the other regions.
 
     regions, seen: as for `region_spectra`, and what it returned. Where the surroundings hold too little, or a region is too large, it is
     the mean of the scene outside of the regions, with `pixels` 0 and limits that are NaN. Reads a sample of the scene and a window around
