@@ -40,6 +40,7 @@ from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtXml import QDomDocument
 
 from .core.files import whole_file
+from .reports.identification import CLEAR
 from .scenes.gdal_calls import open_dataset
 from .translation import tr
 
@@ -65,7 +66,6 @@ _GROUPS = (
     "#b08850",
 )
 _OTHERS = "#a8a8a8"
-_CLEAR = 0.01  # share of the background that matches as well, above which a match says little
 _TRUTH = "#ff2fd0"  # neither in the map nor among the outlines
 _TRUTH_OPACITY = 130
 _OURS = "scoread_qgis/style"
@@ -146,7 +146,7 @@ def save_groups_style(path):
         group = feature["group"]
         if isinstance(group, int):
             members[group] = members.get(group, 0) + 1
-            if "match_1" in fields and isinstance(feature["match_1"], str) and feature["score_1"] <= _CLEAR:
+            if "match_1" in fields and isinstance(feature["match_1"], str) and feature["score_1"] <= CLEAR:
                 names.setdefault(group, []).append(feature["match_1"])
     several = [group for group, count in members.items() if count > 1]
     coloured = sorted(sorted(several, key=lambda group: (-members[group], group))[: len(_GROUPS)])
@@ -164,7 +164,7 @@ def save_groups_style(path):
     layer.setRenderer(renderer)
     if "match_1" in fields:
         settings = QgsPalLayerSettings()
-        settings.fieldName, settings.isExpression = f'if("score_1" <= {_CLEAR}, "match_1", \'\')', True
+        settings.fieldName, settings.isExpression = f'if("score_1" <= {CLEAR}, "match_1", \'\')', True
         look, buffer = QgsTextFormat(), QgsTextBufferSettings()
         look.setColor(QColor("#ffffff"))
         look.setSize(9)

@@ -26,6 +26,7 @@ from .provenance import facts_of_identification
 from .sources import MaskSource, RasterSource, RegionSource, good_cubes
 
 if TYPE_CHECKING:
+    from ..reports.page import Page
     from ..scenes.resampling import ResampledCube
     from .run import Run
 
@@ -118,20 +119,27 @@ def identify(identification: Identification, run: Run) -> tuple[int, int]:
     elif library is not None:
         how = (identification.quantity, identification.flat_field)
         comparison = compare(cube, seen.spectra, seen.background, library, *how, run.part(0.7, 0.95))
-    run.progress(0.97, "writing the regions")
+    page = _page(cube, chosen, len(regions.shapes), numbers, seen, comparison, run) if report else None
+    run.progress(0.97, "writing the regions")  # the last moment for a cancel between the two files: nothing is written yet
     clear = _write(identification, chosen, numbers, comparison, run)
-    if report:
-        picture = (false_colour(cube.raster), cube.rows, cube.columns)
-        told: list[Told] = []
-        for i in np.flatnonzero(numbers)[:_SHOWN]:
-            group = int(numbers[i])
-            matched = RegionMatches(seen.spectra[i], [], group) if comparison is None else comparison.of(i, group)
-            told.append((str(chosen.ids[i]), seen.places[i], seen.positions[i], matched))
-        page = identification_page(cube.raster.name, told, len(regions.shapes) - len(told), cube.wavelengths, picture)
-        page.versions(run.versions())
-        page.write(report)
-    run.progress(1.0, f"{len(chosen.shapes)} regions identified")
+    if page is not None:
+        page.write(str(report))
     return clear, int(numbers.max(initial=0))
+
+
+def _page(
+    cube: RasterCube, chosen: RegionSource, count: int, numbers: np.ndarray, seen: Seen, comparison: Comparison | None, run: Run
+) -> Page:
+    """The report. count: of all regions, those included that were not looked at."""
+    told: list[Told] = []
+    for i in np.flatnonzero(numbers)[:_SHOWN]:
+        group = int(numbers[i])
+        matched = RegionMatches(seen.spectra[i], [], group) if comparison is None else comparison.of(i, group)
+        told.append((str(chosen.ids[i]), seen.places[i], seen.positions[i], matched))
+    picture = (false_colour(cube.raster), cube.rows, cube.columns)
+    page = identification_page(cube.raster.name, told, count - len(told), cube.wavelengths, picture)
+    page.versions(run.versions())
+    return page
 
 
 def library_of(paths: Sequence[str], run: Run) -> Library:
