@@ -36,9 +36,27 @@ def test_the_help_in_the_dialog_tells_it_all(provider):
         text = algorithm.shortHelpString().replace("&#x27;", "'").replace("&quot;", '"').replace("&amp;", "&")
         assert algorithm.HELP in text
         for definition in [*algorithm.parameterDefinitions(), *algorithm.outputDefinitions()]:
-            assert f"<b>{definition.description()}</b>" in text, f"{algorithm.id()} {definition.name()}"
+            assert f">{definition.description()}</span>" in text, f"{algorithm.id()} {definition.name()}"
         assert all(definition.help() in text for definition in algorithm.parameterDefinitions())
         assert f"qgis_process run {algorithm.id()} -- " in text
+        assert not re.search(r"<(p|b|h\d|dt|dd)\b|color", text), "which QGIS prints in grey, unreadable in dark themes"
+
+
+def test_icons_are_readable_on_white_and_on_dark(provider):
+    from qgis.PyQt.QtGui import QIcon
+
+    def luminance(colour):
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in (colour.redF(), colour.greenF(), colour.blueF())]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for path in {algorithm.svgIconPath() for algorithm in provider.algorithms()}:
+        image = QIcon(path).pixmap(24, 24).toImage()
+        pixels = [image.pixelColor(x, y) for x in range(image.width()) for y in range(image.height())]
+        seen = [luminance(pixel) for pixel in pixels if pixel.alpha() > 128]
+        assert len(seen) > 30
+        for background in (1.0, 0.032):  # that of Night Mapping is #323232
+            clear = [max(one, background) + 0.05 > 2.5 * (min(one, background) + 0.05) for one in seen]
+            assert sum(clear) > 0.6 * len(seen), f"{path} on {background}"
 
 
 def test_links_of_the_documentation_lead_somewhere():
@@ -116,7 +134,7 @@ class TestTranslation:
             assert "SGM trainieren" not in algorithm.helpUrl()
             assert provider.algorithm("sample_scene").group() == "Szenen"
             assert provider.algorithm("sample_scene").groupId() == "scenes"
-            assert "<b>Modus</b>" in algorithm.shortHelpString()
+            assert ">Modus</span>" in algorithm.shortHelpString()
             model = str(tmp_path / "m.pt")
             settings = {"MODE": 1, "EPOCHS": 1, "BATCH_SIZE": 128, "HIDDEN": 32}
             assert processing.run("scoread:train_sgm", {"INPUT": sample.path, "MODEL": model, **settings})["MODEL"] == model

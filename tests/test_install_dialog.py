@@ -37,6 +37,18 @@ def test_the_provider_lists_all_and_a_run_says_where_to_click(seen):
     assert f"-m pip install --target {seen['folder']}" in message
 
 
+def test_a_message_says_what_is_missing_and_opens_the_dialog(seen):
+    assert seen["told"] == ["PyTorch is missing: anomaly maps cannot be made yet."]
+    assert seen["opened by the message"] == ["InstallDialog"]
+    assert seen["told again"] <= 0, "once in a session"
+    assert not seen["torch was imported"]
+
+
+def test_enter_does_not_copy_the_command(seen):
+    assert seen["copied by Enter"] == ""
+    assert seen["defaults"] == ["Install"]
+
+
 def test_the_menu_comes_and_goes(seen):
     assert seen["menu"] == ["Install PyTorch...", "Check installation"]
     assert seen["menu at the end"] == []

@@ -63,12 +63,17 @@ def _example_values(definition):
 
 
 def dialog_help(algorithm, text):
-    """HTML for the right-hand side of the dialog. text: what the algorithm does."""
+    """HTML for the right-hand side of the dialog. text: what the algorithm does.
+
+    QGIS prints the elements p and b of it in dark grey whatever the theme; text of others has the colour of the theme.
+    """
     named = [(d.description(), d.help()) for d, _ in inputs(algorithm)]
     named += [(label, explanation) for _, label, explanation in outputs(algorithm)]
-    paragraphs = [f"<p>{html.escape(text)}</p>"]
-    paragraphs += [
-        f"<p><b>{html.escape(label)}</b>{html.escape(f': {explanation}' if explanation else '')}</p>" for label, explanation in named
-    ]
-    paragraphs.append(f"<p><b>{html.escape(tr('On the command line'))}</b>: <code>{html.escape(example(algorithm))}</code></p>")
-    return "\n".join(paragraphs)
+    command = f"{_bold(tr('On the command line'))}: <code>{html.escape(example(algorithm))}</code>"
+    paragraphs = [html.escape(text)]
+    paragraphs += [_bold(label) + html.escape(f": {explanation}" if explanation else "") for label, explanation in named]
+    return "\n".join(f'<div style="margin-bottom: 8px">{paragraph}</div>' for paragraph in [*paragraphs, command])
+
+
+def _bold(text):
+    return f'<span style="font-weight: bold">{html.escape(text)}</span>'

@@ -69,8 +69,8 @@ def simulate_scene(
     materials += [anomaly_spectrum(name) for name in ANOMALIES]
     spectra = at_bands(np.stack(materials), wavelengths, fwhm).astype(np.float32)
     shares = np.empty((rows, columns, len(spectra)), dtype=np.float32)
-    for index, name in enumerate(_CLASSES):
-        progress(0.4 + 0.03 * index, f"mixing the materials, {name}")
+    for index in range(len(_CLASSES)):
+        progress(0.4 + 0.03 * index, f"mixing the materials, {index + 1} of {len(_CLASSES)}")
         share = _pixel_means(classes == index) * (1 - coverage) * brightness
         for variant, proportion in enumerate(_proportions(parcels, generator)):
             shares[..., index * _VARIANTS + variant] = _point_spread(share * proportion)
