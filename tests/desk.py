@@ -107,6 +107,7 @@ with only_in(folder):
     seen["copied by Enter"] = QgsApplication.clipboard().text()
     seen["defaults"] = [button.text() for button in dialog.findChildren(QPushButton) if button.isDefault()]
     dialog.refresh()
+    dialog.show()  # Enter may have closed it
 
     # Cancel in the midst of a download.
     dialog._sources[0] = Source("stalled", index=index, disk_mb=1)

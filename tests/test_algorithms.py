@@ -71,6 +71,8 @@ class TestMetadata:
 
     def test_group_ids_are_lower_case(self, provider):
         assert all(re.fullmatch("[a-z_]+", algorithm.groupId()) for algorithm in provider.algorithms())
+        groups = {algorithm.group(): algorithm.groupId() for algorithm in provider.algorithms()}
+        assert [groups[title] for title in sorted(groups)] == ["scenes", "anomaly_detection", "anomaly_maps"], "the order of work"
 
 
 class TestSampleScene:

@@ -34,6 +34,7 @@ from .termination import ended_by_sigterm
 from .waiting_dialog import answering_dialog
 
 REPORT_SECONDS = 0.2  # between two words of progress to QGIS
+_GROUPS = ("Scenes", "Anomaly detection", "Anomaly maps")  # in the order of work
 _ICONS = Path(__file__).parents[1] / "resources" / "icons"
 
 
@@ -192,7 +193,7 @@ class Algorithm(QgsProcessingAlgorithm):
         return tr(self.TITLE)
 
     def group(self):
-        return tr(self.GROUP)
+        return numbered_group(self.GROUP)
 
     def groupId(self):
         return self.GROUP.lower().replace(" ", "_")
@@ -215,6 +216,11 @@ class Algorithm(QgsProcessingAlgorithm):
     def canExecute(self):
         message = missing_packages_message(self.NEEDS)
         return not message, message
+
+
+def numbered_group(group):
+    """The title of a group, with the number that has the Toolbox show the groups in the order of work."""
+    return f"{_GROUPS.index(group) + 1} {tr(group)}" if group in _GROUPS else tr(group)
 
 
 class _Report:

@@ -1,8 +1,10 @@
-"""Help on an algorithm, made from what it declares: for its dialog, and for its page in docs/algorithms, which the help button opens."""
+"""Help on an algorithm, made from what it declares: for its dialog, and for its page in docs/algorithms;
+the help button opens that page as the plugin carries it."""
 
 import html
 import re
 import shlex
+from pathlib import Path
 
 from qgis.core import (
     QgsProcessingDestinationParameter,
@@ -10,17 +12,18 @@ from qgis.core import (
     QgsProcessingParameterFile,
     QgsProcessingParameterMultipleLayers,
 )
+from qgis.PyQt.QtCore import QUrl
 
 from ..translation import tr
 
-_PAGES = "https://github.com/scoread-qgis/scoread_qgis/blob/main/docs/algorithms/"
+_PAGES = Path(__file__).parents[1] / "help"  # made from docs/algorithms when the plugin is built
 _ADVANCED = QgsProcessingParameterDefinition.Flag.FlagAdvanced
 _OPTIONAL = QgsProcessingParameterDefinition.Flag.FlagOptional
 
 
 def help_url(algorithm):
-    """Address of the algorithm's page."""
-    return f"{_PAGES}{algorithm.name()}.md"
+    """Address of the algorithm's page, which the plugin carries, so that it opens without a network."""
+    return QUrl.fromLocalFile(str(_PAGES / f"{algorithm.name()}.html")).toString()
 
 
 def inputs(algorithm):

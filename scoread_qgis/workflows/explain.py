@@ -109,7 +109,7 @@ def _reasons(cube: RasterCube | ResampledCube, detector: Detector, regions: Regi
     scorer = detector.bind(cube, progress=run.progress.part(0.4, 0.4 + 0.35 * detector.binding_share))
     backgrounds = np.stack([one.spectrum for one in expected])
     explanation = scorer.explain(seen.mean, seen.centres, backgrounds, run.progress.part(0.4 + 0.35 * detector.binding_share, 0.75))
-    run.log(f"Anomaly value: {explanation.what}.")
+    run.log(f"Value of the mean spectra, which is explained: {explanation.what}.")
     similar = most_similar(cube, seen.mean, seen.boxes, run.progress.part(0.75, 1.0))
     ranks = [regions.ranks[i] for i in kept]
     order = np.argsort(-explanation.scores if None in ranks else ranks, kind="stable")
@@ -139,7 +139,7 @@ def _reasons(cube: RasterCube | ResampledCube, detector: Detector, regions: Regi
 
 def _table(reasons: list[RegionReasons], names: list[str]) -> tuple[list[str], list[list[object]]]:
     """Header and a row for each region."""
-    header = ["rank", "id", "x", "y", "pixels", "score", "background_score", "contributions"]
+    header = ["rank", "id", "x", "y", "pixels", "mean_spectrum_value", "background_value", "contributions"]
     header += [column for n in range(1, TOP_BANDS + 1) for column in (f"band_{n}", f"contribution_{n}")]
     header += ["similar_x", "similar_y", "similar_angle_degrees"]
     rows = []
