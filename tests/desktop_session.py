@@ -171,7 +171,8 @@ def batch():
 def model():
     """A designer model, each of whose steps has a result."""
     results = {
-        "Anomaly map": "model_map.tif", "Regions": "model_regions.gpkg", "Report": "model_report.html", "Table of regions": "model_table.csv",
+        "Anomaly map": "model_map.tif", "Regions": "model_regions.gpkg", "Report": "model_report.html",
+        "Table of regions": "model_table.csv",
     }  # fmt: skip
     dialog = yield from open_dialog("Detect, extract and explain")
     named = {d.name(): str(FOLDER / results[d.description()]) for d in dialog.algorithm().destinationParameterDefinitions()}

@@ -80,7 +80,7 @@ SGM_TRAINING: tuple[Parameter, ...] = (
         "samples", "Training pixels", "How many pixels, drawn from all over the scenes, are trained on at most.", least=100, most=1_000_000,
     ),
     Parameter(
-        "steps", "Steps (ignored)", "The default mode of version 0.2 took it. That of today estimates statistics, without steps.",
+        "steps", "Steps (ignored)", "Ignored: the default mode of version 0.2 took it. That of today estimates statistics, without steps.",
         least=1, most=1_000_000,
     ),
     Parameter("epochs", "Paper mode: epochs", "How often training goes through the pixels. Published: 100.", least=1, most=100_000),
