@@ -54,7 +54,7 @@ class Desktop:
 
 
 def wait(dialog, until=lambda: False):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while dialog.task is not None and not until() and time.monotonic() < end:
         application.processEvents()
         time.sleep(0.01)

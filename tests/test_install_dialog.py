@@ -21,7 +21,7 @@ def seen(tmp_path_factory):
             env={**pip_environment(os.environ, folder), "QT_QPA_PLATFORM": "offscreen"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=500,
             check=False,
         )
     assert "SEEN " in done.stdout, done.stderr
