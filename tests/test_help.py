@@ -60,6 +60,7 @@ def test_the_help_in_the_dialog_tells_it_all(provider):
             assert f">{definition.description()}</span>" in text, f"{algorithm.id()} {definition.name()}"
         assert all(definition.help() in text for definition in algorithm.parameterDefinitions())
         assert f"qgis_process run {algorithm.id()} -- " in text
+        assert text.startswith("</p><div") and "\n" not in text, "QGIS makes an element p of each line"
         assert not re.search(r"<(p|b|h\d|dt|dd)\b|color", text), "which QGIS prints in grey, unreadable in dark themes"
 
 

@@ -68,14 +68,14 @@ def _example_values(definition):
 def dialog_help(algorithm, text):
     """HTML for the right-hand side of the dialog. text: what the algorithm does.
 
-    QGIS prints the elements p and b of it in dark grey whatever the theme; text of others has the colour of the theme.
+    QGIS makes an element p of each line and prints p and b in dark grey whatever the theme; other text has the colour of the theme.
     """
     named = [(d.description(), d.help()) for d, _ in inputs(algorithm)]
     named += [(label, explanation) for _, label, explanation in outputs(algorithm)]
     command = f"{_bold(tr('On the command line'))}: <code>{html.escape(example(algorithm))}</code>"
     paragraphs = [html.escape(text)]
     paragraphs += [_bold(label) + html.escape(f": {explanation}" if explanation else "") for label, explanation in named]
-    return "\n".join(f'<div style="margin-bottom: 8px">{paragraph}</div>' for paragraph in [*paragraphs, command])
+    return "</p>" + "".join(f'<div style="margin-bottom: 8px">{paragraph}</div>' for paragraph in [*paragraphs, command])
 
 
 def _bold(text):
