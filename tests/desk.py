@@ -118,7 +118,7 @@ with only_in(folder):
     dialog.install_button.click()
     seen["busy"] = texts(dialog)
     seen["waiting"] = dialog.install_button.isEnabled()
-    begun = time.monotonic() + 4
+    begun = time.monotonic() + 60
     wait(dialog, lambda: "Downloading" in dialog.log.toPlainText() or time.monotonic() > begun)
     dialog.cancel_button.click()
     wait(dialog)
