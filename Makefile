@@ -11,7 +11,7 @@ DEBIAN_PACKAGES += python3-torch python3-sklearn
 endif
 PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
-SOURCES := $(shell find $(PLUGIN) resources -type f -not -name '*.pyc') metadata.txt LICENSE
+SOURCES := $(shell find $(PLUGIN) resources -type f -not -name '*.pyc') metadata.txt LICENSE $(wildcard docs/algorithms/*.md) scripts/help_pages.py
 BUILT := build/$(PLUGIN)/.built
 PROFILE ?= $(HOME)/.local/share/QGIS/QGIS3/profiles/default
 DATA ?= ../shared/data/scenes ../shared/data/more-scenes
@@ -78,6 +78,7 @@ $(BUILT): $(SOURCES) Makefile
 	@mkdir -p build
 	@cp -r $(PLUGIN) build/$(PLUGIN)
 	@cp -r resources metadata.txt LICENSE build/$(PLUGIN)/
+	@/usr/bin/python3 scripts/help_pages.py build/$(PLUGIN)/help
 	@find build/$(PLUGIN) -name __pycache__ -prune -exec rm -rf {} +
 	@touch $@
 	@echo "built build/$(PLUGIN)"

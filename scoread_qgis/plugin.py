@@ -1,17 +1,19 @@
 """The plugin as QGIS loads it: it registers the Processing provider, and adds its menu where there is a desktop."""
 
-from qgis.core import QgsApplication
+from qgis.core import Qgis, QgsApplication
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QIcon
-from qgis.PyQt.QtWidgets import QAction
+from qgis.PyQt.QtWidgets import QAction, QPushButton
 
-from .installation.packages import add_package_folder, remove_marked_folder
+from .installation.packages import add_package_folder, missing, remove_marked_folder
+from .installation.pip_command import TITLES
 from .provider import ICON, ScoreadProvider
 from .review.dock import AnomalyDock
 from .review.toolbar import Toolbar
 from .translation import install_translator, tr
 
 MENU = "ScoreAD"
+_TOLD = "scoread_told_what_is_missing"  # of the application, since a plugin may be loaded again in a session
 
 
 class ScoreadPlugin:
@@ -48,6 +50,20 @@ class ScoreadPlugin:
             action.triggered.connect(open_dialog)
             self.iface.addPluginToMenu(MENU, action)
             self._actions.append(action)
+        self._tell_what_is_missing()
+
+    def _tell_what_is_missing(self):
+        """A message with a button, once in a session, where a package is missing without which no map can be made."""
+        names = [TITLES[name] for name in missing()]
+        if not names or QgsApplication.instance().property(_TOLD):
+            return
+        QgsApplication.instance().setProperty(_TOLD, True)
+        bar, button = self.iface.messageBar(), QPushButton(tr("Install PyTorch..."))
+        message = bar.createMessage(MENU, tr("{packages} is missing: anomaly maps cannot be made yet.").format(packages=", ".join(names)))
+        message.layout().addWidget(button)
+        button.clicked.connect(self.show_install_dialog)
+        button.clicked.connect(lambda: bar.popWidget(message))
+        bar.pushWidget(message, Qgis.MessageLevel.Warning)
 
     def show_find_panel(self):
         from .review.find import FindPanel

@@ -6,6 +6,7 @@ from processing.core.ProcessingConfig import ProcessingConfig
 from qgis.core import QgsProcessingException, QgsProcessingModelAlgorithm, QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
+from .algorithms.base import numbered_group
 from .algorithms.detect_anomalies import DetectAnomalies
 from .algorithms.detect_rx import DetectRX
 from .algorithms.dialogs import best_scene, last_model, open_dialog
@@ -107,7 +108,7 @@ class DesignerModel(QgsProcessingModelAlgorithm):
         return tr(super().name())
 
     def group(self):
-        return tr(super().group())
+        return numbered_group(super().group())
 
     def groupId(self):
         return super().group().lower().replace(" ", "_")

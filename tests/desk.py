@@ -20,8 +20,10 @@ application.initQgis()
 import processing  # noqa: E402
 from conftest import LogFeedback  # noqa: E402
 from processing.core.Processing import Processing  # noqa: E402
-from qgis.PyQt.QtCore import QTimer  # noqa: E402
-from qgis.PyQt.QtWidgets import QMainWindow  # noqa: E402
+from qgis.gui import QgsMessageBar  # noqa: E402
+from qgis.PyQt.QtCore import Qt, QTimer  # noqa: E402
+from qgis.PyQt.QtTest import QTest  # noqa: E402
+from qgis.PyQt.QtWidgets import QMainWindow, QPushButton  # noqa: E402
 from wheels import only_in  # noqa: E402
 
 import scoread_qgis  # noqa: E402
@@ -35,10 +37,14 @@ class Desktop:
 
     def __init__(self):
         self._window = QMainWindow()
+        self.bar = QgsMessageBar(self._window)
         self.menu = self._window.menuBar().addMenu("ScoreAD")
 
     def mainWindow(self):
         return self._window
+
+    def messageBar(self):
+        return self.bar
 
     def addToolBar(self, name):
         return self._window.addToolBar(name)
@@ -63,7 +69,7 @@ class Desktop:
 
 
 def wait(dialog, until=lambda: False):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while dialog.task is not None and not until() and time.monotonic() < end:
         application.processEvents()
         time.sleep(0.01)
@@ -84,6 +90,14 @@ with only_in(folder):
     desktop = Desktop()
     plugin = scoread_qgis.classFactory(desktop)
     plugin.initGui()
+    told = desktop.bar.items()
+    seen["told"] = [message.text() for message in told]
+    seen["torch was imported"] = "torch" in sys.modules
+    next(button for button in told[0].findChildren(QPushButton) if "PyTorch" in button.text()).click()
+    seen["opened by the message"] = [type(dialog).__name__ for dialog in plugin._dialogs.values() if dialog.isVisible()]
+    again = scoread_qgis.classFactory(desktop)
+    again._tell_what_is_missing()
+    seen["told again"] = len(desktop.bar.items()) - len(told)
     seen["menu"] = [action.text() for action in desktop.menu.actions()]
     seen["algorithms"] = sorted(algorithm.name() for algorithm in plugin.provider.algorithms())
     seen["can execute"] = plugin.provider.algorithm("detect_rx").canExecute()
@@ -102,6 +116,13 @@ with only_in(folder):
     seen["command"] = dialog.command.toPlainText()
     dialog.copy_button.click()
     seen["copied"] = QgsApplication.clipboard().text()
+    QgsApplication.clipboard().clear()
+    dialog.install_button.setEnabled(False)  # which Enter would click
+    QTest.keyClick(dialog, Qt.Key.Key_Return)
+    seen["copied by Enter"] = QgsApplication.clipboard().text()
+    seen["defaults"] = [button.text() for button in dialog.findChildren(QPushButton) if button.isDefault()]
+    dialog.refresh()
+    dialog.show()  # Enter may have closed it
 
     # Cancel in the midst of a download.
     dialog._sources[0] = Source("stalled", index=index, disk_mb=1)
@@ -112,7 +133,7 @@ with only_in(folder):
     dialog.install_button.click()
     seen["busy"] = texts(dialog)
     seen["waiting"] = dialog.install_button.isEnabled()
-    begun = time.monotonic() + 4
+    begun = time.monotonic() + 60
     wait(dialog, lambda: "Downloading" in dialog.log.toPlainText() or time.monotonic() > begun)
     dialog.cancel_button.click()
     wait(dialog)

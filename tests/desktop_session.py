@@ -6,8 +6,8 @@ The folder of the session holds `scene.tif`.
 import time
 
 from desktop_steps import FOLDER, click, heartbeat, pause, report, start, until
-from qgis.core import QgsApplication, QgsProject, QgsRasterLayer
-from qgis.PyQt.QtCore import QModelIndex, QTimer
+from qgis.core import QgsApplication, QgsProcessingContext, QgsProject, QgsRasterLayer
+from qgis.PyQt.QtCore import QModelIndex, Qt, QTimer
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QDialog, QDockWidget, QLineEdit, QProgressBar, QTextEdit, QToolBar, QTreeView
@@ -45,11 +45,77 @@ def open_dialog(title):
     return (yield from until(dialog))
 
 
+def press_run(dialog):
+    """Click Run. Where QGIS runs something on its main thread, the click returns only at the end of that."""
+    QTimer.singleShot(0, lambda: click(dialog.runButton()))
+
+
+def batch_dialog(name, rows):
+    """The batch dialog of an algorithm with a line for each of rows, {parameter: value}."""
+    from processing.gui.BatchAlgorithmDialog import BatchAlgorithmDialog
+
+    algorithm = QgsApplication.processingRegistry().createAlgorithmById(name)
+    dialog, context = BatchAlgorithmDialog(algorithm, parent=iface.mainWindow()), QgsProcessingContext()
+    panel = dialog.mainWidget()
+    panel.addRow(len(rows) - 1)
+    for number, row in enumerate(rows):
+        for parameter, value in row.items():
+            column = panel.parameter_to_column[parameter]
+            if algorithm.parameterDefinition(parameter).isDestination():
+                panel.tblParameters.cellWidget(number + 1, column).setValue(value)
+            else:
+                panel.wrappers[number][column].setParameterValue(value, context)
+    dialog.show()
+    return dialog
+
+
+def batch():
+    """A batch, in which Escape does not close the dialog, and one that is cancelled."""
+    scene = str(FOLDER / "scene.tif")
+    rows = [{"INPUT": scene, "MODE": 1, "OUTER_WINDOW": 9, "OUTPUT": str(FOLDER / f"batch_{number}.tif")} for number in (1, 2)]
+    dialog = batch_dialog("scoread:detect_rx", rows)
+    yield from pause(0.5)
+    heartbeat.phase("Batch")
+    press_run(dialog)
+    yield from until(lambda: 5 < dialog.findChild(QProgressBar).value() < 45)
+    QTest.keyClick(dialog, Qt.Key.Key_Escape)
+    dialog.close()
+    report["open in the midst of a batch"] = dialog.isVisible()
+    yield from until(lambda: (FOLDER / "batch_2.tif").exists() and dialog.runButton().isEnabled())
+    yield from pause(0.5)
+    heartbeat.phase(None)
+    dialog.close()
+
+    rows = [{"INPUT": scene, "MODE": 1, "OUTER_WINDOW": 41, "OUTPUT": str(FOLDER / "cancelled_batch.tif")}]
+    dialog = batch_dialog("scoread:detect_rx", rows)
+    yield from pause(0.5)
+    press_run(dialog)
+    yield from until(lambda: dialog.findChild(QProgressBar).value() > 35)
+    clicked, spent = time.monotonic(), time.process_time()
+    click(dialog.cancelButton())
+    yield from until(dialog.runButton().isEnabled)
+    report["batch cancelled after"] = time.monotonic() - clicked, time.process_time() - spent
+    dialog.close()
+
+
+def model():
+    """A designer model, each of whose steps has a result."""
+    results = {
+        "Anomaly map": "model_map.tif", "Regions": "model_regions.gpkg", "Report": "model_report.html",
+        "Table of regions": "model_table.csv",
+    }  # fmt: skip
+    dialog = yield from open_dialog("Detect, extract and explain")
+    named = {d.name(): str(FOLDER / results[d.description()]) for d in dialog.algorithm().destinationParameterDefinitions()}
+    dialog.setParameters({"INPUT": str(FOLDER / "scene.tif"), "MODEL": str(FOLDER / "model.pt"), **named})
+    yield from run(dialog, "Model", lambda: all((FOLDER / file).exists() for file in results.values()) and dialog.runButton().isEnabled())
+    dialog.close()
+
+
 def run(dialog, phase, done):
     """Click Run and wait until `done()`; the silences of the event loop until then belong to `phase`."""
     yield from pause(0.5)
     heartbeat.phase(phase)
-    click(dialog.runButton())
+    press_run(dialog)
     yield from until(done)
     yield from pause(0.5)  # loading and drawing of the results
     heartbeat.phase(None)
@@ -125,7 +191,7 @@ def steps():
     dialog = yield from open_dialog("Train SGM")
     dialog.setParameters({"INPUT": scene, "MODE": 1, "MODEL": str(FOLDER / "cancelled.pt")})
     yield from pause(0.5)
-    click(dialog.runButton())
+    press_run(dialog)
     yield from until(lambda: dialog.findChild(QProgressBar).value() > 11)  # per cent; the scene is read by then
     clicked, spent = time.monotonic(), time.process_time()
     click(dialog.cancelButton())
@@ -133,6 +199,9 @@ def steps():
     report["cancelled after"] = time.monotonic() - clicked, time.process_time() - spent
     report["cancel"] = dialog.findChild(QTextEdit, "txtLog").toPlainText()
     dialog.close()
+
+    yield from batch()
+    yield from model()
 
 
 session = start(steps)

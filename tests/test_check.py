@@ -91,8 +91,18 @@ def test_the_dialog_checks_in_the_background_and_copies(provider, qgis_app):
         qgis_app.processEvents()
         time.sleep(0.01)
     assert "Self test: passed" in dialog.report.toPlainText()
+    assert dialog.step.text() == "Everything works."
     dialog.copy_button.click()
     assert qgis_app.clipboard().text() == dialog.report.toPlainText()
+
+
+def test_the_dialog_says_what_is_not_in_order(qgis_app):
+    from scoread_qgis.installation.check_dialog import CheckDialog
+
+    dialog = CheckDialog()
+    dialog._ended("GDAL: 3.6\nPyTorch: MISSING. Click\nDevices: FAILED, no torch\nSelf test: FAILED, the area should be at least 0.9", "")
+    assert dialog.step.text() == "Not in order: PyTorch, Devices, Self test. The report says why."
+    assert not dialog.bar.isVisibleTo(dialog)
 
 
 def test_closing_the_dialog_ends_the_check(provider, qgis_app):

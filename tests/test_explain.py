@@ -261,7 +261,7 @@ class TestAlgorithm:
         for row in rows:
             of_region = [line for line in lines if line["rank"] == row["rank"]]
             total = sum(float(line["contribution"]) for line in of_region)
-            assert float(row["background_score"]) + total == pytest.approx(float(row["score"]), rel=1e-4)
+            assert float(row["background_value"]) + total == pytest.approx(float(row["mean_spectrum_value"]), rel=1e-4)
             for line in of_region:
                 assert float(line["background_low"]) <= float(line["background"]) <= float(line["background_high"])
             largest = max(of_region, key=lambda line: float(line["contribution"]))
@@ -291,7 +291,9 @@ class TestAlgorithm:
         done = run("explain_anomalies", INPUT=sample.path, MODEL=model, REGIONS=layer, TABLE=str(tmp_path / "why.csv"))
         rows_read = list(csv.DictReader((tmp_path / "why.csv").open(encoding="utf-8")))
         assert done.COUNT == 2
-        assert float(rows_read[0]["score"]) > float(rows_read[1]["score"])  # the anomaly first, though the layer has it last
+        assert float(rows_read[0]["mean_spectrum_value"]) > float(
+            rows_read[1]["mean_spectrum_value"]
+        )  # the anomaly first, though the layer has it last
 
     def test_no_regions_is_no_error(self, run, sample, model, tmp_path):
         from qgis.core import QgsVectorLayer

@@ -21,7 +21,7 @@ def seen(tmp_path_factory):
             env={**pip_environment(os.environ, folder), "QT_QPA_PLATFORM": "offscreen"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=500,
             check=False,
         )
     assert "SEEN " in done.stdout, done.stderr
@@ -35,6 +35,18 @@ def test_the_provider_lists_all_and_a_run_says_where_to_click(seen):
     assert message.splitlines()[0] in seen["run"], "what is missing is said by a run too"
     assert "needs PyTorch, which QGIS' Python does not have. Click Plugins > ScoreAD > Install PyTorch..." in message
     assert f"-m pip install --target {seen['folder']}" in message
+
+
+def test_a_message_says_what_is_missing_and_opens_the_dialog(seen):
+    assert seen["told"] == ["PyTorch is missing: anomaly maps cannot be made yet."]
+    assert seen["opened by the message"] == ["InstallDialog"]
+    assert seen["told again"] <= 0, "once in a session"
+    assert not seen["torch was imported"]
+
+
+def test_enter_does_not_copy_the_command(seen):
+    assert seen["copied by Enter"] == ""
+    assert "Copy command" not in seen["defaults"]
 
 
 def test_the_menu_comes_and_goes(seen):

@@ -63,6 +63,29 @@ def test_an_interrupt_stops_the_work():
     assert ended == ["stopped"]
 
 
+def test_the_waiting_thread_does_something_meanwhile_even_such_work():
+    """As a main thread that processes events, in which the user starts another run."""
+    made, nested = [], []
+
+    def meanwhile():
+        if not nested:
+            nested.append(threading.get_ident())
+            nested.append(on_own_thread(lambda tell: threading.get_ident(), lambda: None))
+        made.append("meanwhile")
+
+    def work(tell):
+        limit = time.monotonic() + 60
+        while len(made) < 5 and time.monotonic() < limit:
+            time.sleep(0.001)
+        tell(made.append, "call")
+        return "result"
+
+    assert on_own_thread(work, meanwhile) == "result"
+    assert made.index("call") >= 5
+    assert made[-1] == "call", "nothing is done once the work has ended"
+    assert nested[0] == threading.get_ident() != nested[1]
+
+
 class TestInATaskOfQGIS:
     """QGIS uses its threads again, while Python's state of such a thread ends with each task."""
 

@@ -165,6 +165,20 @@ def test_rx_finds_much_but_not_all_and_who_knows_the_spectra_nearly_all(scenes):
     assert np.mean(informed) > 0.995
 
 
+def test_the_scene_of_the_first_try_is_as_hard_as_real_ones_and_the_default_mode_is_better(scenes):
+    """On the public scenes global RX has an average precision of about .35 (docs/research.md)."""
+    from sklearn.metrics import average_precision_score
+
+    from scoread_qgis.core.cube import ArrayCube
+    from scoread_qgis.detectors.default_mode.sgm import SGM
+
+    simple = [average_precision_score(scene.truth.ravel(), rx(scene)) for scene in scenes]
+    assert 0.25 < np.mean(simple) < 0.5
+    first = ArrayCube(reflectance(scenes[0]).astype(np.float32))
+    scores = np.concatenate([rows for _, rows in SGM.train([first], seed=0).detect(first)])
+    assert average_precision_score(scenes[0].truth.ravel(), scores.ravel()) > simple[0] + 0.05
+
+
 def test_progress_and_cancel():
     fractions = []
     simulate_scene(40, 40, 20, progress=Progress(lambda fraction, message: fractions.append(fraction)))

@@ -21,7 +21,7 @@ from qgis.utils import iface
 from ..core.errors import describe_error, out_of_memory
 from ..core.loading import load_torch
 from ..core.own_thread import on_own_thread
-from ..core.progress import Cancelled, Progress
+from ..core.progress import Cancelled, Narrator, Progress
 from ..installation.packages import missing_packages_message
 from ..scenes.input_files import check_apart
 from ..settings import cache_folder, memory_limit, torch_threads
@@ -31,8 +31,10 @@ from .dialogs import open_dialog
 from .files import files_read, files_written, reload_layers
 from .help import dialog_help, help_url
 from .termination import ended_by_sigterm
+from .waiting_dialog import answering_dialog
 
 REPORT_SECONDS = 0.2  # between two words of progress to QGIS
+_GROUPS = ("Scenes", "Anomaly detection", "Anomaly maps")  # in the order of work
 _ICONS = Path(__file__).parents[1] / "resources" / "icons"
 
 
@@ -140,8 +142,8 @@ class Algorithm(QgsProcessingAlgorithm):
             if not context.willLoadLayerOnCompletion(path):
                 context.addLayerToLoadOnCompletion(path, details)
         try:
-            with ended_by_sigterm(feedback):
-                results = on_own_thread(lambda tell: self._work(feedback, tell))
+            with ended_by_sigterm(feedback), answering_dialog() as meanwhile:
+                results = on_own_thread(lambda tell: self._work(feedback, tell), meanwhile)
             self.save_styles()
             self._done = True
             self._files = [value for value in results.values() if isinstance(value, str)]
@@ -190,7 +192,7 @@ class Algorithm(QgsProcessingAlgorithm):
         return tr(self.TITLE)
 
     def group(self):
-        return tr(self.GROUP)
+        return numbered_group(self.GROUP)
 
     def groupId(self):
         return self.GROUP.lower().replace(" ", "_")
@@ -215,27 +217,24 @@ class Algorithm(QgsProcessingAlgorithm):
         return not message, message
 
 
+def numbered_group(group):
+    """The title of a group, with the number that has the Toolbox show the groups in the order of work."""
+    return f"{_GROUPS.index(group) + 1} {tr(group)}" if group in _GROUPS else tr(group)
+
+
 class _Report:
-    """Passes progress on to QGIS with the time that is left, and turns a cancel of the user into `Cancelled`."""
+    """Passes progress on to QGIS, whose log gets a line for each phase, and turns a cancel of the user into `Cancelled`."""
 
     def __init__(self, feedback, tell):
-        self._feedback, self._tell = feedback, tell
-        self._start = self._shown = time.monotonic()
+        self._feedback, self._tell, self._narrator = feedback, tell, Narrator()
+        self._shown = time.monotonic()
 
     def __call__(self, fraction, message):
         if self._feedback.isCanceled():
             raise Cancelled
+        if text := self._narrator(message):
+            self._tell(self._feedback.setProgressText, text)
         now = time.monotonic()
-        if now - self._shown < REPORT_SECONDS and fraction < 1:
-            return
-        self._shown = now
-        elapsed = now - self._start
-        left = f", about {_duration(elapsed / fraction * (1 - fraction))} left" if fraction > 0.02 and elapsed > 1 else ""
-        self._tell(self._feedback.setProgress, 100 * fraction)
-        self._tell(self._feedback.setProgressText, message + left)
-
-
-def _duration(seconds):
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        if now - self._shown >= REPORT_SECONDS or fraction == 1:
+            self._shown = now
+            self._tell(self._feedback.setProgress, 100 * fraction)

@@ -56,7 +56,8 @@ class ExplainAnomalies(Algorithm):
         )
         self.add(
             QgsProcessingParameterFileDestination(TABLE, "Table of regions", "CSV files (*.csv)", optional=True, createByDefault=False),
-            "A line for each region: place, anomaly value, bands that contribute most, most similar spectrum.",
+            "A line for each region: place, value of its mean spectrum (not the peak of the map), "
+            "bands that contribute most, most similar spectrum.",
         )
         self.add(
             QgsProcessingParameterFileDestination(SPECTRA, "Table of spectra", "CSV files (*.csv)", optional=True, createByDefault=False),

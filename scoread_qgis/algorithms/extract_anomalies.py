@@ -42,7 +42,8 @@ class ExtractAnomalies(Algorithm):
         add_settings(self, *EXTRACTION)
         self.add(
             QgsProcessingParameterVectorDestination(REGIONS, "Regions", QgsProcessing.SourceType.TypeVectorPolygon),
-            "GeoPackage of polygons in the CRS of the map, in the order of rank: 1 has the highest peak. area is in m² on the ground; "
+            "GeoPackage of polygons in the CRS of the map, in the order of rank: 1 has the highest peak, which is the highest score of "
+            "the map in the region. area is in m² on the ground; "
             "p_value is the probability that a pixel of the background scores higher than the peak; x and y are the centroid.",
         )
         self.add(

@@ -1,8 +1,10 @@
-"""Help on an algorithm, made from what it declares: for its dialog, and for its page in docs/algorithms, which the help button opens."""
+"""Help on an algorithm, made from what it declares: for its dialog, and for its page in docs/algorithms;
+the help button opens that page as the plugin carries it."""
 
 import html
 import re
 import shlex
+from pathlib import Path
 
 from qgis.core import (
     QgsProcessingDestinationParameter,
@@ -10,17 +12,18 @@ from qgis.core import (
     QgsProcessingParameterFile,
     QgsProcessingParameterMultipleLayers,
 )
+from qgis.PyQt.QtCore import QUrl
 
 from ..translation import tr
 
-_PAGES = "https://github.com/scoread-qgis/scoread_qgis/blob/main/docs/algorithms/"
+_PAGES = Path(__file__).parents[1] / "help"  # made from docs/algorithms when the plugin is built
 _ADVANCED = QgsProcessingParameterDefinition.Flag.FlagAdvanced
 _OPTIONAL = QgsProcessingParameterDefinition.Flag.FlagOptional
 
 
 def help_url(algorithm):
-    """Address of the algorithm's page."""
-    return f"{_PAGES}{algorithm.name()}.md"
+    """Address of the algorithm's page, which the plugin carries, so that it opens without a network."""
+    return QUrl.fromLocalFile(str(_PAGES / f"{algorithm.name()}.html")).toString()
 
 
 def inputs(algorithm):
@@ -63,12 +66,17 @@ def _example_values(definition):
 
 
 def dialog_help(algorithm, text):
-    """HTML for the right-hand side of the dialog. text: what the algorithm does."""
+    """HTML for the right-hand side of the dialog. text: what the algorithm does.
+
+    QGIS makes an element p of each line and prints p and b in dark grey whatever the theme; other text has the colour of the theme.
+    """
     named = [(d.description(), d.help()) for d, _ in inputs(algorithm)]
     named += [(label, explanation) for _, label, explanation in outputs(algorithm)]
-    paragraphs = [f"<p>{html.escape(text)}</p>"]
-    paragraphs += [
-        f"<p><b>{html.escape(label)}</b>{html.escape(f': {explanation}' if explanation else '')}</p>" for label, explanation in named
-    ]
-    paragraphs.append(f"<p><b>{html.escape(tr('On the command line'))}</b>: <code>{html.escape(example(algorithm))}</code></p>")
-    return "\n".join(paragraphs)
+    command = f"{_bold(tr('On the command line'))}: <code>{html.escape(example(algorithm))}</code>"
+    paragraphs = [html.escape(text)]
+    paragraphs += [_bold(label) + html.escape(f": {explanation}" if explanation else "") for label, explanation in named]
+    return "</p>" + "".join(f'<div style="margin-bottom: 8px">{paragraph}</div>' for paragraph in [*paragraphs, command])
+
+
+def _bold(text):
+    return f'<span style="font-weight: bold">{html.escape(text)}</span>'

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -126,20 +127,21 @@ def check_place(path: str | os.PathLike[str], what: str) -> None:
         raise cannot_be_written(path, what, error) from error
 
 
-class _ScratchFolder(tempfile.TemporaryDirectory):
-    """One that is meant to go with whatever holds it, without a warning that nobody had called `cleanup`, which QGIS would show."""
+class ScratchFolder:
+    """A folder that is removed with the object; `tempfile.TemporaryDirectory` warns of just that. name: its path."""
 
-    def __del__(self) -> None:
-        self.cleanup()
+    def __init__(self, name: str) -> None:
+        self.name = name
+        weakref.finalize(self, shutil.rmtree, name, ignore_errors=True)
 
 
-def scratch_folder(what: str, place: str | None = None) -> tempfile.TemporaryDirectory[str]:
-    """A `tempfile.TemporaryDirectory` whose name says what it holds, "mask" or "regions", and which process it belongs to.
+def scratch_folder(what: str, place: str | None = None) -> ScratchFolder:
+    """A folder whose name says what it holds, "mask" or "regions", and which process it belongs to.
 
     place: folder to create it in; None for the system's. Raises ValueError, with the remedy, where it cannot be created.
     """
     try:
-        return _ScratchFolder(prefix=f"scoread_{what}_{_owner()}_", dir=place)
+        return ScratchFolder(tempfile.mkdtemp(prefix=f"scoread_{what}_{_owner()}_", dir=place))
     except OSError as error:
         raise ValueError(
             f"No temporary folder can be created in {place or tempfile.gettempdir()}: {error.strerror or error}. Free some space there, or "

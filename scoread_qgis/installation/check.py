@@ -16,6 +16,7 @@ from ..workflows.run import plugin_version
 from .packages import MENU_PATH, add_package_folder, is_ours, location
 
 LEAST_AUC = 0.9  # of the self test; chance is 0.5
+_WRONG = ("MISSING", "FAILED")  # how what is wrong begins in the report
 
 
 def installation_report(progress=None):
@@ -38,6 +39,12 @@ def installation_report(progress=None):
     lines.append(f"Self test: {_attempt(lambda: self_test(default_device(), progress.part(0.4, 1.0)))}")
     progress(1.0, "checked")
     return "\n".join(lines)
+
+
+def problems(report):
+    """What is wrong according to a report: names such as "PyTorch", "Self test"."""
+    lines = (line.partition(": ") for line in report.splitlines())
+    return [name for name, _, found in lines if found.startswith(_WRONG)]
 
 
 def self_test(device="auto", progress=None):

@@ -5,7 +5,7 @@ from qgis.PyQt.QtGui import QFontDatabase
 from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QProgressBar, QVBoxLayout
 
 from ..translation import tr
-from .check import installation_report
+from .check import installation_report, problems
 from .task import Task
 
 
@@ -31,6 +31,7 @@ class CheckDialog(QDialog):
         if self.task is not None:
             return
         self.report.clear()
+        self.bar.show()
         self.copy_button.setEnabled(False)
         self.task = Task(tr("Check the installation of ScoreAD"), lambda progress, log: installation_report(progress))
         self.task.moved.connect(self._moved)
@@ -52,6 +53,9 @@ class CheckDialog(QDialog):
 
     def _ended(self, result, error):
         self.task = None
-        self.step.setText(tr("Done.") if result else error)
+        wrong = problems(result or "")
+        found = tr("Not in order: {what}. The report says why.").format(what=", ".join(wrong)) if wrong else tr("Everything works.")
+        self.step.setText(found if result else error)
+        self.bar.hide()
         self.report.setPlainText(result or error)
         self.copy_button.setEnabled(bool(result))

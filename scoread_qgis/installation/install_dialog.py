@@ -53,7 +53,7 @@ class InstallDialog(QDialog):
         inside.addWidget(self.facts)
         self.by_hand = QGroupBox(tr("The same by hand, in a terminal (on Windows, the OSGeo4W shell); then start QGIS again"))
         self.command = QPlainTextEdit(readOnly=True, font=fixed, maximumHeight=90)
-        self.copy_button = QPushButton(tr("Copy command"))
+        self.copy_button = QPushButton(tr("Copy command"), autoDefault=False)
         self.copy_button.clicked.connect(lambda: QgsApplication.clipboard().setText(self.command.toPlainText()))
         below = QVBoxLayout(self.by_hand)
         below.addWidget(self.command)
@@ -65,6 +65,7 @@ class InstallDialog(QDialog):
         self.install_button = buttons.addButton(tr("Install"), QDialogButtonBox.ButtonRole.ActionRole)
         self.uninstall_button = buttons.addButton(tr("Uninstall"), QDialogButtonBox.ButtonRole.ActionRole)
         self.cancel_button = buttons.addButton(tr("Cancel installation"), QDialogButtonBox.ButtonRole.ActionRole)
+        self.install_button.setDefault(True)  # what Enter does; nothing while it is not there
         buttons.rejected.connect(self.reject)
         self.install_button.clicked.connect(self.install)
         self.uninstall_button.clicked.connect(self.uninstall)

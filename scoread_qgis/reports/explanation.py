@@ -82,11 +82,12 @@ def explanation_page(
             [r.rank, r.id, *map(_coordinate, r.place), r.pixels, r.score, r.background_score, ", ".join(names[b] for b in r.top_bands(3))]
             for r in reasons
         ],
-        ["rank", "id", "x", "y", "pixels", "anomaly value", "of the expected background", "bands that contribute most"],
+        ["rank", "id", "x", "y", "pixels", "value of the mean spectrum", "of the expected background", "bands that contribute most"],
     )
     page.paragraph(
-        f"The anomaly value is that of a region's mean spectrum: {reasons[0].what}. It is the anomaly value of the expected background "
-        "spectrum plus the contributions of all bands."
+        f"What is explained is the anomaly value of a region's mean spectrum: {reasons[0].what}. It is that of the expected background "
+        "spectrum plus the contributions of all bands. The peak of the region in the table of Extract anomalies is another number: the "
+        "highest score of the map, of one pixel and what surrounds it."
     )
     page.figure(draw(lambda figure: draw_scene(figure, reasons, *picture), 8, 5), "The scene with the regions, by rank.")
     for region in reasons:
@@ -97,7 +98,7 @@ def explanation_page(
         page.table([
             ["place", ", ".join(map(_coordinate, region.place))],
             ["pixels", region.pixels],
-            ["anomaly value", region.score],
+            ["value of the mean spectrum", region.score],
             ["of the expected background", region.background_score],
             ["sum of the contributions", float(region.contributions.sum())],
             ["most similar spectrum elsewhere", similar],

@@ -17,7 +17,13 @@ ANOMALIES = ("painted metal", "tarpaulin", "plastic", "mineral", "camouflage net
 
 _CLASSES = ("crop", "meadow", "stubble", "soil", "wood", "water", "asphalt", "tiles", "metal roof", "concrete")
 _SHARE_OF_FIELDS = (0.3, 0.3, 0.2, 0.2)  # of the first four
+# What makes real scenes hard, beside mixed pixels and uneven light: dense settlements of roofs no two of which are alike, and objects that
+# hardly ever fill a pixel, so that their contrast is lower than that of their material.
+_SETTLEMENT = 4.0  # pixels from its middle to a typical house
+_HOUSES = 80  # of a settlement
+_ROOFS = 0.03  # typical relative difference of one roof from others of its class, by each of some curves
 _VARIANTS = 3  # spectra of a class, mixed in proportions of each field and place
+_PARCEL = 350  # pixels of a field, and of the land for each house
 _SUBPIXELS = 3  # the landscape is drawn on a grid this much finer than the pixels, each way
 _GRID = np.arange(370.0, 2532.0, 2.0)  # nanometres
 
@@ -63,14 +69,14 @@ def simulate_scene(
 
     classes, parcels, sun = _landscape(rows, columns, generator, progress.part(0.0, 0.4))
     objects, coverage = _plant(rows, columns, generator)
-    curves, strengths = _variability(rows, columns, wavelengths, generator)
+    curves, strengths = _variability(parcels, max(6, rows * columns // _PARCEL), wavelengths, generator)
     brightness = np.exp(0.02 * generator.standard_normal((rows, columns)) + 0.06 * _random_field(rows, columns, 1.2, generator))
     materials = [_class_spectrum(name, generator) for name in _CLASSES for _ in range(_VARIANTS)]
     materials += [anomaly_spectrum(name) for name in ANOMALIES]
     spectra = at_bands(np.stack(materials), wavelengths, fwhm).astype(np.float32)
     shares = np.empty((rows, columns, len(spectra)), dtype=np.float32)
-    for index, name in enumerate(_CLASSES):
-        progress(0.4 + 0.03 * index, f"mixing the materials, {name}")
+    for index in range(len(_CLASSES)):
+        progress(0.4 + 0.03 * index, f"mixing the materials, {index + 1} of {len(_CLASSES)}")
         share = _pixel_means(classes == index) * (1 - coverage) * brightness
         for variant, proportion in enumerate(_proportions(parcels, generator)):
             shares[..., index * _VARIANTS + variant] = _point_spread(share * proportion)
@@ -159,7 +165,7 @@ def _landscape(rows: int, columns: int, generator: np.random.Generator, progress
         return _random_field(height, width, roughness, generator)
 
     bend = [6 * _SUBPIXELS * draw_field(2.0, fraction, "borders") for fraction in (0.0, 0.1)]
-    count = max(6, rows * columns // 350)
+    count = max(6, rows * columns // _PARCEL)
     tree = cKDTree(generator.uniform(0, 1, (count, 2)) * (height, width))
     parcels = np.empty((height, width), dtype=np.int32)
     for first in range(0, height, 64):
@@ -183,20 +189,25 @@ def _landscape(rows: int, columns: int, generator: np.random.Generator, progress
         through = generator.uniform(0, 1, 2) * (height, width)
         distance = np.abs((y - through[0]) * np.cos(angle) + (x - through[1]) * np.sin(angle) + bend[0])
         classes[distance < thickness / 2] = _CLASSES.index("asphalt")
-    houses = rows * columns // 350
+    houses = rows * columns // _PARCEL
+    middles = generator.uniform(0, 1, (max(1, round(houses / _HOUSES)), 2)) * (height, width)
     for house in range(houses):
         progress(0.9 + 0.1 * house / houses, "drawing the landscape, houses")
-        _build(classes, parcels, sun, count + house, generator)
+        place = middles[house % len(middles)] + _SETTLEMENT * _SUBPIXELS * generator.standard_normal(2)
+        _build(classes, parcels, sun, count + house, place, generator)
     middle = slice(_SUBPIXELS // 2, None, _SUBPIXELS)
     return classes, parcels[middle, middle], _pixel_means(np.clip(sun, 0, 1.4)).astype(np.float32)
 
 
-def _build(classes: np.ndarray, parcels: np.ndarray, sun: np.ndarray, parcel: int, generator: np.random.Generator) -> None:
-    """Place one house and its shadow to the north-west, unless on water."""
+def _build(
+    classes: np.ndarray, parcels: np.ndarray, sun: np.ndarray, parcel: int, place: np.ndarray, generator: np.random.Generator
+) -> None:
+    """Place one house and its shadow to the north-west, unless on water or beyond the scene."""
     half = generator.uniform(1.0, 4.0, 2) * _SUBPIXELS
     reach = int(np.ceil(np.hypot(*half) + 2 * _SUBPIXELS))
-    row, column = (int(generator.integers(0, size)) for size in classes.shape)
-    if classes[row, column] == _CLASSES.index("water"):
+    row, column = (int(at) for at in place)
+    outside = not (0 <= row < classes.shape[0] and 0 <= column < classes.shape[1])
+    if outside or classes[row, column] == _CLASSES.index("water"):
         return
     angle = generator.uniform(0, np.pi / 2)
     name = generator.choice(["tiles", "metal roof", "concrete"], p=[0.5, 0.2, 0.3])
@@ -229,21 +240,29 @@ def _proportions(parcels: np.ndarray, generator: np.random.Generator) -> np.ndar
     return np.stack(weights) / sum(weights)
 
 
-def _variability(rows: int, columns: int, wavelengths: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth curves (curves, bands) and their strengths (rows, columns, curves): moisture, weathering, angles, beyond mixtures."""
-    smoothness = np.array([30, 60, 60, 120, 120, 200, 200, 400])[:, None, None]
+def _variability(
+    parcels: np.ndarray, fields: int, wavelengths: np.ndarray, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth curves (curves, bands) and their strengths (rows, columns, curves): paints, moisture, weathering, beyond mixtures.
+
+    parcels: of each pixel; the first `fields` of them are fields, the others roofs.
+    """
+    rows, columns = parcels.shape
+    smoothness = np.array([30, 30, 30, 30, 60, 60, 60, 120, 120, 200, 200, 400])[:, None, None]
     weights = _peak(wavelengths[:, None], _GRID, smoothness)
     curves = (weights @ generator.standard_normal((len(smoothness), _GRID.size, 1)))[..., 0]
     curves /= curves.std(axis=1, keepdims=True)
     unevenness = np.exp(0.3 * _random_field(rows, columns, 1.0, generator))
-    strengths = [0.012 * unevenness * _random_field(rows, columns, 0.5, generator) for _ in curves]
+    own = _ROOFS * generator.standard_t(3, (parcels.max() + 1, len(curves)))
+    own[:fields] = 0
+    strengths = [0.012 * unevenness * _random_field(rows, columns, 0.5, generator) + each[parcels] for each in own.T]
     return curves.astype(np.float32), np.stack(strengths, axis=-1).astype(np.float32)
 
 
 def _plant(rows: int, columns: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Index into ANOMALIES, and the share of the pixel that the anomaly covers (0 without).
 
-    Two of three objects are smaller than their pixels: they cover a tenth to a half of 1-3 pixels; the others fill 1-12 pixels.
+    Two of three objects are smaller than their pixels: they cover a tenth to a half of 1-3 pixels; the others half to nine tenths of 1-12.
     """
     cell, reach = 12, 4  # every object lies within its own cell, away from its rim
     grid = (rows // cell, columns // cell)
@@ -263,7 +282,7 @@ def _plant(rows: int, columns: int, generator: np.random.Generator) -> tuple[np.
         nearest = np.argsort(distance, axis=None, kind="stable")[: sizes[number]]
         place = (row + y.ravel()[nearest], column + x.ravel()[nearest])
         objects[place] = kinds[number]
-        coverage[place] = generator.uniform(0.1, 0.5, sizes[number]) if smaller_than_pixel[number] else 1.0
+        coverage[place] = generator.uniform(*((0.1, 0.5) if smaller_than_pixel[number] else (0.5, 0.9)), sizes[number])
     return objects, coverage
 
 

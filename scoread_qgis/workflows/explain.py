@@ -119,7 +119,7 @@ def find_reasons(
     scorer = detector.bind(cube, progress=run.progress.part(0.4, 0.4 + 0.35 * detector.binding_share))
     backgrounds = np.stack([one.spectrum for one in expected])
     explanation = scorer.explain(seen.mean, seen.centres, backgrounds, run.progress.part(0.4 + 0.35 * detector.binding_share, 0.75))
-    run.log(f"Anomaly value: {explanation.what}.")
+    run.log(f"Value of the mean spectra, which is explained: {explanation.what}.")
     similar = most_similar(cube, seen.mean, seen.boxes, run.progress.part(0.75, 0.9))
     compared = None
     if library is not None:
@@ -156,7 +156,7 @@ def find_reasons(
 
 def _table(reasons: list[RegionReasons], names: list[str]) -> tuple[list[str], list[list[object]]]:
     """Header and a row for each region."""
-    header = ["rank", "id", "x", "y", "pixels", "score", "background_score", "contributions"]
+    header = ["rank", "id", "x", "y", "pixels", "mean_spectrum_value", "background_value", "contributions"]
     header += [column for n in range(1, TOP_BANDS + 1) for column in (f"band_{n}", f"contribution_{n}")]
     header += ["similar_x", "similar_y", "similar_angle_degrees"]
     rows = []

@@ -68,10 +68,6 @@ def extract(extraction: Extraction, run: Run) -> tuple[float, int]:
     threshold = float(np.float32(threshold))  # the precision of the scores, so that the number in the log is the one that was applied
     del scores
     found = Regions.find(score_map, threshold, extraction.connectivity, min_area, run.progress.part(0.25, 0.5))
-    if len(found):
-        run.log(f"Threshold: {threshold:.6g}. Regions: {len(found)}, with {found.pixels.sum()} pixels.")
-    else:
-        run.log(f"Threshold: {threshold:.6g}. No region of {min_area} or more pixels lies above it: the result is empty.")
     facts = facts_of_regions(score_map, threshold, extraction, run)
     labels = LabelFile(score_map, run.scratch)
     with ExitStack() as stack:
@@ -82,6 +78,10 @@ def extract(extraction: Extraction, run: Run) -> tuple[float, int]:
                 writer.write(row, rows > 0, valid)
         p_values = tail.p_value(found.peaks) if tail else np.full(len(found), np.nan)
         write_regions(extraction.regions, labels, found, p_values, run.progress.part(0.75, 1.0), facts)
+    if len(found):
+        run.log(f"Threshold: {threshold:.6g}. Regions: {len(found)}, with {found.pixels.sum()} pixels.")
+    else:
+        run.log(f"Threshold: {threshold:.6g}. No region of {min_area} or more pixels lies above it: the result is empty.")
     return threshold, len(found)
 
 

@@ -80,32 +80,32 @@ SGM_TRAINING: tuple[Parameter, ...] = (
         "samples", "Training pixels", "How many pixels, drawn from all over the scenes, are trained on at most.", least=100, most=1_000_000,
     ),
     Parameter(
-        "steps", "Steps", "Ignored: the default mode of version 0.2 took it. That of today estimates statistics, without steps.",
+        "steps", "Steps (ignored)", "Ignored: the default mode of version 0.2 took it. That of today estimates statistics, without steps.",
         least=1, most=1_000_000,
     ),
-    Parameter("epochs", "Epochs", "Paper mode: how often training goes through the pixels. Published: 100.", least=1, most=100_000),
-    Parameter("batch_size", "Batch size", "Paper mode: spectra in a training step. Published: 16.", least=1, most=100_000),
-    Parameter("learning_rate", "Learning rate", "Paper mode: size of the training steps. Published: 0.00003.", float, least=1e-9, most=1),
-    Parameter("sigma", "Sigma", "Paper mode: base of the noise scale of the diffusion. Published: 5.", float, least=1.0001, most=1000),
+    Parameter("epochs", "Paper mode: epochs", "How often training goes through the pixels. Published: 100.", least=1, most=100_000),
+    Parameter("batch_size", "Paper mode: batch size", "Spectra in a training step. Published: 16.", least=1, most=100_000),
+    Parameter("learning_rate", "Paper mode: learning rate", "Size of the training steps. Published: 0.00003.", float, least=1e-9, most=1),
+    Parameter("sigma", "Paper mode: sigma", "Base of the noise scale of the diffusion. Published: 5.", float, least=1.0001, most=1000),
     Parameter(
         "hidden", "Hidden width",
         "Width of the network's hidden layers; in the default mode the number of random features. Published: 256.", least=8, most=4096,
     ),
     Parameter(
-        "outer_window", "Outer window",
-        "Paper mode, conditional: odd width in pixels of the window that the context comes from. Published: 3, 5 or 7.", least=3, most=101,
+        "outer_window", "Paper mode: outer window",
+        "Conditional: odd width in pixels of the window that the context comes from. Published: 3, 5 or 7.", least=3, most=101,
     ),
     Parameter(
-        "inner_window", "Inner window",
-        "Paper mode, conditional: odd width in pixels of the window that the context does not come from. Published: 1, 3 or 5.",
+        "inner_window", "Paper mode: inner window",
+        "Conditional: odd width in pixels of the window that the context does not come from. Published: 1, 3 or 5.",
         least=1, most=99,
     ),
 )  # fmt: skip
 SGM_TRAINING = tuple(replace(each, help=f"{each.help} Unset: what the mode takes.", advanced=True) for each in SGM_TRAINING) + (
     Parameter(
         "conditional",
-        "Conditional",
-        "Paper mode: give the network the most similar spectrum around the pixel as context.",
+        "Paper mode: conditional",
+        "Give the network the most similar spectrum around the pixel as context.",
         bool,
         default=False,
         advanced=True,
@@ -196,8 +196,8 @@ UNFIT = Parameter(
 DETECTION = (
     Parameter(
         "t",
-        "Time t",
-        "SGM of the paper mode: time of the perturbation kernel, hence how much noise is added to a spectrum. Unset: 0.05, as published.",
+        "Paper mode: time t",
+        "Time of the perturbation kernel, hence how much noise is added to a spectrum. Unset: 0.05, as published.",
         float,
         least=1e-5,
         most=1,
@@ -205,16 +205,16 @@ DETECTION = (
     ),
     Parameter(
         "perturbations",
-        "Perturbations",
-        "SGM of the paper mode: how many perturbed copies of a spectrum the score is computed for. Unset: 100, as published.",
+        "Paper mode: perturbations",
+        "How many perturbed copies of a spectrum the score is computed for. Unset: 100, as published.",
         least=2,
         most=100_000,
         advanced=True,
     ),
     Parameter(
         "readout",
-        "Readout",
-        "FERS only: RX of the sum of the features, the product of two RX maps, or the error of a small autoencoder. Unset: as published, "
+        "FERS: readout",
+        "RX of the sum of the features, the product of two RX maps, or the error of a small autoencoder. Unset: as published, "
         "by the number of bands.",
         choices=("sum", "product", "autoencoder"),
         advanced=True,
@@ -233,8 +233,8 @@ RX_BACKGROUND = Parameter(
 LOCAL_RX = (
     Parameter(
         "inner_window",
-        "Inner window",
-        "Local only. Odd width in pixels of the window whose pixels do not count as background: larger than the anomalies.",
+        "Local: inner window",
+        "Odd width in pixels of the window whose pixels do not count as background: larger than the anomalies.",
         default=5,
         least=1,
         most=999,
@@ -242,8 +242,8 @@ LOCAL_RX = (
     ),
     Parameter(
         "outer_window",
-        "Outer window",
-        "Local only. Odd width in pixels of the window whose pixels are the background.",
+        "Local: outer window",
+        "Odd width in pixels of the window whose pixels are the background.",
         default=15,
         least=3,
         most=1001,
@@ -251,8 +251,8 @@ LOCAL_RX = (
     ),
     Parameter(
         "shrinkage",
-        "Shrinkage",
-        "Local only. Share of the mean variance in the covariance, 0 to 1. Unset: chosen in each window after Ledoit and Wolf, so that "
+        "Local: shrinkage",
+        "Share of the mean variance in the covariance, 0 to 1. Unset: chosen in each window after Ledoit and Wolf, so that "
         "windows may hold fewer pixels than bands.",
         float,
         least=0,
@@ -296,7 +296,7 @@ METHOD = Parameter(
 )
 RATE = Parameter(
     "rate",
-    "False-alarm rate",
+    "False-alarm rate (for that method)",
     "Share of the pixels of the background that may lie above the threshold. 0.001 is ten pixels of a scene of 100 × 100.",
     float,
     default=0.001,
@@ -305,15 +305,15 @@ RATE = Parameter(
 )
 PERCENTILE = Parameter(
     "percentile",
-    "Percentile",
-    "Method Percentile only: how many per cent of the pixels lie below the threshold, more than 0 and less than 100.",
+    "Percentile (for that method)",
+    "How many per cent of the pixels lie below the threshold, more than 0 and less than 100.",
     float,
     default=99,
     least=0,
     most=100,
     advanced=True,
 )
-VALUE = Parameter("value", "Value", "Method Value only: the score above which a pixel is anomalous.", float, advanced=True)
+VALUE = Parameter("value", "Value (for that method)", "The score above which a pixel is anomalous.", float, advanced=True)
 MIN_AREA = Parameter("min_area", "Smallest region", "In pixels. Smaller regions are left out of all results.", default=1, least=1)
 CONNECTIVITY = Parameter(
     "connectivity",
