@@ -16,7 +16,7 @@ from qgis.core import Qgis, QgsApplication, QgsProcessingContext, QgsProject, Qg
 from qgis.PyQt.QtCore import QModelIndex, Qt, QTimer
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QDockWidget, QLineEdit, QProgressBar, QTextEdit, QTreeView
+from qgis.PyQt.QtWidgets import QDialogButtonBox, QDockWidget, QLineEdit, QProgressBar, QTextEdit, QTreeView
 from qgis.utils import iface
 
 FOLDER = Path(os.environ["SCOREAD_DESKTOP"])
@@ -151,9 +151,12 @@ def batch():
     QTest.keyClick(dialog, Qt.Key.Key_Escape)
     dialog.close()
     report["open in the midst of a batch"] = dialog.isVisible()
+    close = dialog.buttonBox().button(QDialogButtonBox.StandardButton.Close)
+    report["close buttons"] = [close.isEnabled()]
     yield from until(lambda: (FOLDER / "batch_2.tif").exists() and dialog.runButton().isEnabled())
     yield from pause(0.5)
     heartbeat.phase(None)
+    report["close buttons"].append(close.isEnabled())
     dialog.close()
 
     rows = [{"INPUT": scene, "MODE": 1, "OUTER_WINDOW": 41, "OUTPUT": str(FOLDER / "cancelled_batch.tif")}]

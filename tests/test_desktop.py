@@ -147,6 +147,7 @@ def test_a_batch_is_complete_stays_open_and_can_be_cancelled(desktop):
     folder, report, _ = desktop
     np.testing.assert_array_equal(read(folder / "batch_1.tif"), read(folder / "batch_2.tif"))
     assert report["open in the midst of a batch"]
+    assert report["close buttons"] == [False, True], "in the midst of it, and at the end"
     seconds, worked = report["batch cancelled after"]
     assert seconds < 2 or (worked < 2 and seconds < 20), (seconds, worked)
 
