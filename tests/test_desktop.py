@@ -13,8 +13,8 @@ import pytest
 from conftest import read
 
 ROOT = Path(__file__).resolve().parents[1]
-# Seconds that the event loop may be blocked. QGIS before 3.26 runs batches and models on its main thread, where its own algorithms are silent
-# for .4 s.
+# Seconds that the event loop may be blocked. QGIS before 3.26 runs batches and models on its main thread, where its own algorithms are
+# silent for .4 s.
 RESPONSIVE = {"Train SGM": 0.2, "Detect anomalies": 0.2, "Batch": 0.4, "Model": 0.4}
 PROFILE = """[PythonPlugins]
 scoread_qgis=true
