@@ -14,7 +14,7 @@ INSTALLED := .venv/.installed
 SOURCES := $(shell find $(PLUGIN) resources -type f -not -name '*.pyc') metadata.txt LICENSE $(wildcard docs/algorithms/*.md) scripts/help_pages.py
 BUILT := build/$(PLUGIN)/.built
 PROFILE ?= $(HOME)/.local/share/QGIS/QGIS3/profiles/default
-DATA ?= ../shared/data/scenes
+DATA ?= ../shared/data/scenes ../shared/data/more-scenes
 COUNT ?= 5000
 SEED ?= 0
 SUITE ?= trixie
@@ -38,7 +38,7 @@ help:
 	@echo "make build      the plugin as a folder, build/$(PLUGIN)"
 	@echo "make install    the plugin into the QGIS profile $(PROFILE)"
 	@echo "make package    the plugin as a zip for QGIS' plugin manager, dist/$(PLUGIN).zip"
-	@echo "make benchmark  all detectors on all .mat scenes of DATA=<folder>"
+	@echo "make benchmark  all detectors on all .mat scenes of DATA=\"<folders>\""
 	@echo "make fuzz       an attack on the reader of model files: COUNT=<files> SEED=<any>"
 	@echo "make docs       docs/algorithms from the algorithms"
 	@echo "make site       the documentation as a site, build/site"
@@ -107,7 +107,8 @@ test-qgis:
 	scripts/test_in_suite.sh "$(SUITE)" "$(SUITE_FOLDER)" "$(MIRROR)"
 
 benchmark: $(INSTALLED)
-	PYTHONPATH=. $(PYTHON) benchmarks/detectors.py "$(DATA)" build/benchmark
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-benchmark.txt
+	PYTHONPATH=. $(PYTHON) benchmarks/detectors.py $(DATA) --out build/benchmark
 
 fuzz: $(INSTALLED) $(BUILT)
 	PYTHONPATH=build:tests $(PYTHON) tests/fuzz_models.py "$(COUNT)" "$(SEED)"

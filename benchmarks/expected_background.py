@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from scoread_qgis.detectors.default_mode.gaussian import TrimmedGaussian
-from scoread_qgis.detectors.shared import expected_background
-from scoread_qgis.detectors.shared.expected_background import expected_spectrum
+from scoread_qgis.detectors.shared import expected_spectrum as region_background
+from scoread_qgis.detectors.shared.expected_spectrum import expected_spectrum
 from scoread_qgis.detectors.shared.half_whitening import HalfWhitening
 from scoread_qgis.detectors.shared.sde import VESDE
+from scoread_qgis.detectors.shared.trimmed_gaussian import TrimmedGaussian
 from scoread_qgis.scenes.matlab import read_matlab
 
 SIDES = (1, 2, 3, 4, 5)
@@ -62,13 +62,21 @@ def ring_mean(scene, region, inner, outer):
     return scene[(away > inner / 2) & (away <= outer / 2) & ~region].mean(0)
 
 
+def score(gaussian, vectors, std):
+    """Gradient of the log density (n, size), at vectors (n, size), of a `TrimmedGaussian` with noise of standard deviation `std` on the
+    scaled vectors: `vectors + (std * scale) ** 2 * score` is the mean of what may lie under the noise (Tweedie's formula)."""
+    precision, directions = torch.linalg.eigh(gaussian.whitening.double() @ gaussian.whitening.double().T)
+    scaled = (vectors - gaussian.centre) / gaussian.scale - gaussian.mean
+    return (-(scaled.double() @ directions) / (1 / precision + std**2) @ directions.T / gaussian.scale).float()
+
+
 def estimates(scene, components, region, gaussian, centre, scale):
     """Estimate -> spectrum (bands,) under a region, and the `Expected` of the detectors."""
     rows, columns = (slice(max(0, where.min() - 9), where.max() + 10) for where in np.nonzero(region))
     scene, components, region = scene[rows, columns], components[rows, columns], region[rows, columns]
     observed = scene[region].mean(0)
     scaled, std = torch.from_numpy((observed - centre) / scale).float()[None], float(VESDE().std(torch.ones(())))
-    denoised = scaled + (std * gaussian.scale) ** 2 * gaussian.score(scaled, std)
+    denoised = scaled + (std * gaussian.scale) ** 2 * score(gaussian, scaled, std)
     away = ndimage.distance_transform_edt(~region)
     order = np.argsort(away, axis=None, kind="stable")
     order = order[away.flat[order] > 2]
@@ -114,7 +122,7 @@ def main():
                     error = np.sqrt(np.square((guess - truth) / deviation).mean())
                     errors.setdefault(label, {}).setdefault(name, {}).setdefault(side, []).append(error)
                 covered.setdefault(name, []).append(np.mean((found.low <= truth) & (truth <= found.high)))
-                half = np.maximum((found.high - found.low) / 2, 1e-12) / expected_background.BAND
+                half = np.maximum((found.high - found.low) / 2, 1e-12) / region_background.BAND
                 ratios.setdefault(name, []).append(np.abs(truth - found.spectrum) / half)
         print(f"<!-- {name} -->", flush=True)
     print(

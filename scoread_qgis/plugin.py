@@ -1,12 +1,15 @@
 """The plugin as QGIS loads it: it registers the Processing provider, and adds its menu where there is a desktop."""
 
 from qgis.core import Qgis, QgsApplication
+from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import QAction, QPushButton
 
 from .installation.packages import add_package_folder, missing, remove_marked_folder
 from .installation.pip_command import TITLES
 from .provider import ICON, ScoreadProvider
+from .review.dock import AnomalyDock
+from .review.toolbar import Toolbar
 from .translation import install_translator, tr
 
 MENU = "ScoreAD"
@@ -17,6 +20,7 @@ class ScoreadPlugin:
     def __init__(self, iface=None):
         self.iface = iface
         self.provider = None
+        self.dock = self.dock_action = self._toolbar = None
         self._actions, self._dialogs = [], {}
         self.translator = install_translator()
 
@@ -29,6 +33,15 @@ class ScoreadPlugin:
 
     def initGui(self):
         self.initProcessing()
+        self.dock = AnomalyDock(self.iface)
+        self.dock_action = self.dock.toggleViewAction()
+        self.dock_action.setIcon(QIcon(ICON))
+        self.iface.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.dock)  # which puts it into View > Panels
+        self.dock.hide()  # until the user, or QGIS that remembers it, shows it
+        self._toolbar = Toolbar(self.iface, self.show_find_panel)
+        self._toolbar.add(self.dock_action)
+        for action in (self._toolbar.find_action, self.dock_action):
+            self.iface.addPluginToMenu(MENU, action)
         for title, open_dialog in (
             (tr("Install PyTorch..."), self.show_install_dialog),
             (tr("Check installation"), self.show_check_dialog),
@@ -52,6 +65,22 @@ class ScoreadPlugin:
         button.clicked.connect(lambda: bar.popWidget(message))
         bar.pushWidget(message, Qgis.MessageLevel.Warning)
 
+    def show_find_panel(self):
+        from .review.find import FindPanel
+
+        if FindPanel not in self._dialogs:
+            self._dialogs[FindPanel] = FindPanel(self.iface.mainWindow())
+            self._dialogs[FindPanel].found.connect(self.show_found)
+        return self._show(FindPanel)
+
+    def show_found(self, score_map, regions):
+        """Open the dock on the layers of an anomaly map and its regions, at rank 1. regions: None where they could not be extracted."""
+        self.dock.show()
+        self.dock.show_map(score_map)
+        if regions is not None:
+            self.dock.show_regions(regions)
+            self.dock.go_to(1)
+
     def show_install_dialog(self):
         from .installation.install_dialog import InstallDialog
 
@@ -73,6 +102,16 @@ class ScoreadPlugin:
         return dialog
 
     def unload(self):
+        if self._toolbar is not None:
+            self.iface.removePluginMenu(MENU, self._toolbar.find_action)
+            self._toolbar.remove()
+            self._toolbar = None
+        if self.dock is not None:
+            self.iface.removePluginMenu(MENU, self.dock_action)
+            self.dock.stop()
+            self.iface.removeDockWidget(self.dock)
+            self.dock.deleteLater()
+            self.dock = self.dock_action = None
         for action in self._actions:
             self.iface.removePluginMenu(MENU, action)
             action.deleteLater()

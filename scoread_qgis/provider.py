@@ -12,9 +12,13 @@ from .algorithms.detect_rx import DetectRX
 from .algorithms.dialogs import best_scene, last_model, open_dialog
 from .algorithms.evaluate_anomalies import EvaluateAnomalies
 from .algorithms.explain_anomalies import ExplainAnomalies
+from .algorithms.export_anomalies import ExportAnomalies
 from .algorithms.extract_anomalies import ExtractAnomalies
+from .algorithms.find_similar import FindSimilar
 from .algorithms.help import dialog_help, help_url
+from .algorithms.identify_anomalies import IdentifyAnomalies
 from .algorithms.import_matlab import ImportMatlab
+from .algorithms.report_anomalies import ReportAnomalies
 from .algorithms.sample_scene import SampleScene
 from .algorithms.train_fers import TrainFERS
 from .algorithms.train_sgm import TrainSGM
@@ -25,9 +29,13 @@ ALGORITHMS = (
     TrainSGM,
     DetectAnomalies,
     DetectRX,
+    FindSimilar,
     TrainFERS,
     ExtractAnomalies,
     ExplainAnomalies,
+    IdentifyAnomalies,
+    ReportAnomalies,
+    ExportAnomalies,
     EvaluateAnomalies,
     ImportMatlab,
     SampleScene,

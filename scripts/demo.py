@@ -15,17 +15,36 @@ gdal.UseExceptions()
 
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    files = {name: str(folder / name) for name in ("scene.tif", "truth.tif", "model.pt", "anomalies.tif", "rx.tif")}
+    files = {
+        name: str(folder / name)
+        for name in (
+            "scene.tif",
+            "truth.tif",
+            "library.csv",
+            "model.pt",
+            "anomalies.tif",
+            "rx.tif",
+            "regions.gpkg",
+            "identified.gpkg",
+            "identified.html",
+        )
+    }
     start = time.monotonic()
     qgis = QgisProcess()
     say("Creating the sample scene ...")
-    qgis.run("scoread:sample_scene", OUTPUT=files["scene.tif"], TRUTH=files["truth.tif"])
+    qgis.run("scoread:sample_scene", OUTPUT=files["scene.tif"], TRUTH=files["truth.tif"], LIBRARY=files["library.csv"])
     say("Train SGM ...")
     qgis.run("scoread:train_sgm", INPUT=files["scene.tif"], MODEL=files["model.pt"])
     say("Detect anomalies ...")
     qgis.run("scoread:detect_anomalies", INPUT=files["scene.tif"], MODEL=files["model.pt"], OUTPUT=files["anomalies.tif"])
     say("Detect anomalies (RX), to compare ...")
     qgis.run("scoread:detect_rx", INPUT=files["scene.tif"], OUTPUT=files["rx.tif"])
+    say("Extract anomalies, and say what they are ...")
+    qgis.run("scoread:threshold_anomalies", INPUT=files["anomalies.tif"], REGIONS=files["regions.gpkg"])
+    qgis.run(
+        "scoread:identify_anomalies", INPUT=files["scene.tif"], REGIONS=files["regions.gpkg"], LIBRARIES=files["library.csv"],
+        OUTPUT=files["identified.gpkg"], REPORT=files["identified.html"],
+    )  # fmt: skip
     draw(files["scene.tif"], files["anomalies.tif"], str(folder / "anomalies.png"))
 
     truth = read(files["truth.tif"]).ravel()
@@ -34,7 +53,9 @@ def main(folder):
         f"\nDone in {time.monotonic() - start:.0f} s. AUC against the ground truth of the sample: {auc['anomalies.tif']:.4f} (RX: "
         f"{auc['rx.tif']:.4f})"
     )
-    for name in ("scene.tif", "truth.tif", "model.pt", "anomalies.tif", "anomalies.png"):
+    for rank, name, share in named(files["identified.gpkg"])[:5]:
+        say(f"Anomaly {rank}: {name} (of the background, {share:.2%} matches as well)")
+    for name in ("scene.tif", "truth.tif", "model.pt", "anomalies.tif", "anomalies.png", "identified.gpkg", "identified.html"):
         say(f"  {folder / name}")
 
 
@@ -44,6 +65,12 @@ def say(text):
 
 def read(path):
     return gdal.Open(path).ReadAsArray()
+
+
+def named(path):
+    """Rank, best match, and share of the background that matches as well, of each region in a GeoPackage."""
+    file = gdal.OpenEx(path, gdal.OF_VECTOR)
+    return [[feature.GetField(name) for name in ("rank", "match_1", "score_1")] for feature in file.GetLayer(0)]
 
 
 def draw(scene, anomalies, picture):

@@ -46,11 +46,26 @@ class Desktop:
     def messageBar(self):
         return self.bar
 
+    def addToolBar(self, name):
+        return self._window.addToolBar(name)
+
+    def addCustomActionForLayerType(self, action, menu, kind, all_layers):
+        self.of_layers = [action]
+
+    def removeCustomActionForLayerType(self, action):
+        self.of_layers.remove(action)
+
     def addPluginToMenu(self, name, action):
         self.menu.addAction(action)
 
     def removePluginMenu(self, name, action):
         self.menu.removeAction(action)
+
+    def addDockWidget(self, area, dock):
+        self._window.addDockWidget(area, dock)
+
+    def removeDockWidget(self, dock):
+        self._window.removeDockWidget(dock)
 
 
 def wait(dialog, until=lambda: False):
@@ -94,7 +109,7 @@ with only_in(folder):
         seen["run"] = "\n".join(feedback.lines)
     seen["report"] = installation_report()
 
-    desktop.menu.actions()[0].trigger()
+    next(action for action in desktop.menu.actions() if action.text() == "Install PyTorch...").trigger()
     dialog = plugin.show_install_dialog()
     assert dialog is plugin.show_install_dialog()
     seen["missing"] = texts(dialog)

@@ -1,83 +1,17 @@
-"""What a user does at the desktop, step by step: run by QGIS itself (qgis --code), started by test_desktop.py.
+"""What a user does at the desktop, step by step: run by QGIS itself (qgis --code), started by test_desktop.py, see desktop_steps.py.
 
-The environment variable SCOREAD_DESKTOP names a folder with `scene.tif`; results and `report.json` go there. The steps are a generator that
-a timer continues, so that the event loop runs as it does for a user, and whoever blocks it is found out.
+The folder of the session holds `scene.tif`.
 """
 
-import json
-import os
-import sys
-import threading
 import time
-import traceback
-from pathlib import Path
 
-from qgis.core import Qgis, QgsApplication, QgsProcessingContext, QgsProject, QgsRasterLayer
+from desktop_steps import FOLDER, click, heartbeat, pause, report, start, until
+from qgis.core import QgsApplication, QgsProcessingContext, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QModelIndex, Qt, QTimer
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QDialogButtonBox, QDockWidget, QLineEdit, QProgressBar, QTextEdit, QTreeView
+from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QDockWidget, QLineEdit, QProgressBar, QTextEdit, QToolBar, QTreeView
 from qgis.utils import iface
-
-FOLDER = Path(os.environ["SCOREAD_DESKTOP"])
-START = time.monotonic()
-report = {"qgis": Qgis.version(), "messages": [], "silences": {}}
-
-
-class Heartbeat:
-    """A timer in the event loop that notes each silence of more than 40 ms, in each phase of the session.
-
-    A silence: seconds, and how many of these the main thread was ready to run while other programs had the processors; when; and what the
-    other threads of Python were at when it was over.
-    """
-
-    def __init__(self):
-        self._phase = None
-        self._last, self._waited = time.monotonic(), _waited()
-        self._timer = QTimer()
-        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._timer.timeout.connect(self._tick)
-        self._timer.start(10)
-
-    def phase(self, name):
-        self._tick()
-        self._phase = name
-        report["silences"].setdefault(name, [])
-
-    def _tick(self):
-        now, waited = time.monotonic(), _waited()
-        silent, waiting = now - self._last, waited - self._waited
-        self._last, self._waited = now, waited
-        if self._phase and silent > 0.04:
-            others = [frame for thread, frame in sys._current_frames().items() if thread != threading.main_thread().ident]
-            at = [[f"{Path(call.filename).name}:{call.lineno}" for call in traceback.extract_stack(frame)[-4:]] for frame in others]
-            report["silences"][self._phase].append([round(silent, 3), round(waiting, 3), round(now - START, 2), at])
-
-
-def _waited():
-    """Seconds that the main thread has been ready to run without a processor to run on (Linux; elsewhere 0)."""
-    path = Path("/proc/self/schedstat")
-    return int(path.read_text(encoding="ascii").split()[1]) / 1e9 if path.exists() else 0.0
-
-
-def note(text, tag, level):
-    report["messages"].append([tag, int(level), text])
-
-
-def until(condition, seconds=60):
-    """Go on once `condition()` is true, and return its value."""
-    limit = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > limit:
-            raise RuntimeError(f"waited {seconds} s in vain")
-        yield
-    return value
-
-
-def pause(seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        yield
 
 
 def open_dialog(title):
@@ -111,11 +45,7 @@ def open_dialog(title):
     return (yield from until(dialog))
 
 
-def click(widget, place=None, how=QTest.mouseClick):
-    how(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place or widget.rect().center())
-
-
-def start(dialog):
+def press_run(dialog):
     """Click Run. Where QGIS runs something on its main thread, the click returns only at the end of that."""
     QTimer.singleShot(0, lambda: click(dialog.runButton()))
 
@@ -146,7 +76,7 @@ def batch():
     dialog = batch_dialog("scoread:detect_rx", rows)
     yield from pause(0.5)
     heartbeat.phase("Batch")
-    start(dialog)
+    press_run(dialog)
     yield from until(lambda: 5 < dialog.findChild(QProgressBar).value() < 45)
     QTest.keyClick(dialog, Qt.Key.Key_Escape)
     dialog.close()
@@ -162,7 +92,7 @@ def batch():
     rows = [{"INPUT": scene, "MODE": 1, "OUTER_WINDOW": 41, "OUTPUT": str(FOLDER / "cancelled_batch.tif")}]
     dialog = batch_dialog("scoread:detect_rx", rows)
     yield from pause(0.5)
-    start(dialog)
+    press_run(dialog)
     yield from until(lambda: dialog.findChild(QProgressBar).value() > 35)
     clicked, spent = time.monotonic(), time.process_time()
     click(dialog.cancelButton())
@@ -188,10 +118,43 @@ def run(dialog, phase, done):
     """Click Run and wait until `done()`; the silences of the event loop until then belong to `phase`."""
     yield from pause(0.5)
     heartbeat.phase(phase)
-    start(dialog)
+    press_run(dialog)
     yield from until(done)
     yield from pause(0.5)  # loading and drawing of the results
     heartbeat.phase(None)
+
+
+def find(scene):
+    """From the open scene to the first place in two clicks: the button of the toolbar, and Run."""
+    project, canvas, window = QgsProject.instance(), iface.mapCanvas(), iface.mainWindow()
+    bar = window.findChild(QToolBar, "ScoreadToolbar")
+    seen = report["find"] = {"bands before": bands(scene)}
+    heartbeat.phase("Find anomalies")
+    click(bar.widgetForAction(bar.actions()[0]))
+    panel = yield from until(lambda: next((w for w in window.findChildren(QDialog) if w.isVisible() and hasattr(w, "run_button")), None))
+    seen["offered"] = [panel.scene.itemText(index) for index in range(panel.scene.count())]
+    seen["polygons"] = panel.polygons.isEnabled()
+    click(panel.run_button)
+    seen["tasks"] = [task.description() for task in QgsApplication.taskManager().activeTasks()]
+    root = project.layerTreeRoot()
+    group = yield from until(lambda: root.findGroup("Anomalies of scene"), 150)
+    yield from pause(0.5)
+    heartbeat.phase(None)
+    seen["tree"] = [node.name() for node in root.children()]
+    seen["group"] = [node.layer().name() for node in group.findLayers()]
+    map_layer, regions = (node.layer() for node in reversed(group.findLayers()))
+    seen["renderer"], seen["files"] = map_layer.renderer().type(), [map_layer.source(), regions.source()]
+    seen["bands"], seen["active"] = bands(scene), iface.activeLayer().name()
+    (first,) = regions.getFeatures("rank = 1")
+    view, place = canvas.extent(), first.geometry().boundingBox().center()
+    seen["off centre"] = view.center().distance(place) / view.width()
+    seen["share of the scene"] = view.width() / scene.extent().width()
+    project.removeMapLayers([map_layer.id(), regions.id()])
+    root.removeChildNode(group)
+
+
+def bands(layer):
+    return [layer.renderer().redBand(), layer.renderer().greenBand(), layer.renderer().blueBand()]
 
 
 def steps():
@@ -200,6 +163,7 @@ def steps():
     project.addMapLayer(scene)
     canvas.setExtent(scene.extent())
     yield from pause(1.5)
+    yield from find(scene)
 
     dialog = yield from open_dialog("Train SGM")
     report["proposed"] = dialog.createProcessingParameters()["MODEL"]
@@ -230,7 +194,7 @@ def steps():
     dialog = yield from open_dialog("Train SGM")
     dialog.setParameters({"INPUT": scene, "MODE": 1, "MODEL": str(FOLDER / "cancelled.pt")})
     yield from pause(0.5)
-    start(dialog)
+    press_run(dialog)
     yield from until(lambda: dialog.findChild(QProgressBar).value() > 11)  # per cent; the scene is read by then
     clicked, spent = time.monotonic(), time.process_time()
     click(dialog.cancelButton())
@@ -243,20 +207,4 @@ def steps():
     yield from model()
 
 
-def advance():
-    try:
-        next(running)
-        return
-    except StopIteration:
-        pass
-    except Exception:
-        report["error"] = traceback.format_exc()
-    report["waited"], report["seconds"] = _waited(), time.monotonic() - START
-    (FOLDER / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-    os._exit(0)  # QGIS would ask whether to save the project
-
-
-QgsApplication.messageLog().messageReceived[str, str, Qgis.MessageLevel].connect(note)
-heartbeat, running, stepper = Heartbeat(), steps(), QTimer()
-stepper.timeout.connect(advance)
-stepper.start(20)
+session = start(steps)

@@ -44,14 +44,17 @@ class TestMetadata:
             "INPUT", "METHOD", "RATE", "PERCENTILE", "VALUE", "MIN_AREA", "CONNECTIVITY", "REGIONS", "MASK",
         ]  # fmt: skip
         assert names["explain_anomalies"] == [
-            "INPUT", "MODEL", "REGIONS", "BANDS", "TOP", "DEVICE", "REPORT", "TABLE", "SPECTRA",
+            "INPUT", "MODEL", "REGIONS", "BANDS", "LIBRARIES", "TOP", "DEVICE", "REPORT", "TABLE", "SPECTRA",
+        ]  # fmt: skip
+        assert names["identify_anomalies"] == [
+            "INPUT", "REGIONS", "LIBRARIES", "FLAT_FIELD", "BANDS", "QUANTITY", "GROUP_ANGLE", "OUTPUT", "REPORT",
         ]  # fmt: skip
         assert names["import_matlab"] == ["FILE", "CUBE", "MAP", "OUTPUT", "TRUTH"]
         assert names["train_fers"] == [
             "INPUTS", "BANDS", "SEED", "DEVICE", "PATCH", "EPOCHS", "BATCH", "LEARNING_RATE", "BACKBONE", "BACKBONE_WEIGHTS",
             "KEEP_ON_CANCEL", "MODEL",
         ]  # fmt: skip
-        assert names["sample_scene"] == ["ROWS", "COLUMNS", "BAND_COUNT", "SEED", "OUTPUT", "TRUTH"]
+        assert names["sample_scene"] == ["ROWS", "COLUMNS", "BAND_COUNT", "SEED", "OUTPUT", "TRUTH", "LIBRARY"]
 
     def test_everything_is_explained(self, provider):
         from qgis.core import QgsProcessingModelAlgorithm

@@ -32,11 +32,12 @@ def imports(path):
         ("scenes", {"qgis", "torch", "processing", ".algorithms", ".workflows", ".reports", ".detectors", ".decisions"}),
         ("decisions", {"qgis", "torch", "osgeo", "processing", ".algorithms", ".workflows", ".reports", ".scenes", ".detectors"}),
         ("reports", {"qgis", "torch", "osgeo", "processing", ".algorithms", ".workflows", ".scenes", ".detectors"}),
-        ("workflows", {"qgis", "processing", "distributed", ".algorithms", ".installation", ".cluster", ".commandline"}),
+        ("workflows", {"qgis", "processing", "distributed", ".algorithms", ".review", ".installation", ".cluster", ".commandline"}),
         ("installation", {"processing", ".algorithms", ".provider", ".plugin"}),
         ("cluster", {"qgis", "processing", ".algorithms", ".commandline"}),
         ("commandline", {"qgis", "processing", "distributed", ".algorithms"}),
-        ("algorithms", {"distributed", ".cluster", ".commandline"}),
+        ("algorithms", {"distributed", ".cluster", ".commandline", ".review"}),
+        ("review", {"torch", "scipy", "matplotlib", "distributed", ".cluster", ".commandline", ".detectors", ".decisions"}),
     ],
 )
 def test_dependencies_point_one_way(folder, forbidden):
@@ -50,7 +51,7 @@ def test_the_bottom_needs_numpy_alone():
     assert imports(PLUGIN / "installation" / "pip_command.py") <= set(sys.stdlib_module_names)
 
 
-METHODS = {"default_mode", "paper_mode", "fers", "rx"}
+METHODS = {"default_mode", "paper_mode", "fers", "rx", "target"}
 
 
 def detector_imports(path):

@@ -21,6 +21,7 @@ TRAINED = {
 }
 OPTIONS = {"sgm-paper": {"perturbations": 4}}
 CASES = ["sgm", "sgm-paper", "sgm-paper, conditional", "fers", "fers, product", "fers, autoencoder", "rx", "rx-local"]
+CASES += ["matched-filter, trimmed", "matched-filter, local", "ace, global", "ace, local"]
 
 
 class WatchedCube(ArrayCube):
@@ -46,7 +47,10 @@ def bound(request, cube):
     """Scorer, and the map."""
     kind, _, variant = request.param.partition(", ")
     settings = dict(TRAINED.get(kind, {}), **({"conditional": True} if variant == "conditional" else {}))
-    detector = DETECTORS[kind].train([cube], **settings) if DETECTORS[kind].keeps_model else DETECTORS[kind]()
+    if kind in ("matched-filter", "ace"):
+        detector = DETECTORS[kind](cube.read(5, 6)[0][0, [2, 30]], background=variant)
+    else:
+        detector = DETECTORS[kind].train([cube], **settings) if DETECTORS[kind].keeps_model else DETECTORS[kind]()
     options = {"readout": variant} if kind == "fers" and variant else OPTIONS.get(kind, {})
     scorer = detector.bind(cube, **options)
     return scorer, np.concatenate([rows for _, rows in scorer.map()])

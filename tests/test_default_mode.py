@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.core.progress import Cancelled, Progress
 from scoread_qgis.detectors.default_mode.clutter import CLUTTER
-from scoread_qgis.detectors.default_mode.sgm import SGM, _patches, _training_pixels
+from scoread_qgis.detectors.default_mode.sgm import SGM, _spectra, _training_pixels
 from scoread_qgis.detectors.default_mode.surrounding_parts import Gathering
 from scoread_qgis.detectors.shared.half_whitening import HalfWhitening
 from scoread_qgis.detectors.shared.tensor_file import decode, encode
@@ -69,7 +69,8 @@ def test_training_does_not_depend_on_blocks(trained):
     maps = [
         whole(SGM.train([ArrayCube(values, valid, rows_per_block=size)], hidden=32).detect(ArrayCube(values, valid))) for size in (3, 32)
     ]
-    np.testing.assert_array_equal(*maps)
+    # Which pixels are drawn, and what is computed of them, does not; but matrix products of other sizes may differ in the last bits.
+    np.testing.assert_allclose(*maps, rtol=2e-6, atol=2e-6)
 
 
 def test_invalid_pixels_are_nan_and_have_no_influence(trained):
@@ -158,14 +159,14 @@ def test_two_passes_gather_the_same_pixels_of_each_of_many_scenes(scenes):
         values[..., 0] = number
         values[..., 1:] = np.moveaxis(np.indices((rows, columns)), 0, 2)
         cubes.append(ArrayCube(values.copy(), rows_per_block=9))
-    (patches,) = _training_pixels(cubes, 70 * scenes + scenes - 1, 4, _patches, 1, Progress())
-    assert len(patches) == 70 * scenes + scenes - 1
-    assert np.bincount(patches[:, 4, 0].astype(int)).min() >= 70
-    assert len(np.unique(patches[:, 4], axis=0)) == len(patches)
+    (spectra,) = _training_pixels(cubes, 70 * scenes + scenes - 1, 4, _spectra, 0, Progress(), "")
+    assert len(spectra) == 70 * scenes + scenes - 1
+    assert np.bincount(spectra[:, 0].astype(int)).min() >= 70
+    assert len(np.unique(spectra, axis=0)) == len(spectra)
     (again,) = _training_pixels(
-        cubes, 70 * scenes + scenes - 1, 4, lambda block, rows, columns: (block.values[rows, columns],), 12, Progress()
+        cubes, 70 * scenes + scenes - 1, 4, lambda block, rows, columns: (block.values[rows, columns],), 12, Progress(), ""
     )
-    np.testing.assert_array_equal(again, patches[:, 4])
+    np.testing.assert_array_equal(again, spectra)
 
 
 def test_memory_of_training_does_not_hold_the_surroundings():
@@ -193,7 +194,7 @@ def test_progress_rises_and_cancel_stops(trained):
     SGM.train([ArrayCube(values, valid)], hidden=32, progress=Progress(lambda fraction, message: seen.append((fraction, message))))
     fractions = [fraction for fraction, _ in seen]
     assert fractions == sorted(fractions) and fractions[-1] > 0.9
-    assert any("features of the training pixels" in message for _, message in seen)
+    assert any("features and surroundings of the training pixels" in message for _, message in seen)
 
     def cancel(fraction, message):
         raise Cancelled

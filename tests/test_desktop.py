@@ -13,9 +13,9 @@ import pytest
 from conftest import read
 
 ROOT = Path(__file__).resolve().parents[1]
-# Seconds that the event loop may be blocked. QGIS before 3.26 runs batches and models on its main thread, where its own algorithms are
-# silent for .4 s.
-RESPONSIVE = {"Train SGM": 0.2, "Detect anomalies": 0.2, "Batch": 0.4, "Model": 0.4}
+RESPONSIVE = 0.2  # seconds that the event loop may be blocked
+# QGIS before 3.26 runs batches and models on its main thread, where its own algorithms are silent for .4 s.
+PHASES = {"Find anomalies": RESPONSIVE, "Train SGM": RESPONSIVE, "Detect anomalies": RESPONSIVE, "Batch": 0.4, "Model": 0.4}
 PROFILE = """[PythonPlugins]
 scoread_qgis=true
 processing=true
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def at_the_desktop(folder):
-    """Have QGIS run the session with a profile of its own, and return the report."""
+def at_the_desktop(folder, session="desktop_session.py"):
+    """Have QGIS run a session with a profile of its own, and return the report."""
     ini = folder / "profile" / "profiles" / "default" / "QGIS" / "QGIS3.ini"
     ini.parent.mkdir(parents=True)
     ini.write_text(PROFILE, encoding="utf-8")
@@ -46,12 +46,12 @@ def at_the_desktop(folder):
             "DISPLAY": f":{screen.stdout.readline().decode().strip()}",
             "QT_QPA_PLATFORM": "xcb",
             "QGIS_PLUGINPATH": str(ROOT / "build"),
-            "PYTHONPATH": sysconfig.get_paths()["purelib"],
+            "PYTHONPATH": os.pathsep.join((sysconfig.get_paths()["purelib"], str(Path(__file__).parent))),
             "SCOREAD_DESKTOP": str(folder),
         }
-        session = str(Path(__file__).with_name("desktop_session.py"))
+        session = str(Path(__file__).with_name(session))
         command = ["qgis", "--nologo", "--noversioncheck", "--profiles-path", str(folder / "profile"), "--code", session]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     finally:
         screen.kill()
         screen.wait()
@@ -66,8 +66,8 @@ def blocked(report):
 
     Time in which the main thread could have gone on, had other programs not had the processors, does not count.
     """
-    silences = [(s[0] - s[1] - limit, [phase, *s]) for phase, limit in RESPONSIVE.items() for s in report["silences"][phase]]
-    return max(silences, default=(-min(RESPONSIVE.values()), None))
+    silences = [(s[0] - s[1] - limit, [phase, *s]) for phase, limit in PHASES.items() for s in report["silences"][phase]]
+    return max(silences, default=(-RESPONSIVE, None))
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,7 @@ def desktop(provider, tmp_path_factory):
         folder = tmp_path_factory.mktemp("desktop")
         sizes = {"ROWS": 100, "COLUMNS": 100, "BAND_COUNT": 80}
         processing.run("scoread:sample_scene", {**sizes, "OUTPUT": str(folder / "scene.tif"), "TRUTH": str(folder / "truth.tif")})
+        (folder / "scene.qml").unlink()  # as a scene from elsewhere opens
         report, output = at_the_desktop(folder)
         busy = report["waited"] > 0.02 * report["seconds"]
         if blocked(report)[0] <= 0 or not busy:
@@ -95,6 +96,24 @@ def test_the_window_answers_while_algorithms_run(desktop):
     seconds, silence = blocked(report)
     print(f"event loop blocked {1000 * seconds:+.0f} ms beyond what is allowed: {silence}")
     assert seconds <= 0, silence
+
+
+def test_two_clicks_lead_from_the_scene_to_the_first_place(desktop):
+    from osgeo import gdal
+
+    folder, report, _ = desktop
+    seen = report["find"]
+    assert seen["offered"] == ["scene (80 bands)"] and not seen["polygons"]
+    assert any("Detect anomalies" in title for title in seen["tasks"]), "in QGIS' own task bar"
+    assert seen["tree"] == ["Anomalies of scene", "scene"] and seen["active"] == "Anomalies of scene"
+    assert seen["group"] == ["Regions of scene, rate 0.001", "Anomalies of scene"]
+    assert seen["renderer"] == "singlebandpseudocolor"
+    assert [path.partition("|")[0] for path in seen["files"]] == [str(folder / "scene.anomalies.tif"), str(folder / "scene.regions.gpkg")]
+    assert seen["bands before"] == [1, 2, 3]
+    scene = gdal.Open(str(folder / "scene.tif"))
+    wavelengths = [float(scene.GetRasterBand(band).GetMetadataItem("wavelength")) for band in seen["bands"]]
+    assert wavelengths == pytest.approx([650, 550, 460], abs=15), "natural colour"
+    assert seen["off centre"] < 0.01 and seen["share of the scene"] < 0.95
 
 
 def test_the_result_is_a_styled_layer_on_top(desktop):
@@ -162,5 +181,6 @@ def test_a_designer_model_leaves_all_its_results(desktop):
 
 def test_nothing_went_wrong_unseen(desktop):
     _, report, output = desktop
-    assert [m for m in report["messages"] if m[0] == "Python error" or "scoread" in m[2].lower() or "Traceback" in m[2]] == []
+    said = [message for message in report["messages"] if message[0] != "Messages"]  # those of the message bar
+    assert [m for m in said if m[0] in ("Python error", "Python warning") or "scoread" in m[2].lower() or "Traceback" in m[2]] == []
     assert "Traceback" not in output

@@ -9,12 +9,11 @@ from conftest import DATA
 from scipy import ndimage
 
 from scoread_qgis.core.cube import ArrayCube
-from scoread_qgis.detectors.default_mode.gaussian import TrimmedGaussian
 from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.fers import FERS
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
 from scoread_qgis.detectors.registry import DETECTORS
-from scoread_qgis.detectors.shared.expected_background import expected_spectrum
+from scoread_qgis.detectors.shared.expected_spectrum import expected_spectrum
 from scoread_qgis.detectors.shared.explanation import expected_backgrounds, most_similar, path_contributions, region_spectra
 from scoread_qgis.detectors.shared.half_whitening import HalfWhitening
 
@@ -169,21 +168,6 @@ def test_score_of_the_default_mode_is_the_one_that_detection_fuses(scene):
     values[row - 1 : row + 2, column - 1 : column + 2] = seen.mean[0]  # among its like
     parts = [part[row, column] for part in detector.bind(ArrayCube(values)).parts().values()]
     assert np.sqrt(np.mean(np.square(parts))) == pytest.approx(explain(detector, cube, regions)[0].scores[0], rel=0.02)
-
-
-def test_tweedie_estimate_of_a_gaussian_is_the_posterior_mean():
-    generator = torch.Generator().manual_seed(3)
-    root = torch.randn(5, 5, generator=generator)
-    vectors = torch.randn(200_000, 5, generator=generator) @ root.T + 3
-    gaussian, _ = TrimmedGaussian.fit(vectors)
-    x, std = vectors[:4] + 2.0, 0.7
-    estimate = x + (std * gaussian.scale) ** 2 * gaussian.score(x, std)
-    scaled = ((x - gaussian.centre) / gaussian.scale).double()
-    precision = (gaussian.whitening @ gaussian.whitening.T).double()
-    covariance = torch.linalg.inv(precision)
-    mean = gaussian.mean.double()
-    posterior = mean + (scaled - mean) @ torch.linalg.solve(covariance + std**2 * torch.eye(5), covariance)
-    assert estimate.numpy() == pytest.approx((posterior * gaussian.scale + gaussian.centre).numpy(), rel=1e-4)
 
 
 class TestMostSimilar:

@@ -2,6 +2,7 @@
 translated.
 """
 
+import html
 import re
 import shlex
 import shutil
@@ -54,7 +55,7 @@ def test_the_pages_lead_to_each_other_and_keep_what_html_would_take():
 def test_the_help_in_the_dialog_tells_it_all(provider):
     for registered in provider.algorithms():
         algorithm = registered.create()
-        text = algorithm.shortHelpString().replace("&#x27;", "'").replace("&quot;", '"').replace("&amp;", "&")
+        text = html.unescape(algorithm.shortHelpString())
         assert algorithm.HELP in text
         for definition in [*algorithm.parameterDefinitions(), *algorithm.outputDefinitions()]:
             assert f">{definition.description()}</span>" in text, f"{algorithm.id()} {definition.name()}"

@@ -50,7 +50,7 @@ def test_enter_does_not_copy_the_command(seen):
 
 
 def test_the_menu_comes_and_goes(seen):
-    assert seen["menu"] == ["Install PyTorch...", "Check installation"]
+    assert seen["menu"] == ["Find anomalies in this layer...", "Anomalies", "Install PyTorch...", "Check installation"]
     assert seen["menu at the end"] == []
 
 

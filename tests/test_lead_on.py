@@ -67,7 +67,15 @@ def layers(desk, tmp_path):
 class TestPreselection:
     @pytest.mark.parametrize(
         "name",
-        ["train_sgm", "detect_anomalies", "detect_rx", "explain_anomalies", "train_and_detect", "screen_scenes_with_one_model"],
+        [
+            "train_sgm",
+            "detect_anomalies",
+            "detect_rx",
+            "find_similar",
+            "explain_anomalies",
+            "train_and_detect",
+            "screen_scenes_with_one_model",
+        ],
     )
     def test_the_raster_with_most_bands_is_the_scene(self, desk, layers, name):
         desk.activate(layers.map)
@@ -89,6 +97,20 @@ class TestPreselection:
         names = {text: layer.name() for layer in desk.project.mapLayers().values() for text in (layer.id(), layer.source())}
         assert [names[each] for each in desk.value(dialog, "INPUTS")] == ["Anomalies of large", "RX of large"]
         assert desk.value(dialog, "TRUTH") == layers.truth.id()
+
+    def test_what_is_selected_is_searched_for_and_nothing_else(self, desk, layers):
+        from qgis.core import QgsFeature, QgsGeometry, QgsPointXY, QgsVectorLayer
+
+        assert desk.open("find_similar").mainWidget().wrappers["TARGETS"].parameterValue() is None
+        regions = desk.project.addMapLayer(QgsVectorLayer("Point", "Regions", "memory"))
+        for x in (1, 2):
+            feature = QgsFeature()
+            feature.setGeometry(QgsGeometry.fromPointXY(QgsPointXY(x, -1)))
+            regions.dataProvider().addFeatures([feature])
+        assert desk.open("find_similar").mainWidget().wrappers["TARGETS"].parameterValue() is None
+        regions.selectByIds([2])
+        chosen = desk.open("find_similar").mainWidget().wrappers["TARGETS"].parameterValue()
+        assert chosen.selectedFeaturesOnly and chosen.source.staticValue() == regions.id()
 
     def test_the_names_of_bands_are_those_that_detectors_give(self, run, sample, tmp_path):
         from scoread_qgis.algorithms.dialogs import SCORES, TRUTH

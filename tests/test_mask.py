@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from osgeo import ogr, osr
+from osgeo import gdal, ogr, osr
 
-from scoread_qgis.scenes.mask import Mask
+from scoread_qgis.scenes.mask import Mask, RegionLabels
 from scoread_qgis.scenes.raster import RasterCube, RasterFile
 from scoread_qgis.scenes.writer import write_scene
 
@@ -106,3 +106,14 @@ def test_raster_of_another_size_without_crs_lies_by_its_coordinates(tmp_path):
     write_scene(tmp_path / "mask.tif", larger, (0, 2, 0, 0, 0, -2))
     scene = RasterFile(str(tmp_path / "scene.tif"))
     np.testing.assert_array_equal(Mask.from_raster(scene, str(tmp_path / "mask.tif")).read(0, 20), EXPECTED)
+
+
+def test_polygons_lie_where_qgis_draws_a_scene_without_georeference(tmp_path):
+    """As Extract anomalies writes its regions of such a scene: x is the column, and -y the row."""
+    path = tmp_path / "scene.tif"
+    gdal.GetDriverByName("GTiff").Create(str(path), 6, 5, 2, gdal.GDT_Float32)
+    polygon = bytes(ogr.CreateGeometryFromWkt("POLYGON ((1 -2, 4 -2, 4 -3, 1 -3, 1 -2))").ExportToWkb())
+    expected = np.zeros((5, 6), bool)
+    expected[2, 1:4] = True
+    assert np.array_equal(Mask.from_polygons(RasterFile(str(path)), [polygon], "").read(0, 5), expected)
+    assert np.array_equal(RegionLabels(RasterFile(str(path)), [polygon], "").labels(0, 5) == 1, expected)

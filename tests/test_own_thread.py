@@ -114,7 +114,7 @@ class TestInATaskOfQGIS:
 
         seen = []
         load = base.load_torch
-        monkeypatch.setattr(base, "load_torch", lambda training: (seen.append(threading.current_thread()), load(training)))
+        monkeypatch.setattr(base, "load_torch", lambda: (seen.append(threading.current_thread()), load()))
         for name in ("first.tif", "second.tif"):
             feedback = in_a_task("detect_rx", {"INPUT": sample.path, "OUTPUT": str(tmp_path / name)})
             assert feedback.fractions[-1] == 100

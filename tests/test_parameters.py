@@ -13,20 +13,26 @@ from scoread_qgis.commandline import main as commandline
 from scoread_qgis.commandline.arguments import Choice, Number
 from scoread_qgis.detectors.registry import DETECTORS
 from scoread_qgis.scenes.simulated import simulate_scene
-from scoread_qgis.workflows import detect, explain, extract, train
+from scoread_qgis.workflows import detect, explain, extract, find_similar, identify, train
 from scoread_qgis.workflows.parameters import (
+    BACKGROUND,
     DETECTION,
     DEVICE,
     EXTRACTION,
     FERS_TRAINING,
+    IDENTIFICATION,
     KEEP_ON_CANCEL,
+    LARGEST,
     LEARN_AREA,
     LOCAL_RX,
+    MIN_AREA,
+    RATE,
     RX_BACKGROUND,
     SEED,
     SGM_MODE,
     SGM_TRAINING,
     SIMULATION,
+    TARGET_DETECTOR,
     TOP,
     UNFIT,
 )
@@ -34,14 +40,21 @@ from scoread_qgis.workflows.parameters import (
 TABLES = {
     "train_sgm": (SGM_MODE, SEED, DEVICE, *SGM_TRAINING),
     "train_fers": (SEED, DEVICE, *FERS_TRAINING, KEEP_ON_CANCEL),
-    "detect_anomalies": (LEARN_AREA, UNFIT, SEED, DEVICE, *DETECTION),
+    "detect_anomalies": (LEARN_AREA, LARGEST, UNFIT, SEED, DEVICE, *DETECTION),
     "detect_rx": (LEARN_AREA, RX_BACKGROUND, *LOCAL_RX),
+    "find_similar": (TARGET_DETECTOR, BACKGROUND, RATE, LEARN_AREA, MIN_AREA, *LOCAL_RX),
     "threshold_anomalies": EXTRACTION,
     "explain_anomalies": (TOP, DEVICE),
+    "identify_anomalies": IDENTIFICATION,
     "evaluate_anomalies": (SEED,),
     "sample_scene": (*SIMULATION, SEED),
 }
-COMMANDS = {"train_sgm": "train", "train_fers": "train-fers", "detect_anomalies": "detect", "detect_rx": "rx"}
+COMMANDS = {
+    "train_sgm": "train",
+    "train_fers": "train-fers",
+    "detect_anomalies": "detect",
+    "detect_rx": "rx",
+}
 NUMBERS = [(name, each) for name, table in TABLES.items() for each in table if not each.choices and each.kind is not bool]
 
 
@@ -79,7 +92,7 @@ class TestNames:
     """A setting that nothing takes would be ignored in silence."""
 
     def test_kinds_are_those_of_the_registry(self):
-        assert {*SGM_MODE.values, *RX_BACKGROUND.values} <= set(DETECTORS)
+        assert {*SGM_MODE.values, *RX_BACKGROUND.values, *TARGET_DETECTOR.values} <= set(DETECTORS)
 
     @pytest.mark.parametrize(
         ("settings", "takers"),
@@ -87,9 +100,13 @@ class TestNames:
             (SGM_TRAINING, [DETECTORS[kind].train for kind in SGM_MODE.values]),
             (FERS_TRAINING, [DETECTORS["fers"].train]),
             (DETECTION, [DETECTORS[kind].bind for kind in (*SGM_MODE.values, "fers")]),
-            (LOCAL_RX, [DETECTORS["rx-local"]]),
+            (LOCAL_RX, [DETECTORS["rx-local"], *(DETECTORS[kind] for kind in TARGET_DETECTOR.values)]),
+            ((BACKGROUND,), [DETECTORS[kind] for kind in TARGET_DETECTOR.values]),
+            ((RATE, MIN_AREA), [find_similar.Search]),
             (EXTRACTION, [extract.Extraction]),
             ((TOP,), [explain.RegionExplanation]),
+            (IDENTIFICATION, [identify.Identification]),
+            ((LEARN_AREA, LARGEST, UNFIT), [detect.Detection]),
             ((*SIMULATION, SEED), [simulate_scene]),
             ((SEED, KEEP_ON_CANCEL, DEVICE), [train.Training]),
         ],
@@ -194,12 +211,12 @@ class TestBoth:
             assert commandline.main([command, *words]) == 1
 
         one, other = reached(in_qgis), reached(on_command_line)
-        for field in ("kind", "device", "seed", "keep_on_cancel", "options", "unfit", "learn_area"):
+        for field in ("kind", "device", "seed", "keep_on_cancel", "options", "unfit", "learn_area", "largest"):
             assert getattr(one, field, None) == getattr(other, field, None)
         assert one.settings == other.settings
         handed_on = {"mode": one.kind, "device": one.device, **getattr(one, "options", {}), **one.settings}
         handed_on = {"seed": getattr(one, "seed", None), "keep_on_cancel": getattr(one, "keep_on_cancel", None), **handed_on}
-        handed_on["unfit"], handed_on["learn_area"] = getattr(one, "unfit", None), getattr(one, "learn_area", None)
+        handed_on.update({field: getattr(one, field, None) for field in ("unfit", "learn_area", "largest")})
         for setting in table:
             if given and setting.name not in ("outer_window", "inner_window"):
                 assert handed_on[setting.name] == other_than_default(setting)

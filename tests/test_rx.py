@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.core.progress import Cancelled, Progress
-from scoread_qgis.detectors.rx import GlobalRX, LocalRX
-from scoread_qgis.detectors.rx.local_rx import ledoit_wolf_shrinkage
+from scoread_qgis.detectors.rx import GlobalRX, LocalRX, local_rx
+from scoread_qgis.detectors.shared.local_windows import ledoit_wolf_shrinkage
 from scoread_qgis.detectors.shared.statistics import GaussianStatistics
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -46,6 +46,13 @@ def test_global_equals_spectral_python_on_a_real_scene():
     np.testing.assert_allclose(detect(GlobalRX(), values), spectral.rx(values.astype(np.float64)), rtol=1e-5)
 
 
+@pytest.fixture(params=["windows", "sums"])
+def way(request, monkeypatch):
+    """Small windows are worked on one by one, large ones by sums that slide: here all in one of these ways, where there is a choice."""
+    monkeypatch.setattr(local_rx, "FEW_PRODUCTS", {"windows": np.inf, "sums": 0}[request.param])
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("inner, outer", [(1, 5), (3, 7), (5, 13)])
 def test_local_without_shrinkage_equals_spectral_python(inner, outer):
     """All pixels, so the moved windows at the edges too."""
@@ -63,6 +70,7 @@ def ring(values, valid, row, column, inner, outer):
     return values[used & valid].astype(np.float64)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("bands, outer", [(6, 7), (60, 7), (60, 5)])
 def test_local_with_ledoit_wolf_equals_scikit_learn(bands, outer):
     """With more and with fewer pixels than bands in the windows, and with invalid pixels, which no window may use."""
@@ -169,10 +177,27 @@ def test_cancel_and_progress(detector):
 
 def test_state_round_trip():
     restored = LocalRX.from_state(LocalRX(3, 9, 0.1).state())
-    assert (restored.inner, restored.outer, restored.shrinkage) == (3, 9, 0.1)
+    assert restored.state() == {"inner_window": 3, "outer_window": 9, "shrinkage": 0.1}
     assert isinstance(GlobalRX.from_state(GlobalRX().state()), GlobalRX)
 
 
+@pytest.mark.parametrize("shrinkage, constant", [(None, False), (0, False), (0, True), (1, False)])
+def test_sums_are_as_exact_as_windows(monkeypatch, shrinkage, constant):
+    """Over several tiles, with holes, with bands far from 0, and where rounding errors would be all that is left of a band."""
+    values = np.repeat(scene(12, 70, 24), 2, 1) + np.random.default_rng(5).normal(0, 30, (12, 140, 24)).astype(np.float32)
+    if constant:
+        values[:, 40:80, 3] = 5  # the band varies, but not in all windows
+    valid = np.random.default_rng(6).random((12, 140)) > 0.05
+    valid[:, 20:26] = False
+    maps = []
+    for few in (np.inf, 0):
+        monkeypatch.setattr(local_rx, "FEW_PRODUCTS", few)
+        maps.append(detect(LocalRX(3, 9, shrinkage), values, valid))
+    assert np.array_equal(np.isfinite(maps[0]), valid)
+    np.testing.assert_allclose(maps[1], maps[0], rtol=1e-6)
+
+
+@pytest.mark.usefixtures("way")
 def test_pixels_whose_windows_tell_nothing_are_counted():
     """Windows with no more valid pixels than bands and no shrinkage, and windows of equal pixels, have no covariance."""
     values = scene(20, 20, 60)

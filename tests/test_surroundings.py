@@ -6,17 +6,18 @@ import torch
 from scipy.spatial.distance import cdist
 
 from scoread_qgis.core.cube import ArrayCube
-from scoread_qgis.detectors.default_mode.local_neighbours import HALO, local_neighbour_distance
+from scoread_qgis.detectors.default_mode.local_neighbours import HALO, local_neighbours
+from scoread_qgis.detectors.shared import windows
 from scoread_qgis.detectors.shared.expected_background import (
     FLOOR,
     SOFTENING,
     ExpectedBackground,
     Ring,
     expected_components,
-    expected_spectrum,
 )
+from scoread_qgis.detectors.shared.expected_spectrum import expected_spectrum
 from scoread_qgis.detectors.shared.half_whitening import HalfWhitening
-from scoread_qgis.detectors.shared.windows import Surroundings
+from scoread_qgis.detectors.shared.windows import Surroundings, unfold
 
 RING = Ring(2, 4)
 
@@ -27,14 +28,30 @@ def scene(rows, columns, components=3, holes=0.1, seed=0):
     return values, generator.random((rows, columns)) >= holes
 
 
+def of_rows(components, valid, first, last, reach, compute):
+    """What `compute` gives of the `Surroundings` of whole rows (last - first, columns)."""
+    found = torch.full((last - first, valid.shape[1]), torch.nan)
+    for around, rows, columns, width in Surroundings.of_rows(components, valid, first, last, reach):
+        found[rows, columns] = unfold(compute(around), rows, columns, width)
+    return found
+
+
 def in_blocks(values, valid, size, halo, compute):
     cube = ArrayCube(values, valid, rows_per_block=size)
     return np.concatenate(
         [
-            compute(torch.from_numpy(block.values), torch.from_numpy(block.valid), block.inner[0].start, block.inner[0].stop).numpy()
+            of_rows(
+                torch.from_numpy(block.values), torch.from_numpy(block.valid), block.inner[0].start, block.inner[0].stop, halo, compute
+            ).numpy()
             for block in cube.blocks(halo)
         ]
     )
+
+
+@pytest.fixture(params=[8192, 40, 7], ids="{} pixels at a time".format)
+def at_a_time(request, monkeypatch):
+    """Many rows at a time, few, and a part of one."""
+    monkeypatch.setattr(windows, "PIXELS", request.param)
 
 
 def loops_local(values, valid):
@@ -53,11 +70,11 @@ def loops_local(values, valid):
 
 
 @pytest.mark.parametrize("shape", [(28, 15), (5, 30), (3, 3)])
-def test_local_neighbours_equal_loops_and_do_not_depend_on_the_blocks(shape):
+def test_local_neighbours_equal_loops_and_do_not_depend_on_the_blocks(shape, at_a_time):
     values, valid = scene(*shape)
     expected = loops_local(values, valid)
     for size in (1, 13, 100):
-        found = in_blocks(values, valid, size, HALO, local_neighbour_distance)
+        found = in_blocks(values, valid, size, HALO, local_neighbours)
         np.testing.assert_allclose(found[valid], expected[valid], rtol=1e-4, atol=1e-6)
 
 
@@ -96,19 +113,19 @@ def loops_expected(values, valid, ring):
 
 @pytest.mark.parametrize("ring", [RING, Ring(1, 4, 2)])
 @pytest.mark.parametrize("shape", [(16, 11), (5, 20)])
-def test_the_expected_background_equals_loops_and_does_not_depend_on_the_blocks(shape, ring):
+def test_the_expected_background_equals_loops_and_does_not_depend_on_the_blocks(shape, ring, at_a_time):
     values, valid = scene(*shape, holes=0.2, seed=1)
     expected, variances = loops_expected(values, valid, ring)
     rows, columns = (torch.from_numpy(index) for index in np.nonzero(valid))
     tensors = torch.from_numpy(values), torch.from_numpy(valid)
-    found = expected_components(Surroundings.of_pixels(*tensors, rows, columns, ring.reach, mirrored=True), ring)
+    found = expected_components(Surroundings.of_pixels(*tensors, rows, columns, ring.reach), ring)
     for of_pixels, of_loops in zip(found, (expected, variances)):
         np.testing.assert_allclose(of_pixels.numpy().T, of_loops[valid], rtol=1e-3, atol=1e-4)
     part = ExpectedBackground.fit(ring, found[1])
     np.testing.assert_allclose(part.floor, FLOOR * np.nanmean(variances[valid], axis=0), rtol=1e-3)
     beyond = np.nan_to_num(((values - expected) ** 2 / (variances + part.floor.numpy())).sum(2))
     for size in (1, 5, 100):
-        np.testing.assert_allclose(in_blocks(values, valid, size, ring.reach, part.distance)[valid], beyond[valid], rtol=2e-3, atol=1e-4)
+        np.testing.assert_allclose(in_blocks(values, valid, size, ring.reach, part.beyond)[valid], beyond[valid], rtol=2e-3, atol=1e-4)
 
 
 def test_a_pixel_without_valid_surroundings_has_nothing_against_it():
@@ -117,15 +134,15 @@ def test_a_pixel_without_valid_surroundings_has_nothing_against_it():
     valid[10, 10] = True
     tensors = torch.from_numpy(values), torch.from_numpy(valid)
     part = ExpectedBackground(RING, torch.ones(3))
-    assert part.distance(*tensors, 0, 20)[10, 10] == 0
-    assert local_neighbour_distance(*tensors, 0, 20)[10, 10] == 0
+    assert of_rows(*tensors, 0, 20, HALO, part.beyond)[10, 10] == 0
+    assert of_rows(*tensors, 0, 20, HALO, local_neighbours)[10, 10] == 0
 
 
 def test_a_constant_scene_is_expected_everywhere():
     values, valid = np.ones((15, 15, 3), np.float32), np.ones((15, 15), bool)
     tensors = torch.from_numpy(values), torch.from_numpy(valid)
-    assert (ExpectedBackground(RING, torch.full((3,), 1e-6)).distance(*tensors, 0, 15) < 1e-3).all()
-    assert (local_neighbour_distance(*tensors, 0, 15) == 0).all()
+    assert (of_rows(*tensors, 0, 15, HALO, ExpectedBackground(RING, torch.full((3,), 1e-6)).beyond) < 1e-3).all()
+    assert (of_rows(*tensors, 0, 15, HALO, local_neighbours) == 0).all()
 
 
 def test_the_part_survives_its_state():

@@ -49,7 +49,6 @@ class Algorithm(QgsProcessingAlgorithm):
     NAME = TITLE = GROUP = HELP = ""
     TAGS = ()
     NEEDS = ("torch", "scipy")  # packages that the algorithm imports, and QGIS may lack
-    TRAINS = False  # whether it trains a network
     PRESETS = {}  # what its dialog opens with, see `dialogs.open_dialog`
 
     def declare(self):
@@ -136,7 +135,7 @@ class Algorithm(QgsProcessingAlgorithm):
         return ""
 
     def processAlgorithm(self, parameters, context, feedback):
-        self._done, self._warnings = False, []
+        self._done, self._warnings, self.feedback = False, [], feedback
         # The background thread has a context of its own, whose layers replace those of the main thread's in QGIS 3.22: `read` told the
         # latter.
         for path, details in self._layers.items():
@@ -162,7 +161,7 @@ class Algorithm(QgsProcessingAlgorithm):
         progress, log = Progress(_Report(feedback, tell)), partial(tell, feedback.pushInfo)
         run = Run(memory_limit(), progress, log, {"qgis": Qgis.version()}, cache_folder(), partial(tell, self._warn, feedback))
         if "torch" in self.NEEDS:
-            load_torch(self.TRAINS)
+            load_torch()
         with torch_threads() if "torch" in self.NEEDS else contextlib.nullcontext():
             return self.work(run)
 

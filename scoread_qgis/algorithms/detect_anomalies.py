@@ -8,7 +8,7 @@ from qgis.core import (
 )
 
 from ..styles import save_anomaly_style
-from ..workflows.parameters import DETECTION, DEVICE, LEARN_AREA, SEED, UNFIT
+from ..workflows.parameters import DETECTION, DEVICE, LARGEST, LEARN_AREA, SEED, UNFIT
 from .base import Algorithm
 from .dialogs import best_scene, last_model
 from .inputs import (
@@ -64,7 +64,7 @@ class DetectAnomalies(Algorithm):
         self.add(mask_parameter(), "Polygons or raster (not 0) that say where to look. Unset: everywhere.")
         self.add(selected_parameter(), SELECTED_HELP)
         self.add(extent_parameter(), EXTENT_HELP)
-        add_settings(self, LEARN_AREA, UNFIT, SEED, DEVICE, *DETECTION)
+        add_settings(self, LEARN_AREA, LARGEST, UNFIT, SEED, DEVICE, *DETECTION)
         self.add(
             QgsProcessingParameterRasterDestination(OUTPUT, "Anomaly map"),
             "Anomaly score, Float32, on the grid and CRS of the scene; nodata where a band has no data. Larger is more anomalous.",
@@ -79,7 +79,7 @@ class DetectAnomalies(Algorithm):
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.mask = mask_source(self, parameters, context)
         self.extent = extent_value(self, parameters, context)
-        self.learn_area = read_settings(self, (LEARN_AREA,), parameters, context)["learn_area"]
+        self.where = read_settings(self, (LEARN_AREA, LARGEST), parameters, context)
         self.device = device_name(self, parameters, context)
         self.options = read_settings(self, (SEED, *DETECTION), parameters, context)
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
@@ -99,7 +99,7 @@ class DetectAnomalies(Algorithm):
             device=self.device,
             report=self.report,
             extent=self.extent,
-            learn_area=self.learn_area,
+            **self.where,
             unfit=self.unfit,
         )
         ready = detect(detection, run)

@@ -10,13 +10,21 @@ import os
 import re
 
 import qgis.utils
-from qgis.core import QgsApplication, QgsProcessingContext, QgsProcessingUtils, QgsProject, QgsRasterLayer, QgsVectorLayer
+from qgis.core import (
+    QgsApplication,
+    QgsProcessingContext,
+    QgsProcessingFeatureSourceDefinition,
+    QgsProcessingUtils,
+    QgsProject,
+    QgsRasterLayer,
+    QgsVectorLayer,
+)
 
 from ..core.files import check_place
 from ..scenes.input_files import named_files
 from .files import sources_of
 
-SCORES = ("Anomaly score", "RX anomaly score")  # what detectors call the band of their maps
+SCORES = ("Anomaly score", "RX anomaly score", "Target score")  # what detectors call the band of their maps
 TRUTH = "truth"  # what Create sample scene and Import MATLAB scene call the band of theirs
 _ENTRY = ("scoread", "model")  # of the project, where the last model is
 
@@ -33,11 +41,21 @@ def open_dialog(algorithm, parent):
 
 def best_scene():
     """The active layer where it has the bands of a scene, else the raster with most bands that is not a map of a detector."""
+    found = scenes()
+    return found[0].id() if found else None
+
+
+def scenes():
+    """Rasters that may be scenes, as they are no maps of a detector and no ground truth, the most likely one first."""
+    found = [layer for layer in _rasters() if not _has_band(layer, (*SCORES, TRUTH))]
+    return sorted(found, key=lambda layer: (layer != _active() or is_few_bands(layer), -layer.bandCount()))
+
+
+def is_few_bands(layer):
+    """Whether a raster has as few bands as photographs and multispectral scenes."""
     from ..workflows.sources import FEW_BANDS
 
-    scenes = [layer for layer in _rasters() if not _has_band(layer, (*SCORES, TRUTH))]
-    chosen = [layer for layer in scenes if layer == _active() and layer.bandCount() >= FEW_BANDS]
-    return max(chosen or scenes, key=lambda layer: layer.bandCount()).id() if scenes else None
+    return layer.bandCount() < FEW_BANDS
 
 
 def best_map():
@@ -59,8 +77,19 @@ def truth_map():
 
 def regions_found():
     """The uppermost layer of regions that Extract anomalies made."""
-    vectors = [layer for layer in _layers() if isinstance(layer, QgsVectorLayer)]
-    return next((layer.id() for layer in vectors if {"rank", "peak", "p_value"} <= set(layer.fields().names())), None)
+    return next(_with_fields("rank", "peak", "p_value"), None)
+
+
+def reviewed_regions():
+    """The active layer where it has regions that were reviewed, else the uppermost of these."""
+    found = list(_with_fields("verdict"))
+    return next((id for id in found if _active() is not None and id == _active().id()), found[0] if found else None)
+
+
+def features_selected():
+    """The selected features of the active layer, or else of the uppermost vector layer that has some."""
+    layers = sorted((each for each in _layers() if isinstance(each, QgsVectorLayer)), key=lambda layer: layer != _active())
+    return next((QgsProcessingFeatureSourceDefinition(each.id(), True) for each in layers if each.selectedFeatureCount()), None)
 
 
 def last_model():
@@ -95,23 +124,32 @@ def propose_model(dialog, scene, model):
 
 
 def model_path(source):
-    """A new file for the model of a scene: beside it, or in the profile where the scene is temporary or its folder is read-only."""
+    """A new file for the model of a scene, see `lasting_path`."""
+    return lasting_path(source, ".scoread.pt", "scoread_models")
+
+
+def lasting_path(source, ending, folder):
+    """A new file about a scene: beside it, or in a folder of the profile where the scene is temporary or its own folder is read-only.
+
+    ending: of its name, two suffixes.
+    """
     files = named_files(source)
     layer = next((layer.name() for layer in _rasters() if layer.source() == source), "scene")
     if files and not _is_temporary(files[0]):
         stem = os.path.splitext(files[0])[0]
         try:
-            check_place(f"{stem}.scoread.pt", "model")
-            return _unused(stem)
+            check_place(f"{stem}{ending}", "result")
+            return _unused(stem, ending)
         except ValueError:
             layer = os.path.basename(stem)
-    folder = os.path.join(QgsApplication.qgisSettingsDirPath(), "scoread_models")
+    folder = os.path.join(QgsApplication.qgisSettingsDirPath(), folder)
     os.makedirs(folder, exist_ok=True)
-    return _unused(os.path.join(folder, re.sub(r"[^\w .-]", "_", layer).strip(" .") or "scene"))
+    return _unused(os.path.join(folder, re.sub(r"[^\w .-]", "_", layer).strip(" .") or "scene"), ending)
 
 
-def _unused(stem):
-    numbered = (f"{stem}.scoread{number}.pt" for number in itertools.chain([""], (f"-{count}" for count in itertools.count(2))))
+def _unused(stem, ending):
+    what, suffix = os.path.splitext(ending)
+    numbered = (f"{stem}{what}{number}{suffix}" for number in itertools.chain([""], (f"-{count}" for count in itertools.count(2))))
     return os.path.normpath(next(path for path in numbered if not os.path.lexists(path)))
 
 
@@ -130,6 +168,12 @@ def _layers():
 
 def _rasters():
     return [layer for layer in _layers() if isinstance(layer, QgsRasterLayer) and layer.isValid() and layer.providerType() == "gdal"]
+
+
+def _with_fields(*names):
+    """Ids of the vector layers that have these fields, from top to bottom."""
+    vectors = (layer for layer in _layers() if isinstance(layer, QgsVectorLayer))
+    return (layer.id() for layer in vectors if set(names) <= set(layer.fields().names()))
 
 
 def _has_band(layer, names):

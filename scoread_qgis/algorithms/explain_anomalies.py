@@ -6,6 +6,7 @@ from qgis.core import (
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
     QgsProcessingParameterFileDestination,
+    QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterRasterLayer,
 )
 
@@ -13,10 +14,10 @@ from ..workflows.parameters import DEVICE, TOP
 from .base import Algorithm
 from .dialogs import best_scene, last_model, regions_found
 from .files import sources_of
-from .inputs import BANDS, INPUT, bands_parameter, device_name, raster_source, region_source
+from .inputs import BANDS, INPUT, bands_parameter, device_name, files_named, raster_source, region_source
 from .parameters import add_settings, read_settings
 
-MODEL, REGIONS, REPORT, TABLE, SPECTRA, COUNT = "MODEL", "REGIONS", "REPORT", "TABLE", "SPECTRA", "COUNT"
+MODEL, REGIONS, LIBRARIES, REPORT, TABLE, SPECTRA, COUNT = "MODEL", "REGIONS", "LIBRARIES", "REPORT", "TABLE", "SPECTRA", "COUNT"
 
 
 class ExplainAnomalies(Algorithm):
@@ -44,6 +45,10 @@ class ExplainAnomalies(Algorithm):
             "Polygons or points to explain. Fields id and rank, as Extract anomalies writes them, name and order the regions.",
         )
         self.add(bands_parameter(INPUT), "Bands to choose from. Unset: those of the model, by wavelength where known, else by number.")
+        self.add(
+            QgsProcessingParameterMultipleLayers(LIBRARIES, "Spectral libraries", QgsProcessing.SourceType.TypeFile, optional=True),
+            "Reflectance spectra, as for Identify anomalies: the report then shows what each region may be.",
+        )
         add_settings(self, TOP, DEVICE)
         self.add(
             QgsProcessingParameterFileDestination(REPORT, "Report", "HTML files (*.html)", optional=True),
@@ -65,6 +70,7 @@ class ExplainAnomalies(Algorithm):
         self.model = self.parameterAsFile(parameters, MODEL, context)
         (file,) = sources_of(self.parameterDefinition(REGIONS), parameters, context) or (None,)
         self.regions = region_source(self.parameterAsSource(parameters, REGIONS, context), "The regions", file)
+        self.libraries = files_named(self, parameters, LIBRARIES, context)
         self.bands = self.parameterAsInts(parameters, BANDS, context)
         self.settings = read_settings(self, (TOP,), parameters, context)
         self.device = device_name(self, parameters, context)
@@ -76,6 +82,6 @@ class ExplainAnomalies(Algorithm):
         files = {name: path for name, path in self.files.items() if path}
         wanted = {name.lower(): path for name, path in files.items()}
         explanation = RegionExplanation(
-            self.scene, self.model, self.regions, bands=self.bands, device=self.device, **self.settings, **wanted
+            self.scene, self.model, self.regions, bands=self.bands, device=self.device, libraries=self.libraries, **self.settings, **wanted
         )
         return {COUNT: explain_regions(explanation, run), **files}

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from qgis.core import QgsProcessingParameterFile, QgsProcessingParameterRasterDestination, QgsProcessingParameterString
 
+from ..styles import save_scene_style, save_truth_style
 from .base import Algorithm
+from .maps import style_map
 
 FILE, CUBE, MAP, OUTPUT, TRUTH = "FILE", "CUBE", "MAP", "OUTPUT", "TRUTH"
 
@@ -74,7 +76,14 @@ class ImportMatlab(Algorithm):
             results[TRUTH] = self.truth
         return results
 
+    def save_styles(self):
+        self.style = save_scene_style(self.output, self.output in self.replaced)
+        wanted = self.truth and self.has_truth
+        self.truth_style = save_truth_style(self.truth, self.truth in self.replaced) if wanted else None
+
     def finish(self, context):
+        style_map(self.output, context, self.style)
+        style_map(self.truth, context, self.truth_style)
         if self.truth and not self.has_truth:  # or QGIS would complain that it cannot load it
             layers = context.layersToLoadOnCompletion()
             layers.pop(self.truth, None)

@@ -14,6 +14,7 @@ from qgis.core import (
     QgsRasterRange,
     QgsVectorLayer,
 )
+from qgis.PyQt.QtCore import QDate, QDateTime, Qt, QTime
 
 from ..settings import default_device
 from ..workflows.parameters import DEVICE
@@ -166,24 +167,30 @@ def _polygons(features):
     return tuple(bytes(feature.geometry().asWkb()) for feature in features if not feature.geometry().isNull())
 
 
+def files_named(algorithm, parameters, name, context):
+    """Files and folders that a parameter of several files names; none where it is not set, which older QGIS calls one without a name."""
+    return [path for path in algorithm.parameterAsFileList(parameters, name, context) if path]
+
+
 def region_source(source, label, file=None):
-    """`workflows.sources.RegionSource` of a feature source, read from `file`: its geometries, with id and rank where they are fields."""
+    """`workflows.sources.RegionSource` of a feature source, read from `file`: its geometries and fields, among them id and rank."""
     from ..workflows.sources import RegionSource
 
     if source is None:
         raise QgsProcessingException(f"{label} cannot be read as a vector layer. Choose polygons or points.")
     names = source.fields().names()
     features = [feature for feature in source.getFeatures() if not feature.geometry().isNull()]
+    fields = tuple({name: _plain(value) for name, value in zip(names, feature.attributes())} for feature in features)
+    ids = tuple(feature.id() if its.get("id") is None else its["id"] for feature, its in zip(features, fields))
+    ranks = tuple(its.get("rank") for its in fields)
+    shapes = tuple(bytes(feature.geometry().asWkb()) for feature in features)
+    return RegionSource(source.sourceName(), _wkt(source.sourceCrs()), shapes, ids, ranks, file, fields)
 
-    def field(feature, name):
-        value = feature[name] if name in names else None
-        return value if isinstance(value, (int, float, str)) else None
 
-    return RegionSource(
-        source.sourceName(),
-        _wkt(source.sourceCrs()),
-        tuple(bytes(feature.geometry().asWkb()) for feature in features),
-        tuple(feature.id() if field(feature, "id") is None else field(feature, "id") for feature in features),
-        tuple(field(feature, "rank") for feature in features),
-        file,
-    )
+def _plain(value):
+    """The value of a field as a plain one of Python; None for NULL."""
+    if isinstance(value, (int, float, str)) or value is None:
+        return value
+    if hasattr(value, "isNull") and value.isNull():  # QGIS' NULL
+        return None
+    return value.toString(Qt.DateFormat.ISODate) if isinstance(value, (QDate, QTime, QDateTime)) else str(value)

@@ -1,12 +1,14 @@
 """Create sample scene: a simulated hyperspectral scene with known anomalies, to try the plugin and to compare detectors."""
 
-from qgis.core import QgsProcessingParameterRasterDestination
+from qgis.core import QgsProcessingParameterFileDestination, QgsProcessingParameterRasterDestination
 
+from ..styles import save_scene_style, save_truth_style
 from ..workflows.parameters import SEED, SIMULATION
 from .base import Algorithm
+from .maps import style_map
 from .parameters import add_settings, read_settings
 
-OUTPUT, TRUTH = "OUTPUT", "TRUTH"
+OUTPUT, TRUTH, LIBRARY = "OUTPUT", "TRUTH", "LIBRARY"
 
 
 class SampleScene(Algorithm):
@@ -32,19 +34,25 @@ class SampleScene(Algorithm):
             "1 where an anomaly covers at least a tenth of the pixel, else 0. For evaluation; no detector reads it.",
         )
 
+        self.add(
+            QgsProcessingParameterFileDestination(LIBRARY, "Spectral library", "CSV files (*.csv)", optional=True, createByDefault=False),
+            "The simulated reflectance spectra of the materials in such scenes, for Identify anomalies and Explain anomalies.",
+        )
+
     def read(self, parameters, context):
         self.settings = read_settings(self, (*SIMULATION, SEED), parameters, context)
         self.output = self.parameterAsOutputLayer(parameters, OUTPUT, context)
         self.truth = self.parameterAsOutputLayer(parameters, TRUTH, context)
+        self.library = self.parameterAsFileOutput(parameters, LIBRARY, context)
 
     def work(self, run):
         from osgeo import osr
 
-        from ..scenes.simulated import simulate_scene
+        from ..scenes.simulated import simulate_scene, simulated_library
         from ..scenes.writer import write_scene
-        from ..workflows.outputs import check_outputs
+        from ..workflows.outputs import check_outputs, write_table
 
-        check_outputs([(self.output, ".tif"), (self.truth, ".tif")], [], run.scratch)
+        check_outputs([(self.output, ".tif"), (self.truth, ".tif"), (self.library, ".csv")], [], run.scratch)
         run.progress(0.0, "simulating the scene")
         scene = simulate_scene(**self.settings)
         reference = osr.SpatialReference()
@@ -62,4 +70,17 @@ class SampleScene(Algorithm):
         if self.truth:
             write_scene(self.truth, scene.truth, descriptions=["truth"], **grid)
             results[TRUTH] = self.truth
+        if self.library:
+            wavelengths, spectra = simulated_library()
+            rows = ([f"{each:.6g}" for each in row] for row in zip(wavelengths, *spectra.values()))
+            write_table(self.library, ["wavelength (nm)", *spectra], rows)
+            results[LIBRARY] = self.library
         return results
+
+    def save_styles(self):
+        self.style = save_scene_style(self.output, self.output in self.replaced)
+        self.truth_style = save_truth_style(self.truth, self.truth in self.replaced) if self.truth else None
+
+    def finish(self, context):
+        style_map(self.output, context, self.style)
+        style_map(self.truth, context, self.truth_style)

@@ -27,7 +27,6 @@ class TrainFERS(Algorithm):
         "Learns once, from a library of ordinary scenes, how to enhance spectra so that anomalies stand out (FERS, arXiv 2510.18781), and "
         "keeps it in a model file for Detect anomalies, which then needs no training for a new scene. The scenes should hold few anomalies."
     )
-    TRAINS = True
 
     def declare(self):
         self.add(

@@ -46,7 +46,6 @@ class TrainSGM(Algorithm):
         "where "
         "it does not."
     )
-    TRAINS = True
     PRESETS = {INPUT: best_scene}
 
     def declare(self):

@@ -39,7 +39,7 @@ def _plan(detection, memory):
             yield [(tasks.gather, (detection, layout, span, memory)) for span in layout.spans]
             yield [(tasks.merge_gathered, (detection, layout))]
         yield [(tasks.map_rows, (detection, layout, span, memory)) for span in layout.map_spans]
-        yield [(tasks.assemble, (detection, layout, memory))]
-        return log, fit
+        (more,) = yield [(tasks.assemble, (detection, layout, memory))]
+        return [*log, *more], fit
     finally:
         remove_temporaries(detection.output)

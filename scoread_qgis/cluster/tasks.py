@@ -8,10 +8,9 @@ import numpy as np
 from ..core.files import remove_temporaries, temporary_name, whole_file
 from ..core.progress import Cancelled, Progress
 from ..detectors.model_file import Model
-from ..detectors.registry import DETECTORS
 from ..scenes.raster import survey_bands
 from ..scenes.writer import MapWriter
-from ..workflows.detect import Ready, detect, make_ready, read_once
+from ..workflows.detect import Ready, detect, make_ready, read_once, tell_area
 from ..workflows.outputs import check_outputs
 from ..workflows.provenance import facts_of_map
 from ..workflows.run import Run
@@ -50,7 +49,8 @@ class Layout:
     def ready(self, detection):
         """`Ready`, of a `Detection`."""
         if self.model is None and detection.model is None:
-            model = Model(DETECTORS[detection.kind](**detection.settings), len(self.numbers), seed=detection.seed)
+            detector = detection.told(detection.scene.open(), self.numbers)
+            model = Model(detector, len(self.numbers), settings=detection.described(), seed=detection.seed)
         else:
             model = read_once(self.model or detection.model, detection.device)
         return Ready(model, self.fit, self.source)
@@ -63,8 +63,8 @@ def spans_of(raster, memory):
         return ((0, raster.rows),)
     rows = max(_FEWEST_ROWS, int(memory / row_bytes))
     rows = -(-raster.rows // -(-raster.rows // rows))  # blocks of about the same size
-    if rows > raster.block_rows:
-        rows = -(-rows // raster.block_rows) * raster.block_rows
+    if rows > raster.blocks.rows:
+        rows = -(-rows // raster.blocks.rows) * raster.blocks.rows
     return tuple((first, min(first + rows, raster.rows)) for first in range(0, raster.rows, rows))
 
 
@@ -88,12 +88,13 @@ def detect_scene(detection, memory):
         os.makedirs(folder)
         raster, numbers = detection.scene.open(), None
         area = detection.area() or (0, raster.rows, 0, raster.columns)
+        tell_area(detection, run)
         if detection.model is not None:
             run.supported(detector_class.bind, detection.options)
             cube, _ = detection.cube(run)
             numbers = tuple(cube.numbers)
         spans = _within(spans, area) if detection.learn_area else spans
-        return Layout(spans, area, folder, detector_class.keeps_model, detector_class.gathered is not None, numbers), log, None
+        return Layout(spans, area, folder, detection.learns, detector_class.gathered is not None, numbers), log, None
     fit = detect(detection, run).fit
     return None, log, fit
 
@@ -111,7 +112,7 @@ def choose_bands(detection, layout, surveys, memory):
     for other in surveys[1:]:
         survey.merge(other)
     (cube,), _ = good_cubes([detection.scene], detection.bands, detection.mask, run, [survey])
-    return replace(layout, numbers=tuple(cube.numbers)), log
+    return replace(layout, numbers=tuple(detection.chosen(cube, run).numbers)), log
 
 
 def make_model_ready(detection, layout, memory):
@@ -139,9 +140,10 @@ def gather(detection, layout, span, memory):
 def merge_gathered(detection, layout):
     """Merge what was gathered from all blocks into that of the scene, also in the folder."""
     kind = detection.detector_class().gathered
-    gathered, *others = (_read_gathered(kind, _gathered_file(layout, first)) for first, _ in layout.spans)
-    for other in others:
-        gathered.merge(other)
+    (first, _), *others = layout.spans
+    gathered = _read_gathered(kind, _gathered_file(layout, first))
+    for first, _ in others:  # one after the other, as each may be large
+        gathered.merge(_read_gathered(kind, _gathered_file(layout, first)))
     _save_gathered(gathered, _gathered_file(layout, "scene"))
 
 
@@ -154,14 +156,17 @@ def map_rows(detection, layout, span, memory):
     if layout.gathers:
         options["gathered"] = _read_gathered(detector.gathered, _gathered_file(layout, "scene"))
     scores = np.full((span[1] - span[0], cube.width), np.nan, np.float32)
-    for row, rows in detector.detect(cube, progress=run.progress, **options):
-        scores[row - span[0] : row - span[0] + len(rows)] = rows
+    left, scorer = layout.area[2], detector.bind(cube, progress=run.progress, **options)
+    scorer.largest = detection.largest or 0
+    for row, column, piece in scorer.pieces(run.progress):
+        rows, columns = piece.shape
+        scores[row - span[0] : row - span[0] + rows, column - left : column - left + columns] = piece
     _publish(_rows_file(layout, span[0]), lambda file: np.save(file, scores))
 
 
 def assemble(detection, layout, memory):
-    """Assemble the map from its rows, and publish it."""
-    run, _ = _run(memory)
+    """Assemble the map from its rows, publish it, and make of it what is wanted. Returns the log."""
+    run, log = _run(memory)
     cube, ready = _cube(detection, layout, run), layout.ready(detection)
     facts = facts_of_map(detection, ready, cube, _options(detection, ready.model.detector, run), run)
     with MapWriter(detection.output, cube.raster, ready.model.detector.score_name, layout.area, facts) as writer:
@@ -171,6 +176,8 @@ def assemble(detection, layout, memory):
             if rows.shape != (last - first, layout.area[3] - layout.area[2]):
                 raise ValueError(f"{_rows_file(layout, first)} does not hold the rows {first + 1} to {last}. Run again.")
             writer.write(first, rows)
+    detection.finish(run)
+    return log
 
 
 def sample_rows(source, numbers, mask, span, count, seed, gather, halo, memory):

@@ -5,16 +5,22 @@ import math
 
 from ..scenes.bands import band_numbers
 from ..workflows.parameters import (
+    BACKGROUND,
     DETECTION,
     DEVICE,
     FERS_TRAINING,
+    IDENTIFICATION,
     KEEP_ON_CANCEL,
+    LARGEST,
     LEARN_AREA,
     LOCAL_RX,
+    MIN_AREA,
+    RATE,
     RX_BACKGROUND,
     SEED,
     SGM_MODE,
     SGM_TRAINING,
+    TARGET_DETECTOR,
     UNFIT,
 )
 
@@ -92,6 +98,8 @@ def build_parser():
         ("train-fers", _add_train_fers, "learn FERS from background scenes, and keep it in a model file"),
         ("detect", _add_detect, "map the anomalies of scenes with a model of train or train-fers"),
         ("rx", _add_rx, "map the anomalies of scenes with RX, without a model"),
+        ("similar", _add_similar, "map what is like known targets, which are regions of a scene or entries of a spectral library"),
+        ("identify", _add_identify, "say what regions are, by spectral libraries, and which of them are the same thing"),
         ("info", _add_info, "describe scenes, model files, maps and regions"),
     ):
         add(commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EXIT_CODES))
@@ -130,7 +138,7 @@ def _add_detect(parser):
     _add_bands(parser, "bands to choose from; by default those of the model")
     _add_mask(parser, "where to look")
     _add_extent(parser)
-    _add_settings(parser, LEARN_AREA, UNFIT, SEED, DEVICE, *DETECTION)
+    _add_settings(parser, LEARN_AREA, LARGEST, UNFIT, SEED, DEVICE, *DETECTION)
     parser.add_argument("--report", action="store_true", help="write a report beside each map, .html; a scene is then always one task")
     _add_machines(parser)
 
@@ -143,6 +151,54 @@ def _add_rx(parser):
     _add_extent(parser)
     _add_settings(parser, LEARN_AREA, RX_BACKGROUND, *LOCAL_RX)
     _add_machines(parser)
+
+
+def _add_similar(parser):
+    _add_inputs(parser, "scenes")
+    _add_output(parser, "_similar")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--targets", metavar="FILE", help="polygons or points (any vector file), whose mean spectra are searched for")
+    what.add_argument(
+        "--library",
+        nargs="+",
+        default=[],
+        metavar="FILE|FOLDER",
+        help="spectral libraries, as for identify, whose entries are searched for",
+    )
+    parser.add_argument("--target-scene", metavar="SCENE", help="scene that the targets lie in; by default the first INPUT")
+    parser.add_argument(
+        "--entry",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="entries of the library, or patterns such as '*sheet metal*'; several are one target",
+    )
+    _add_settings(parser, TARGET_DETECTOR, BACKGROUND, RATE)
+    parser.add_argument("--regions", action="store_true", help="outline what lies above the threshold, in a GeoPackage beside each map")
+    _add_settings(parser, MIN_AREA)
+    _add_bands(parser, "bands to use; by default all good ones")
+    _add_mask(parser, "where to look, and where the background is learnt")
+    _add_extent(parser)
+    _add_settings(parser, LEARN_AREA, *LOCAL_RX)
+    _add_machines(parser)
+
+
+def _add_identify(parser):
+    parser.add_argument("input", metavar="INPUT", help="the scene in which the regions lie")
+    parser.add_argument("--regions", required=True, metavar="FILE", help="polygons or points, such as those of Extract anomalies")
+    parser.add_argument(
+        "--library",
+        nargs="+",
+        default=[],
+        metavar="FILE|FOLDER",
+        help="spectral libraries: ENVI .sli, USGS splib07, ECOSTRESS, .csv, EnMAP-Box profiles; without any, regions are only grouped",
+    )
+    parser.add_argument("--output", required=True, metavar="FILE.gpkg", help="file for the regions with their matches and groups")
+    parser.add_argument("--report", metavar="FILE.html", help="write a page with each region's spectrum over those that it matches")
+    parser.add_argument("--flat-field", metavar="FILE", help="polygons or raster (not 0): a surface by whose spectrum the scene is divided")
+    _add_bands(parser, "bands to use; by default all good ones")
+    _add_settings(parser, *IDENTIFICATION)
+    _add_memory(parser)
 
 
 def _add_info(parser):

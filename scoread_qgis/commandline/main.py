@@ -11,7 +11,7 @@ from ..cluster.connection import NoCluster, check_shared, connect, task_memory
 from ..cluster.engine import ClusterLost
 from ..core.errors import describe_error
 from ..core.progress import Cancelled
-from ..workflows.parameters import DETECTION, FERS_TRAINING, LOCAL_RX, SEED, SGM_TRAINING
+from ..workflows.parameters import DETECTION, FERS_TRAINING, IDENTIFICATION, LARGEST, LOCAL_RX, SEED, SGM_TRAINING
 from .arguments import build_parser, read_settings
 from .display import Display
 from .files import UsageError, expand, is_finished, outputs_of, scene
@@ -81,7 +81,8 @@ def _detect(options, display):
         with _usage():
             read_once(model, "cpu" if elsewhere else options.device)  # workers may have devices that this machine lacks
     how = {"model": model, "options": given, "seed": options.seed, "device": options.device, "unfit": options.unfit}
-    return _make_maps(options, display, "_anomalies", how, options.report)
+    how.update(read_settings(options, (LARGEST,)))
+    return _make_maps(options, display, "_anomalies", how, ("report", ".html") if options.report else None)
 
 
 def _rx(options, display):
@@ -93,9 +94,39 @@ def _rx(options, display):
     return _make_maps(options, display, "_rx", {"kind": options.mode, "settings": settings})
 
 
-def _make_maps(options, display, suffix, how, report=False):
-    """Make the maps of all scenes independently: what fails is reported in the summary and does not stop the rest. how: of each
-    `Detection`.
+def _similar(options, display):
+    from ..detectors.registry import DETECTORS
+    from ..workflows.find_similar import Search, SimilarPlaces
+    from ..workflows.run import Run
+    from ..workflows.sources import RegionSource
+
+    settings = {"background": options.background, **(read_settings(options, LOCAL_RX) if options.background == "local" else {})}
+    how = {"kind": options.detector, "settings": settings, "rate": options.rate, "min_area": options.min_area}
+    beside = ("regions", ".gpkg") if options.regions else None
+    with _usage():
+        DETECTORS[options.detector]([[0.0]], **settings)  # which checks them
+        sought = RegionSource.of_file(options.targets) if options.targets else None
+    if options.target_scene and not options.targets:
+        raise UsageError("--target-scene is the scene of --targets, which are not given.")
+    if options.entry and not options.library:
+        raise UsageError("--entry names entries of --library, which is not given.")
+
+    libraries = [os.path.abspath(path) for path in options.library]
+
+    def with_targets(searches):
+        where = scene(options.target_scene) if options.target_scene else scene(expand(options.input)[0])
+        with _usage():
+            return SimilarPlaces(searches, sought, where, libraries, options.entry).with_targets(Run(_memory(options), log=display.line))
+
+    sources = [path for path in (options.targets, *libraries, options.target_scene) if path]
+    return _make_maps(options, display, "_similar", how, beside, Search, with_targets, sources)
+
+
+def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=None, sources=()):
+    """Make the maps of all scenes independently: what fails is reported in the summary and does not stop the rest.
+
+    how: of each `Detection`. beside: name of the field of a detection and suffix of a file beside the map, or None. kind: class of the
+    detections. prepare(detections): returns them with what they have in common. sources: further files that the maps are made from.
     """
     from ..core.files import remove_temporaries
     from ..scenes.extent import Extent
@@ -106,25 +137,32 @@ def _make_maps(options, display, suffix, how, report=False):
     outputs = outputs_of(inputs, options.output, suffix)
     mask = _mask(options)
     extent = Extent(*options.extent, rows_down=True) if options.extent else None
-    reports = [f"{os.path.splitext(output)[0]}.html" if report else None for output in outputs]
+    field, ending = beside or (None, "")
+    further = {output: f"{os.path.splitext(output)[0]}{ending}" for output in outputs} if beside else {}
+    common = {"bands": options.bands, "mask": mask, "extent": extent, "learn_area": options.learn_area, **how}
     detections = [
-        Detection(scene(path), output, bands=options.bands, mask=mask, report=page, extent=extent, learn_area=options.learn_area, **how)
-        for path, output, page in zip(inputs, outputs, reports)
+        (kind or Detection)(scene(path), output, **common, **({field: further[output]} if beside else {}))
+        for path, output in zip(inputs, outputs)
     ]
     with _usage():
-        pages = [(page, ".html") for page in reports]
-        check_outputs([*((output, ".tif") for output in outputs), *pages], [*(each.scene for each in detections), how.get("model"), mask])
+        written = [*((output, ".tif") for output in outputs), *((path, ending) for path in further.values())]
+        check_outputs(written, [*(each.scene for each in detections), how.get("model"), mask, *sources])
     there = [detection for detection in detections if os.path.exists(detection.output)]
     if there and not (options.overwrite or options.resume):
         raise UsageError(
             f"{len(there)} of {len(detections)} maps already exist, such as {there[0].output}. Choose --resume to skip them, or "
             "--overwrite."
         )
-    sources = [path for path in (how.get("model"), options.mask) if path]
+    older = [path for path in (how.get("model"), options.mask, *sources) if path]
     skipped = {
-        detection.output for detection in there if options.resume and is_finished(detection.output, [detection.scene.source, *sources])
+        detection.output
+        for detection in there
+        if options.resume and is_finished(detection.output, [detection.scene.source, *older])
+        if os.path.exists(further.get(detection.output, detection.output))
     }
     wanted = [detection for detection in detections if detection.output not in skipped]
+    if prepare and wanted:
+        wanted = prepare(wanted)
     if skipped:
         display.line(f"{len(skipped)} of {len(detections)} maps are finished and skipped.")
     remove_temporaries(*(detection.output for detection in wanted))
@@ -282,6 +320,34 @@ class _Interruption:
         self._asked = True
 
 
+def _identify(options, display):
+    from ..core.progress import Progress
+    from ..workflows.identify import Identification, identify
+    from ..workflows.run import Run
+    from ..workflows.sources import MaskSource, RegionSource
+
+    with _usage():
+        regions = RegionSource.of_file(options.regions)
+        flat_field = MaskSource.of_file(options.flat_field) if options.flat_field else None
+    identification = Identification(
+        scene(options.input), regions, os.path.abspath(options.output), [os.path.abspath(path) for path in options.library], options.report,
+        flat_field=flat_field, bands=options.bands, **read_settings(options, IDENTIFICATION),
+    )  # fmt: skip
+    try:
+        matched, groups = identify(identification, Run(_memory(options), Progress(display.progress), display.line))
+    except (Cancelled, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        display.clear()
+        return _fail(describe_error(error), FAILED)
+    display.clear()
+    print(
+        f"{options.output}: {len(regions.shapes)} regions, {groups} groups"
+        + (f", {matched} with a clear match." if options.library else ".")
+    )
+    return DONE
+
+
 def _info(options, display):
     from .info import describe
 
@@ -320,4 +386,12 @@ def _usage():
         raise UsageError(str(error)) from error
 
 
-_COMMANDS = {"train": _train, "train-fers": _train_fers, "detect": _detect, "rx": _rx, "info": _info}
+_COMMANDS = {
+    "train": _train,
+    "train-fers": _train_fers,
+    "detect": _detect,
+    "rx": _rx,
+    "similar": _similar,
+    "identify": _identify,
+    "info": _info,
+}

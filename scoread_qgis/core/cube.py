@@ -6,13 +6,15 @@ Needs only numpy. `ArrayCube` holds a cube in memory; `scoread_qgis.scenes.raste
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import Optional, TypeVar
 
 import numpy as np
 
 from .progress import Progress
+from .reading_ahead import ReadingAhead, ReadingOnDemand
 
 Arrays = tuple[np.ndarray, ...]  # one entry for each pixel of a sample
 KeyedSample = tuple[np.ndarray, Optional[np.ndarray], Optional[Arrays]]  # keys (n,), positions (n, 2), arrays; both None where n is 0
@@ -78,6 +80,7 @@ class Cube:
 
     wavelengths: (bands,) band centres in nanometres, or None where unknown.
     rows_per_block: how many rows `blocks` reads at a time; affects memory, never the result.
+    reads_ahead: whether `blocks` reads the next rows, on a thread, while its caller works on those before.
     """
 
     rows: int
@@ -85,6 +88,7 @@ class Cube:
     bands: int
     wavelengths: np.ndarray | None = None
     rows_per_block = 64
+    reads_ahead = False
     _area: tuple[int, int, int, int] | None = None
 
     @property
@@ -113,6 +117,21 @@ class Cube:
         limited = copy.copy(self)
         limited._area = (first, last, left, self.columns if right is None else right)
         return limited
+
+    def most_columns(self, context: int, margin: int) -> int:
+        """How many columns can be worked on at a time, with `context` on all sides and a further `margin` on the left and the right."""
+        return self.columns
+
+    def strips(self: AnyCube, context: int = 0, margin: int = 0) -> list[AnyCube]:
+        """The area from left to right as cubes that are narrow enough for the memory; one for all but very wide scenes.
+
+        context: of pixels on all sides. margin: further columns on the left and the right.
+        """
+        first, last, left, right = self.area
+        most = self.most_columns(context, margin)
+        if right - left <= most:
+            return [self]
+        return [self.within(first, last, start, min(start + most, right)) for start in range(left, right, most)]
 
     def read(self, first: int, last: int, left: int = 0, right: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Rows first..last-1 of columns left..right-1, by default all of them.
@@ -144,31 +163,48 @@ class Cube:
         """Fractional (row, column) positions (n, 2) of map coordinates (n, 2): the inverse of `map_positions`."""
         return np.asarray(coordinates, dtype=np.float64)
 
+    def during_a_pass(self) -> AbstractContextManager[None]:
+        """What is held while `blocks` goes through the area."""
+        return nullcontext()
+
     def blocks(self, halo: int = 0, progress: Progress | None = None, message: str = "reading") -> Iterator[Block]:
-        """Yield the scene, or its area, as `Block`s from top to bottom, each with `halo` pixels of context where the scene has them.
+        """Yield the scene, or its area, as `Block`s, each with `halo` pixels of context where the scene has them.
+
+        They are those of `row_blocks`, or where the area is too wide for the memory, those of one strip of it after the other (`strips`).
+        """
+        progress, strips = progress or Progress(), self.strips(halo)
+        for number, strip in enumerate(strips):
+            with closing(strip.row_blocks(halo, progress.part(number / len(strips), (number + 1) / len(strips)), message)) as blocks:
+                yield from blocks
+
+    def row_blocks(self, halo: int = 0, progress: Progress | None = None, message: str = "reading") -> Generator[Block, None, None]:
+        """Yield the scene, or its area, as `Block`s of its whole rows from top to bottom, each with `halo` pixels of context as there are.
 
         Every row is read once: the context that neighbouring blocks share is kept from one to the next. The first block is shorter by the
         context, so that reads stay aligned to steps of `rows_per_block`, which may be those of the file's own blocks.
         """
         progress = progress or Progress()
-        values, valid = np.empty(0, np.float32), np.empty(0, bool)
         start, stop, left, right = self.area
         west, east = min(halo, left), min(halo, self.columns - right)
-        row, end = start, 0  # first row of the block; row after the last one read
-        while row < stop:
-            progress((row - start) / (stop - start), f"{message}, row {row + 1} of {self.rows}")
-            first_is_shorter = row == start and self.rows_per_block > halo
-            last = min(row + self.rows_per_block - (halo if first_is_shorter else 0), stop)
-            above, below = min(halo, row), min(halo, self.rows - last)
-            keep = max(end - (row - above), 0)
-            values, valid = values[len(values) - keep :], valid[len(valid) - keep :]
-            if end < last + below:
-                more, more_valid = self.read(end if keep else row - above, last + below, left - west, right + east)
-                values = np.concatenate([values, more]) if keep else more
-                valid = np.concatenate([valid, more_valid]) if keep else more_valid
-                end = last + below
-            yield Block(values, valid, row, above, below, left, west, east)
-            row = last
+        shorter = halo if self.rows_per_block > halo else 0
+        rows = [start, *range(start + self.rows_per_block - shorter, stop, self.rows_per_block)]
+        lasts = [*rows[1:], stop]
+        ends = [min(last + halo, self.rows) for last in lasts]
+        spans = [(first, last, left - west, right + east) for first, last in zip([max(0, start - halo), *ends], ends)]
+        values, valid = np.empty(0, np.float32), np.empty(0, bool)
+        reading = (ReadingAhead if self.reads_ahead else ReadingOnDemand)(self.read, [span for span in spans if span[0] < span[1]])
+        with self.during_a_pass(), reading as reader:
+            for row, last, end, span in zip(rows, lasts, ends, spans):
+                progress((row - start) / (stop - start), f"{message}, row {row + 1} of {self.rows}")
+                above = min(halo, row)
+                keep = span[0] - (row - above)
+                values, valid = values[len(values) - keep :], valid[len(valid) - keep :]
+                if span[0] < end:
+                    more, more_valid = reader.next()
+                    values = np.concatenate([values, more]) if keep else more
+                    valid = np.concatenate([valid, more_valid]) if keep else more_valid
+                    del more, more_valid
+                yield Block(values, valid, row, above, end - last, left, west, east)
         progress(1.0, f"{message}, row {stop} of {self.rows}")
 
     def sample(
@@ -186,27 +222,30 @@ class Cube:
         self, count: int, seed: int, gather: Gather, halo: int = 0, progress: Progress | None = None, message: str = "sampling"
     ) -> KeyedSample:
         """Like `sample`, but unordered and with the keys, (keys, positions, arrays), for `merge_samples`."""
-        keys, positions, kept = np.empty(0), None, None
-        _, _, left, right = self.area
+        drawn: list[tuple[np.ndarray, ...]] = []  # of each block: keys, positions, and what was gathered
+        held, limit = 0, np.inf
         for block in self.blocks(halo, progress, message):
+            left, right = block.column, block.column + block.columns
             block_keys = np.stack(
                 [np.random.Generator(np.random.Philox(key=[seed, block.row + r])).random(right)[left:] for r in range(block.rows)]
             )
-            limit = _nth_smallest(keys, count)
             chosen = block.valid[block.inner] & (block_keys < limit)
             chosen &= block_keys <= _nth_smallest(block_keys[chosen], count)
             rows, columns = np.nonzero(chosen)
             if rows.size == 0:
                 continue
-            gathered = gather(block, rows + block.above, columns + block.left)
-            keys = np.concatenate([keys, block_keys[rows, columns]])
             place = np.stack([rows + block.row, columns + block.column], axis=1)
-            positions = place if positions is None else np.concatenate([positions, place])
-            kept = gathered if kept is None else tuple(np.concatenate(pair) for pair in zip(kept, gathered))
-            if keys.size > 2 * count:
-                best = np.argpartition(keys, count - 1)[:count]
-                keys, positions, kept = keys[best], positions[best], tuple(array[best] for array in kept)
-        return keys, positions, kept
+            drawn.append((block_keys[rows, columns], place, *gather(block, rows + block.above, columns + block.left)))
+            held += rows.size
+            if held > 2 * count:  # seldom, since it takes a pass over all that is held
+                together = [np.concatenate(arrays) for arrays in zip(*drawn)]
+                best = np.argpartition(together[0], count - 1)[:count]
+                drawn = [tuple(array[best] for array in together)]
+                held, limit = count, drawn[0][0].max()
+        if not drawn:
+            return np.empty(0), None, None
+        keys, positions, *kept = (np.concatenate(arrays) for arrays in zip(*drawn))
+        return keys, positions, tuple(kept)
 
 
 def merge_samples(samples: Sequence[KeyedSample], count: int) -> tuple[np.ndarray, Arrays]:

@@ -61,14 +61,6 @@ def roc_curve(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None 
     return _rates(background), _rates(anomalies), np.concatenate([[np.inf], thresholds])
 
 
-def auc_roc(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Area under the ROC curve: how often an anomalous pixel scores higher than a background pixel, ties counted half.
-
-    Parameters: as for `roc_curve`.
-    """
-    return _area(*_tally(truth, scores, weights)[:2])
-
-
 def average_precision(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Mean of the precision over the anomalous pixels, as scikit-learn's `average_precision_score`. Parameters: as for `roc_curve`."""
     return _average_precision(*_tally(truth, scores, weights)[:2])

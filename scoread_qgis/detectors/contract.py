@@ -8,7 +8,8 @@ detector is a subclass of `Detector` with a `Scorer` of its own, and a line in `
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +18,7 @@ import torch
 
 from ..core.cube import Block, Cube
 from ..core.progress import Progress
+from .shared.area_opening import TILE, raised
 from .shared.checks import State
 from .shared.fit import Fit
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from .shared.explanation import Explanation
 
 Tell = Callable[[float], None]  # gets the share of a block that is done; raises `Cancelled`
+Area = tuple[int, int, int, int]  # first row, row after the last one, first column, column after the last one
+Finish = Callable[[np.ndarray, slice, slice], np.ndarray]  # as `Scorer.against_surroundings`
+RowsOf = Callable[[Area], Iterator[tuple[int, np.ndarray]]]
 
 REPORT_SECONDS = 0.2
 PASS_PIXELS = 8192
@@ -47,7 +52,7 @@ class Detector:
     """A way to find anomalies, with what it has learnt.
 
     kind: permanent name, in model files. title: display name. score_name: what its map shows.
-    keeps_model: whether it is trained and kept in a model file; one that is not needs only the scene.
+    keeps_model: whether it is kept in a model file, with what it was trained on or told; one that is not needs only the scene.
     in_row_blocks: whether the map of some rows needs only the rows around them and, of the rest of the scene, what `gather` gathers, so
         that a scene may be split into row blocks.
     gathered: class of what `gather` returns, with `merge(other)`, `state()` and `from_state(state)`; None where binding gathers nothing.
@@ -108,13 +113,14 @@ class Detector:
         """
         raise NotImplementedError
 
-    def detect(self, cube: Cube, progress: Progress | None = None, **options: Any) -> Iterator[tuple[int, np.ndarray]]:
+    def detect(self, cube: Cube, progress: Progress | None = None, largest: int = 0, **options: Any) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first row, scores (rows, columns) float32, NaN where not valid) from top to bottom: larger = more anomalous.
 
-        options: of `bind`.
+        largest: as in `Scorer`. options: of `bind`.
         """
         progress = progress or Progress()
         scorer = self.bind(cube, progress=progress.part(0, self.binding_share), **options)
+        scorer.largest = largest
         yield from scorer.map(progress.part(self.binding_share, 1))
 
 
@@ -124,12 +130,12 @@ class Scorer:
     Subclasses implement `values` and `explain`, and where the score of a pixel depends on the values around it, `against_surroundings`.
 
     cube: the scene, or a part of it. context: rows and columns around a block that `values` looks at. surround: rows and columns of values
-    around a pixel that `against_surroundings` looks at. pass_pixels, fewest_rows: how much is worked on at a time. phase: what progress
-    says.
+    around a pixel that `against_surroundings` looks at. largest: pixels of the largest anomaly looked for, by which scores are
+    `area_opening.raised`; 0 for any. pass_pixels, fewest_rows: how much is worked on at a time. phase: what progress says.
     unscored: valid pixels that `map` gave no score so far.
     """
 
-    context = surround = 0
+    context = surround = largest = 0
     pass_pixels, fewest_rows = PASS_PIXELS, 1
     phase = "detection"
     unscored = 0
@@ -159,40 +165,70 @@ class Scorer:
     @property
     def halo(self) -> int:
         """Rows and columns of context that `score` needs."""
-        return self.context + self.surround
+        return self.context + self.surround + self.largest
 
     def score(self, block: Block) -> np.ndarray:
         """Scores (rows, columns) float32 of the own pixels of a `Block` with `halo` pixels of context, fewer at the edges of the scene."""
-        if not self.surround:
-            return self.values(block, _tell_nobody)
-        grown = block.grown(self.surround)
-        top, left = block.row - grown.row, block.column - grown.column
-        return self.against_surroundings(self.values(grown, _tell_nobody), slice(top, top + block.rows), slice(left, left + block.columns))
+        around = block.grown(self.largest)
+        grown = around.grown(self.surround)
+        scores = self.values(grown, _tell_nobody)
+        if self.surround:
+            scores = self.against_surroundings(scores, *_place(around, grown))
+        return raised(scores, *_place(block, around), self.largest) if self.largest else scores
 
     def window(self, row: int, column: int, rows: int = 1, columns: int = 1) -> np.ndarray:
         """Scores (rows, columns) of a window of the scene, those of the map; reads no more than the window and its halo."""
         return self.score(self.cube.window(row, column, rows, columns, self.halo))
 
-    def map(self, progress: Progress | None = None, area: tuple[int, int, int, int] | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    def pieces(self, progress: Progress | None = None, area: Area | None = None) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield the scores of an area, as `map` does, as (first row, first column, scores (rows, columns) float32).
+
+        In scenes that are too wide for the memory it goes from top to bottom of one strip (`Cube.strips`) after the other.
+        """
+        progress, unscored = progress or Progress(), 0
+        strips = self.cube.within(*(area or self.cube.area)).strips(self.context, self.surround + self.largest)
+        for number, strip in enumerate(strips):
+            for row, scores in self.map(progress.part(number / len(strips), (number + 1) / len(strips)), strip.area):
+                yield row, strip.area[2], scores
+            unscored += self.unscored
+        self.unscored = unscored
+
+    def map(self, progress: Progress | None = None, area: Area | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first row, scores (rows, columns) float32, NaN where not valid) from top to bottom of an area of the scene.
 
         area: (first row, row after the last one, first column, column after the last one); by default that of the cube. Nothing but the
-        area and its halo is read, and its scores are those of the whole map.
+        area and its halo is read, and its scores are those of the whole map. Works on all of its columns at a time: `pieces` is for areas
+        that may be too wide for that.
         """
         progress, self.unscored = progress or Progress(), 0
-        first, last, left, right = area or self.cube.area
-        start, stop = max(0, first - self.surround), min(self.cube.rows, last + self.surround)
-        west, east = max(0, left - self.surround), min(self.cube.columns, right + self.surround)
-        values = self._rows(self.cube.within(start, stop, west, east), progress)
-        if not self.surround:
-            yield from values
-            return
+        done = 0.0
+
+        def report(share: float, message: str) -> None:
+            nonlocal done
+            done = share
+            progress(share, message)
+
+        def raise_small(scores: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+            return raised(scores, rows, columns, self.largest, lambda: progress(done, "raising what stands out in small objects"))
+
+        rows_of: RowsOf = lambda area: self._rows(self.cube.within(*area), Progress(report))  # noqa: E731
+        if self.surround:
+            rows_of = partial(self._finished, rows_of, self.surround, self.against_surroundings, 1)
+        if self.largest:
+            rows_of = partial(self._finished, rows_of, self.largest, raise_small, TILE)
+        yield from rows_of(area or self.cube.area)
+
+    def _finished(self, rows_of: RowsOf, margin: int, finish: Finish, at_a_time: int, area: Area) -> Iterator[tuple[int, np.ndarray]]:
+        """The rows of an area, `streamed` from those of the area and a margin around it."""
+        first, last, left, right = area
+        start, stop = max(0, first - margin), min(self.cube.rows, last + margin)
+        west, east = max(0, left - margin), min(self.cube.columns, right + margin)
         own_columns = slice(left - west, right - west)
 
-        def finish(values: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-            return self.against_surroundings(values, rows, own_columns)
+        def finish_own(values: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+            return finish(values, rows, own_columns)
 
-        for row, scores in streamed(values, self.surround, finish, stop, start):
+        for row, scores in streamed(rows_of((start, stop, west, east)), margin, finish_own, stop, start, at_a_time):
             own = slice(max(0, first - row), max(0, last - row))
             if len(scores[own]):
                 yield row + own.start, scores[own]
@@ -204,19 +240,28 @@ class Scorer:
             yield block.row, values
 
     def passes(self, cube: Cube, progress: Progress) -> Iterator[tuple[Block, Tell]]:
-        """`passes` over a cube as `values` wants them."""
-        return passes(cube, self.context, self.pass_pixels, self.fewest_rows, progress, self.phase)
+        """`passes` over all columns of a cube as `values` wants them."""
+        return _row_passes(cube, self.context, self.pass_pixels, self.fewest_rows, progress, self.phase)
 
 
 def passes(
     cube: Cube, context: int = 0, pixels: int = PASS_PIXELS, fewest_rows: int = 1, progress: Progress | None = None, phase: str = "reading"
 ) -> Iterator[tuple[Block, Tell]]:
-    """Go through a cube: yield (`Block` of some rows with `context`, function tell(share of the block that is done)) from top to bottom.
+    """Go through a cube: yield (`Block` of some rows with `context`, function tell(share of the block that is done)) from top to bottom;
+    where the scene is too wide for the memory, of one strip of it after the other.
 
     pixels: how many at a time, in whole rows and in no fewer than `fewest_rows`. Progress is reported at each block and, as often as makes
     sense, by `tell`.
     """
-    progress = progress or Progress()
+    progress, strips = progress or Progress(), cube.strips(context)
+    for number, strip in enumerate(strips):
+        part = progress.part(number / len(strips), (number + 1) / len(strips))
+        yield from _row_passes(strip, context, pixels, fewest_rows, part, phase)
+
+
+def _row_passes(
+    cube: Cube, context: int, pixels: int, fewest_rows: int, progress: Progress, phase: str
+) -> Generator[tuple[Block, Tell], None, None]:
     start, stop = cube.span
     reported = 0.0
 
@@ -228,10 +273,11 @@ def passes(
             progress((at - start) / (stop - start), f"{phase}, row {int(at) + 1} of {cube.rows}")
 
     at_a_time = max(fewest_rows, pixels // cube.width)
-    for block in cube.blocks(context):
-        for part in in_parts(block, at_a_time, context):
-            report(part, 0)
-            yield part, partial(report, part)
+    with closing(cube.row_blocks(context)) as blocks:  # which may be reading ahead
+        for block in blocks:
+            for part in in_parts(block, at_a_time, context):
+                report(part, 0)
+                yield part, partial(report, part)
     progress(1.0, f"{phase}, row {stop} of {cube.rows}")
 
 
@@ -256,26 +302,34 @@ def scattered(values: torch.Tensor, valid: np.ndarray) -> np.ndarray:
 def streamed(
     rows_of_values: Iterable[tuple[int, np.ndarray]],
     margin: int,
-    finish: Callable[[np.ndarray, slice, slice], np.ndarray],
+    finish: Finish,
     end_row: int,
     first_row: int = 0,
+    at_a_time: int = 1,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Give each row of values its surroundings: yield (first row, finish(values, rows, columns)) from top to bottom.
 
     rows_of_values: iterable of (first row, values (rows, columns)) from top to bottom, of the rows first_row..end_row-1, beyond which there
-    is nothing. finish: as `Scorer.against_surroundings`, which looks at `margin` rows around. Holds no more rows than that needs.
+    is nothing. finish: as `Scorer.against_surroundings`, which looks at `margin` rows around; it gets at least `at_a_time` rows, except the
+    last ones. Holds no more rows than that needs.
     """
     held, first_held, next_row = None, first_row, first_row
     for first, values in rows_of_values:
         held = values if held is None else np.concatenate([held, values])
         end = first + len(values)
         last = end_row if end == end_row else end - margin
-        if last <= next_row:
+        if last < next_row + at_a_time and last < end_row or last <= next_row:
             continue
         yield next_row, finish(held, slice(next_row - first_held, last - first_held), slice(0, held.shape[1]))
         next_row = last
         drop = max(0, next_row - margin - first_held)
         held, first_held = held[drop:], first_held + drop
+
+
+def _place(block: Block, grown: Block) -> tuple[slice, slice]:
+    """The rows and the columns of a block's own pixels among those of the block that it was grown to."""
+    top, left = block.row - grown.row, block.column - grown.column
+    return slice(top, top + block.rows), slice(left, left + block.columns)
 
 
 def _tell_nobody(share: float) -> None:

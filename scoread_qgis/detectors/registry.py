@@ -7,6 +7,7 @@ from .default_mode.sgm import SGM
 from .fers.detector import FERS
 from .paper_mode.paper_sgm import PaperSGM
 from .rx import GlobalRX, LocalRX
+from .target import ACE, MatchedFilter
 
 DETECTORS: dict[str, type[Detector]] = {
     SGM.kind: SGM,
@@ -14,4 +15,6 @@ DETECTORS: dict[str, type[Detector]] = {
     FERS.kind: FERS,
     GlobalRX.kind: GlobalRX,
     LocalRX.kind: LocalRX,
+    MatchedFilter.kind: MatchedFilter,
+    ACE.kind: ACE,
 }

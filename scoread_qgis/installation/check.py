@@ -25,7 +25,7 @@ def installation_report(progress=None):
     add_package_folder()
     if location("torch"):
         progress(0.0, "loading PyTorch")
-        _attempt(lambda: load_torch(training=True))  # what is wrong with it is reported below
+        _attempt(load_torch)  # what is wrong with it is reported below
     lines = [
         f"ScoreAD: {plugin_version()}",
         f"QGIS: {Qgis.version()}, Qt {QT_VERSION_STR}, PyQt {PYQT_VERSION_STR}",

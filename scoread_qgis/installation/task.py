@@ -21,8 +21,8 @@ class Task(QgsTask):
     moved = pyqtSignal(float, str)
     ended = pyqtSignal(object, str)
 
-    def __init__(self, title, work):
-        super().__init__(title, QgsTask.Flag.CanCancel)
+    def __init__(self, title, work, flags=QgsTask.Flag.CanCancel):
+        super().__init__(title, flags)
         self._work = work
         self._result, self._error = None, ""
 

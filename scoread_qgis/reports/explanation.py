@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .figures import ANOMALY, BACKGROUND, COLOURS, draw, spectral_axis
+from .identification import RegionMatches, add_matches
 from .page import Page
 
 if TYPE_CHECKING:
@@ -22,17 +23,20 @@ TOP_BANDS = 10
 class RegionReasons:
     """Why a region is anomalous.
 
-    rank, id, pixels: of the region. position: mean row and column; place: the same in map coordinates. observed, background, contributions,
-    similar: (bands,) spectra and shares as in `detectors.explanation`. low, high: (bands,) limits of the band that covers the true
-    background in 90 % of the cases; NaN where the background is the mean of the scene, since too little is around. score =
-    background_score + the sum of contributions. what: what the score is. similar_place: map coordinates of the most similar spectrum
-    elsewhere, or None; similar_angle: spectral angle to it in degrees.
+    index: of the region among those that were to be explained. rank, id, pixels: of the region. position: mean row and column; box: first
+    and last row, first and last column; place: mean position in map coordinates. observed, background, contributions, similar: (bands,)
+    spectra and shares as in `detectors.explanation`. low, high: (bands,) limits of the band that covers the true background in 90 % of the
+    cases; NaN where the background is the mean of the scene, since too little is around. score = background_score + the sum of
+    contributions. what: what the score is. similar_place: map coordinates of the most similar spectrum elsewhere, or None; similar_angle:
+    spectral angle to it in degrees. matches: in spectral libraries, None without any.
     """
 
+    index: int
     rank: int
     id: object
     pixels: int
     position: np.ndarray
+    box: np.ndarray
     place: np.ndarray
     observed: np.ndarray
     background: np.ndarray
@@ -45,6 +49,7 @@ class RegionReasons:
     similar: np.ndarray
     similar_place: np.ndarray | None
     similar_angle: float
+    matches: RegionMatches | None = None
 
     def top_bands(self, count: int) -> list[int]:
         """Indices of up to `count` bands with the largest positive contributions, in descending order."""
@@ -84,7 +89,7 @@ def explanation_page(
         "spectrum plus the contributions of all bands. The peak of the region in the table of Extract anomalies is another number: the "
         "highest score of the map, of one pixel and what surrounds it."
     )
-    page.figure(draw(lambda figure: _map(figure, reasons, *picture), 8, 5), "The scene with the regions, by rank.")
+    page.figure(draw(lambda figure: draw_scene(figure, reasons, *picture), 8, 5), "The scene with the regions, by rank.")
     for region in reasons:
         page.heading(f"Rank {region.rank}: region {region.id}")
         similar = "there is none"
@@ -99,7 +104,7 @@ def explanation_page(
             ["most similar spectrum elsewhere", similar],
         ])  # fmt: skip
         page.figure(
-            draw(partial(_spectra, region=region, wavelengths=wavelengths), 8, 5),
+            draw(partial(draw_spectra, region=region, wavelengths=wavelengths), 8, 5),
             "Observed mean spectrum; the background spectrum that the surroundings let expect, "
             + (
                 "with the band that covers the true one in 90 % of the cases"
@@ -113,6 +118,9 @@ def explanation_page(
             observed, expected = region.observed[band], region.background[band]
             rows.append([names[band], float(observed), float(expected), float(observed - expected), float(region.contributions[band])])
         page.table(rows, ["band", "observed", "expected", "difference", "contribution"])
+        if region.matches is not None:
+            page.heading("What it may be", 3)
+            add_matches(page, region.matches, wavelengths)
     return page
 
 
@@ -120,7 +128,8 @@ def _coordinate(value: float) -> str:
     return f"{value:.6f}" if abs(value) < 1000 else f"{value:.1f}"
 
 
-def _map(figure: Figure, reasons: list[RegionReasons], picture: np.ndarray, rows: int, columns: int) -> None:
+def draw_scene(figure: Figure, reasons: list[RegionReasons], picture: np.ndarray, rows: int, columns: int) -> None:
+    """Draw the picture (h, w, 3) of a scene of so many rows and columns, and the ranks of regions at their places."""
     axes = figure.add_subplot()
     axes.imshow(picture, extent=(-0.5, columns - 0.5, rows - 0.5, -0.5), interpolation="nearest")
     for region in reasons:
@@ -135,7 +144,8 @@ def _map(figure: Figure, reasons: list[RegionReasons], picture: np.ndarray, rows
     axes.set_ylabel("row")
 
 
-def _spectra(figure: Figure, region: RegionReasons, wavelengths: np.ndarray | None) -> None:
+def draw_spectra(figure: Figure, region: RegionReasons, wavelengths: np.ndarray | None) -> None:
+    """Draw the spectrum of a region, the expected background, their difference and what the bands contribute."""
     above, middle, below = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.3, 1.6)})
     x, along = spectral_axis(wavelengths, len(region.observed))
 

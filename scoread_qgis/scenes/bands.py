@@ -6,6 +6,7 @@ style of the EnMAP-Box, and GDAL's IMAGERY domain (https://gdal.org/user/raster_
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from .raster import RasterFile
 
 MOST_BANDS = 65_535  # the limit of TIFF, and more than any sensor has
+RED_GREEN_BLUE = (650.0, 550.0, 460.0)  # nm
+STILL_THAT_COLOUR = 40.0  # nm from these
+_DISTANT = (5 / 6, 1 / 2, 1 / 6)  # places of the bands of false colour among all
 _TO_NANOMETRES = {
     "nm": 1.0, "nanometer": 1.0, "nanometers": 1.0, "nanometre": 1.0, "nanometres": 1.0,
     "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3,
@@ -57,7 +61,7 @@ def read_band_table(dataset: gdal.Dataset) -> BandTable:
         return np.full(count, np.nan)
 
     wavelengths = values("wavelength", "wavelengths", "center_wavelength", "central_wavelength")
-    factor = _nanometres(unit, wavelengths)
+    factor = nanometres(unit, wavelengths)
     wavelengths, fwhm = wavelengths * factor, values("fwhm") * factor
     for name, target in (("central_wavelength_um", wavelengths), ("fwhm_um", fwhm)):
         micrometres = np.array([_number(metadata.get(name)) for metadata in imagery])
@@ -77,11 +81,28 @@ def _number(text: str | None) -> float:
         return np.nan
 
 
-def _nanometres(unit: str | None, wavelengths: np.ndarray) -> float:
+def nanometres(unit: str | None, wavelengths: np.ndarray) -> float:
     """Factor from `unit` to nanometres. Without a unit, numbers below 100 can only be micrometres in the optical range."""
     if unit and unit.strip().lower() in _TO_NANOMETRES:
         return _TO_NANOMETRES[unit.strip().lower()]
     return 1e3 if np.nanmax(wavelengths, initial=0) < 100 else 1.0
+
+
+def unit_in(text: str) -> str | None:
+    """The unit of wavelengths that a text such as "Wavelength (nm)" names; None where it names none."""
+    return next((word for word in re.findall(r"[a-zµμ]+", text.lower()) if word in _TO_NANOMETRES), None)
+
+
+def colour_bands(table: BandTable) -> list[int]:
+    """Numbers, from 1, of the bands to show as red, green and blue: natural colour where there are such wavelengths, else distant bands."""
+    numbers = np.flatnonzero(table.good) + 1 if table.good.any() else np.arange(1, len(table.good) + 1)
+    wavelengths = table.wavelengths[numbers - 1]
+    known = np.where(np.isnan(wavelengths), np.inf, wavelengths)
+    distances = np.abs(known[None, :] - np.array(RED_GREEN_BLUE)[:, None])
+    chosen = distances.argmin(axis=1)
+    if np.unique(chosen).size < 3 or distances.min(axis=1).max() > STILL_THAT_COLOUR:
+        chosen = np.array([round(place * (len(numbers) - 1)) for place in _DISTANT])
+    return [int(number) for number in numbers[chosen]]
 
 
 def match_wavelengths(

@@ -8,26 +8,38 @@ from collections.abc import Iterator
 
 from osgeo import gdal
 
-# Bytes: enough for the blocks that one read touches; GDAL's own default is a share of all memory.
-_MOST = 256 * 2**20
+_LEAST = 16 * 2**20  # bytes, for what is written meanwhile
 
 _lock = threading.Lock()
-_readers, _size_before = 0, 0
+_readers: list[tuple[int, int]] = []  # each with what it needs
+_size_before = 0
 
 
 @contextlib.contextmanager
-def small_block_cache() -> Iterator[None]:
-    """Limit the cache to 256 MB as long as any thread is inside this block; the last one to leave restores its size."""
-    global _readers, _size_before
+def block_cache(reader: object, needed: int) -> Iterator[None]:
+    """Have the cache hold `needed` bytes of decoded blocks, and little more, as long as any thread is inside this block.
+
+    GDAL's own size is a share of all memory, which is too much where memory is bounded, and less than what a row of tiles of a wide scene
+    takes, each of which would be decoded again for every row. It is as large as all readers together need, each of which may be inside
+    several times; the last one to leave restores its size.
+    """
+    global _size_before
+    entry = id(reader), needed
     with _lock:
-        if _readers == 0:
+        if not _readers:
             _size_before = gdal.GetCacheMax()
-            gdal.SetCacheMax(min(_size_before, _MOST))
-        _readers += 1
+        _readers.append(entry)
+        _set_size()
     try:
         yield
     finally:
         with _lock:
-            _readers -= 1
-            if _readers == 0:
-                gdal.SetCacheMax(_size_before)
+            _readers.remove(entry)
+            _set_size()
+
+
+def _set_size() -> None:
+    most = {reader: max(each for other, each in _readers if other == reader) for reader, _ in _readers}
+    size = _LEAST + sum(most.values()) if most else _size_before
+    if size != gdal.GetCacheMax():
+        gdal.SetCacheMax(size)

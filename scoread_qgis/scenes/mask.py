@@ -12,14 +12,14 @@ from osgeo import gdal, ogr, osr
 
 from ..core.files import scratch_folder
 from .gdal_calls import gdal_failures, open_dataset
-from .georeference import Georeference
+from .georeference import PIXELS, Georeference
 from .nodata import NoData
 
 if TYPE_CHECKING:
     from .raster import RasterFile
     from .score_map import ScoreMap
 
-_ROWS_AT_A_TIME = 256
+_PIXELS_AT_A_TIME = 2**20
 _COMPRESSED = ["COMPRESS=LZW", "SPARSE_OK=TRUE", "BIGTIFF=IF_SAFER"]
 _UNKNOWN = -(2.0**127)  # stands for nodata in a copy of a mask; no mask has this value, which single precision holds exactly
 AnyMask = TypeVar("AnyMask", bound="Mask")
@@ -116,8 +116,9 @@ class Mask:
         """Copy a band to another of its size, with `elsewhere`, by default that of the class, where it has no data."""
         nodata = nodata or NoData()
         stored = nodata.stored(band)
-        for row in range(0, band.YSize, _ROWS_AT_A_TIME):
-            values = band.ReadAsArray(0, row, band.XSize, min(_ROWS_AT_A_TIME, band.YSize - row))
+        at_a_time = max(1, _PIXELS_AT_A_TIME // band.XSize)
+        for row in range(0, band.YSize, at_a_time):
+            values = band.ReadAsArray(0, row, band.XSize, min(at_a_time, band.YSize - row))
             known = np.isfinite(values) & (band.GetMaskBand().ReadAsArray(0, row, *values.shape[::-1]) != 0 if _has_mask(band) else True)
             if stored is not None:
                 known &= values != values.dtype.type(stored)
@@ -131,6 +132,8 @@ class Mask:
 
     def _burn(self, raster: RasterFile | ScoreMap, shapes: Sequence[tuple[bytes, int]], crs: str) -> None:
         """Write the value of each shape, (WKB, value), into the pixels whose centre it covers; later shapes over earlier ones."""
+        if raster.geotransform is None and not raster.georeference.bent:
+            self._dataset.SetGeoTransform(PIXELS)  # shapes lie where QGIS draws the scene
         store = vector_store()
         layer = store.CreateLayer("shapes", _reference(raster.crs), ogr.wkbUnknown)
         layer.CreateField(ogr.FieldDefn("value", ogr.OFTInteger))
@@ -199,9 +202,11 @@ class RegionLabels(Mask):
         """Keep only the regions that are True in `chosen` (count,), renumbered from 1 in the same order."""
         self._numbers = np.concatenate([[0], np.where(chosen, np.cumsum(chosen), 0)])
 
-    def labels(self, first: int, last: int) -> np.ndarray:
-        """Number of the region of each pixel of rows first..last-1, (rows, columns) int; 0 where there is none."""
-        return self._numbers[self._values(first, last).astype(int)]
+    def labels(self, first: int, last: int, left: int = 0, right: int | None = None) -> np.ndarray:
+        """Number of the region of each pixel of rows first..last-1 of columns left..right-1, by default all, (rows, columns) int; 0 where
+        there is none.
+        """
+        return self._numbers[self._values(first, last, left, right).astype(int)]
 
 
 def vector_store() -> gdal.Dataset:

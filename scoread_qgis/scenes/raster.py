@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +14,14 @@ from osgeo import gdal
 
 from ..core.cube import Cube
 from ..core.progress import Progress
+from ..core.reading_ahead import ReadingAhead
 from .bands import BandTable, check_bands, list_bands, match_wavelengths, read_band_table
-from .block_cache import small_block_cache
+from .block_cache import block_cache
 from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
 from .multidimensional import open_cube_variable
 from .nodata import NUMPY_TYPES, NoData
+from .portions import FileBlocks, columns_within, rows_within
 from .provenance import without_secrets
 
 if TYPE_CHECKING:
@@ -57,7 +61,8 @@ class RasterFile:
         self.georeference = Georeference.of(self.dataset, crs)
         self.geotransform, self.crs = self.georeference.geotransform, self.georeference.crs
         self.table = table or read_band_table(self.dataset)
-        self.block_rows = bands[0].GetBlockSize()[1]
+        self.blocks = FileBlocks.of(self.dataset)
+        self._reading = threading.Lock()  # GDAL's datasets are for one thread at a time
         self._user_nodata = nodata or NoData()
         self._nodata = [self._user_nodata.stored(band) for band in bands]
         self._scale = np.array([1.0 if band.GetScale() is None else band.GetScale() for band in bands], np.float32)
@@ -145,18 +150,8 @@ class RasterFile:
         """
         # GDAL does not take numpy's integers
         left, first, columns, rows = int(left), int(first), int((self.columns if right is None else right) - left), int(last - first)
-        code, dtype = self._buffer(numbers)
-        read = masked = None
-        with small_block_cache(), gdal_failures() as failures:
-            read = self.dataset.ReadRaster(left, first, columns, rows, band_list=[int(n) for n in numbers], buf_type=code)
-            if self._masked:
-                masked = self.dataset.GetRasterBand(1).GetMaskBand().ReadAsArray(left, first, columns, rows)
-        if read is None or failures:
-            raise ValueError(
-                f"{self.name} cannot be read at rows {first + 1} to {last}: {failures[-1] if failures else 'GDAL does not say why'}. "
-                "The file is probably truncated or damaged: fetch it again."
-            )
-        raw = np.frombuffer(read, dtype).reshape(len(numbers), rows, columns)
+        raw, masked = self._read_raw(first, rows, left, columns, numbers)
+        dtype = raw.dtype
         index = np.asarray(numbers) - 1
         filled = np.ones(raw.shape, bool)
         for place, band in enumerate(index):
@@ -178,6 +173,35 @@ class RasterFile:
         if masked is not None:
             filled &= masked != 0
         return values, filled
+
+    def _read_raw(self, first: int, rows: int, left: int, columns: int, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values (bands, rows, columns) as they are stored, and the mask (rows, columns) of all bands, None where there is none."""
+        code, dtype = self._buffer(numbers)
+        raw = np.empty((len(numbers), rows, columns), dtype)
+        masked = np.empty((rows, columns), np.uint8) if self._masked else None
+        read = None
+        with self._reading, block_cache(self, self.blocks.row_of_blocks(columns)), gdal_failures() as failures:
+            row = first
+            while row < first + rows:
+                # Not across the border of two rows of blocks: the cache is for one of them.
+                last = min(first + rows, (row // self.blocks.rows + 1) * self.blocks.rows)
+                count, start = last - row, (row - first) * columns
+                read = self.dataset.ReadRaster(
+                    left, row, columns, count, band_list=[int(n) for n in numbers], buf_type=code,
+                    buf_band_space=raw.strides[0], buf_obj=raw.reshape(-1)[start:],
+                )  # fmt: skip
+                if masked is not None:
+                    masked[row - first : last - first] = self.dataset.GetRasterBand(1).GetMaskBand().ReadAsArray(left, row, columns, count)
+                if read is None or failures:
+                    break
+                row = last
+        if read is None or failures:
+            raise ValueError(
+                f"{self.name} cannot be read at rows {first + 1} to {first + rows}: "
+                f"{failures[-1] if failures else 'GDAL does not say why'}. "
+                "The file is probably truncated or damaged: fetch it again."
+            )
+        return raw, masked
 
 
 @dataclass(frozen=True)
@@ -227,18 +251,24 @@ def survey_bands(
     progress = progress or Progress()
     check_bands(numbers or (), raster)
     wanted = list(numbers) if numbers else [n for n in range(1, raster.count + 1) if raster.table.good[n - 1]]
-    rows_per_read = rows_within(memory, raster.columns, raster.count, raster.block_rows)
     survey = BandSurvey(wanted, np.full(len(wanted), np.inf), np.full(len(wanted), -np.inf), np.zeros(len(wanted), np.int64))
     first, stop = rows or (0, raster.rows)
+    whole = RasterCube(raster, wanted, memory=memory).within(first, stop, *columns)
+    strips = whole.strips() if wanted else []
     out_of_range_before = raster.out_of_range
-    for row in range(first, stop, rows_per_read) if wanted else ():
-        last = min(row + rows_per_read, stop)
-        progress((row - first) / (stop - first), f"looking for good bands, row {row + 1} of {raster.rows}")
-        values, filled = raster.read_bands(row, last, wanted, *columns)
-        survey.filled += np.count_nonzero(filled, axis=(1, 2))
-        survey.any_filled += np.count_nonzero(filled.any(axis=0))
-        survey.lowest = np.minimum(survey.lowest, np.min(values, axis=(1, 2), where=filled, initial=np.inf))
-        survey.highest = np.maximum(survey.highest, np.max(values, axis=(1, 2), where=filled, initial=-np.inf))
+    for number, strip in enumerate(strips):
+        first, stop, left, right = strip.area
+        starts = range(first, stop, strip.rows_per_block)
+        spans = [(row, min(row + strip.rows_per_block, stop), wanted, left, right) for row in starts]
+        with strip.during_a_pass(), ReadingAhead(raster.read_bands, spans) as reader:
+            for row in starts:
+                share = (row - first) / (stop - first)
+                progress((number + share) / len(strips), f"looking for good bands, row {row + 1} of {raster.rows}")
+                values, filled = reader.next()
+                survey.filled += np.count_nonzero(filled, axis=(1, 2))
+                survey.any_filled += np.count_nonzero(filled.any(axis=0))
+                survey.lowest = np.minimum(survey.lowest, np.min(values, axis=(1, 2), where=filled, initial=np.inf))
+                survey.highest = np.maximum(survey.highest, np.max(values, axis=(1, 2), where=filled, initial=-np.inf))
     survey.out_of_range = raster.out_of_range - out_of_range_before
     return survey
 
@@ -372,15 +402,36 @@ def _check_distinct(wavelengths: Sequence[float] | np.ndarray, whose: str) -> No
 class RasterCube(Cube):
     """The chosen bands of a `RasterFile` as a `Cube`.
 
-    numbers: bands from 1. mask: `scenes.mask.Mask` or None. memory: bytes that reading may take; it sets `rows_per_block`.
+    numbers: bands from 1. mask: `scenes.mask.Mask` or None. memory: bytes that reading and detecting may take, from
+    which `rows_per_block` and, in wide scenes, `strips` follow.
     """
 
+    reads_ahead = True
+    _rows_per_block = 0
+
     def __init__(self, raster: RasterFile, numbers: Sequence[int], mask: Mask | None = None, memory: int = 512 * 2**20) -> None:
-        self.raster, self.numbers, self.mask = raster, list(numbers), mask
+        self.raster, self.numbers, self.mask, self._memory = raster, list(numbers), mask, memory
         self.rows, self.columns, self.bands = raster.rows, raster.columns, len(self.numbers)
-        wavelengths = raster.table.wavelengths[np.array(self.numbers) - 1]
+        wavelengths = raster.table.wavelengths[np.array(self.numbers, int) - 1]
         self.wavelengths = None if np.isnan(wavelengths).any() else wavelengths
-        self.rows_per_block = rows_within(memory, self.columns, self.bands, raster.block_rows)
+
+    @property
+    def rows_per_block(self) -> int:  # it follows from the area, where it is not set
+        if self._rows_per_block:
+            return self._rows_per_block
+        left = self._memory - self.raster.blocks.row_of_blocks(self.width)
+        return rows_within(max(left, self._memory / 4), self.width, self.bands, self.raster.blocks.rows)
+
+    @rows_per_block.setter
+    def rows_per_block(self, rows: int) -> None:
+        self._rows_per_block = rows
+
+    def most_columns(self, context: int, margin: int) -> int:
+        return columns_within(self._memory, self.width, self.bands, self.raster.blocks, context, margin)
+
+    def during_a_pass(self) -> AbstractContextManager[None]:
+        """GDAL keeps the row of blocks that the next rows lie in."""
+        return block_cache(self.raster, self.raster.blocks.row_of_blocks(self.width))
 
     def read(self, first: int, last: int, left: int = 0, right: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         values, filled = self.raster.read_bands(first, last, self.numbers, left, right)
@@ -405,12 +456,3 @@ class RasterCube(Cube):
         x, y = np.asarray(coordinates, np.float64).T - [[x0], [y0]]
         determinant = xc * yr - xr * yc
         return np.stack([(xc * y - yc * x) / determinant, (yr * x - xr * y) / determinant], axis=1) - 0.5
-
-
-def rows_within(memory: int, columns: int, bands: int, block_rows: int = 1) -> int:
-    """Rows to read at a time: as many as fit into `memory` bytes as a dozen float32 arrays of this width, in multiples of `block_rows`.
-
-    A hundred thousand pixels or so are plenty for any processor, so it is never more than that.
-    """
-    rows = int(min(memory / (columns * bands * 4 * 12), 2**17 / columns))
-    return max(rows - rows % block_rows if rows > block_rows else rows, 1)

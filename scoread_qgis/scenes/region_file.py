@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from osgeo import gdal, ogr, osr
@@ -14,7 +14,7 @@ from osgeo import gdal, ogr, osr
 from ..core.files import scratch_folder, unfinished_file
 from ..core.progress import Cancelled, Progress
 from .area import square_metres
-from .gdal_calls import gdal_failures
+from .gdal_calls import gdal_failures, open_dataset
 from .georeference import PIXELS
 from .mask import vector_store
 from .provenance import Facts, described, write_provenance
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .score_map import ScoreMap
 
 # Without a CRS, GeoPackages would call the coordinates degrees.
-_NO_CRS = 'LOCAL_CS["Undefined Cartesian SRS",UNIT["unknown",1],AXIS["X",EAST],AXIS["Y",NORTH]]'
+NO_CRS = 'LOCAL_CS["Undefined Cartesian SRS",UNIT["unknown",1],AXIS["X",EAST],AXIS["Y",NORTH]]'
 _FIELDS = {
     "rank": ogr.OFTInteger, "area": ogr.OFTReal, "pixels": ogr.OFTInteger64, "peak": ogr.OFTReal, "mean": ogr.OFTReal,
     "p_value": ogr.OFTReal, "x": ogr.OFTReal, "y": ogr.OFTReal,
@@ -162,9 +162,113 @@ def write_regions(
         "x": x,
         "y": y,
     }
+    shapes, ids = [polygons[rank] for rank in range(1, len(regions) + 1)], list(range(1, len(regions) + 1))
+    columns = {field: values.tolist() for field, values in numbers.items()}
+    _write(path, labels.crs, shapes, ("id", ids), columns, _FIELDS, metadata or {}, progress.part(0.5, 1.0))
+
+
+def write_fields(
+    path: str | os.PathLike[str],
+    crs: str,
+    shapes: Sequence[bytes],
+    ids: Sequence[object],
+    fields: dict[str, Sequence[Any]],
+    kinds: dict[str, type],
+    progress: Progress | None = None,
+    metadata: Facts | None = None,
+) -> None:
+    """Write regions with all of their fields to the GeoPackage `path`, whole or not at all.
+
+    shapes: WKB in the CRS `crs` (WKT, "" = unknown). ids: of each. fields: name -> value of each, None or NaN where it has none. kinds:
+    int, float or str of some of them; those of the others follow from the values. metadata: as of `write_regions`. Raises ValueError, with
+    the remedy, where it cannot be written.
+    """
+    geometries = [ogr.CreateGeometryFromWkb(bytes(wkb)) for wkb in shapes]
+    shaped = {ogr.GT_Flatten(each.GetGeometryType()) for each in geometries}
+    kind = ogr.wkbUnknown
+    if shaped <= {ogr.wkbPolygon, ogr.wkbMultiPolygon}:
+        kind, geometries = ogr.wkbMultiPolygon, [ogr.ForceToMultiPolygon(each) for each in geometries]
+    elif shaped <= {ogr.wkbPoint, ogr.wkbMultiPoint}:
+        several = ogr.wkbMultiPoint in shaped
+        kind, geometries = (
+            (ogr.wkbMultiPoint, [ogr.ForceToMultiPoint(each) for each in geometries]) if several else (ogr.wkbPoint, geometries)
+        )
+    numbered = all(isinstance(each, int) and each >= 0 for each in ids) and len(set(ids)) == len(ids)
+    key, columns = "id" if numbered else "fid", {}
+    taken = {key, "geom"}
+    for name, values in fields.items():
+        if name.lower() == key:
+            continue
+        while name.lower() in taken:  # SQLite tells names apart whatever their case
+            name += "_1"
+        taken.add(name.lower())
+        columns[name] = [int(value) if isinstance(value, bool) else value for value in values]
+    fitting = {name: _OGR_KINDS[kinds.get(name) or _kind(values)] for name, values in columns.items()}
+    numbers = [int(each) for each in ids] if numbered else list(range(1, len(ids) + 1))  # type: ignore[call-overload]
+    _write(path, crs, geometries, (key, numbers), columns, fitting, metadata or {}, progress or Progress(), kind)
+
+
+_OGR_KINDS = {int: ogr.OFTInteger64, float: ogr.OFTReal, str: ogr.OFTString}
+
+
+def _kind(values: Sequence[Any]) -> type:
+    known = [value for value in values if value is not None]
+    if known and all(isinstance(value, int) for value in known):
+        return int
+    return float if known and all(isinstance(value, (int, float)) for value in known) else str
+
+
+def read_regions(
+    path: str | os.PathLike[str],
+) -> tuple[tuple[bytes, ...], tuple[int, ...], dict[str, tuple[Any, ...]], str]:
+    """The polygons or points of a vector file: WKB, feature ids, fields (name -> value of each), and CRS as WKT, "" where unknown.
+
+    Of the first layer that has any. Raises ValueError, with the remedy, if the file holds none.
+    """
+    file, reason = open_dataset(path, gdal.OF_VECTOR)
+    if file is None:
+        raise ValueError(f"The regions {path} cannot be opened: {reason}. Give a vector file with polygons or points.")
+    for layer in (file.GetLayer(index) for index in range(file.GetLayerCount())):
+        if layer.GetGeomType() == ogr.wkbNone:
+            continue
+        definition = layer.GetLayerDefn()
+        fields = [definition.GetFieldDefn(index) for index in range(definition.GetFieldCount())]
+        known = [(index, each.GetName()) for index, each in enumerate(fields) if each.GetType() != ogr.OFTBinary]
+        shapes, ids = [], []
+        columns: dict[str, list[Any]] = {name: [] for _, name in known}
+        for feature in layer:
+            geometry = feature.GetGeometryRef()
+            if geometry is None or ogr.GT_Flatten(geometry.GetGeometryType()) not in _PLACES:
+                continue
+            shapes.append(bytes(geometry.ExportToWkb()))
+            ids.append(feature.GetFID())
+            for index, name in known:
+                value = feature.GetField(index) if feature.IsFieldSetAndNotNull(index) else None
+                columns[name].append(value if isinstance(value, (int, float, str)) or value is None else feature.GetFieldAsString(index))
+        if shapes or not layer.GetFeatureCount():
+            crs = layer.GetSpatialRef().ExportToWkt() if layer.GetSpatialRef() else ""
+            return tuple(shapes), tuple(ids), {name: tuple(values) for name, values in columns.items()}, crs
+    raise ValueError(f"The regions {path} hold neither polygons nor points. Give a vector file that does.")
+
+
+_PLACES = (ogr.wkbPolygon, ogr.wkbMultiPolygon, ogr.wkbCurvePolygon, ogr.wkbMultiSurface, ogr.wkbPoint, ogr.wkbMultiPoint)
+
+
+def _write(
+    path: str | os.PathLike[str],
+    crs: str,
+    shapes: Sequence[ogr.Geometry],
+    ids: tuple[str, list[int]],
+    fields: dict[str, list[Any]],
+    kinds: dict[str, int],
+    metadata: Facts,
+    progress: Progress,
+    geometry: int = ogr.wkbMultiPolygon,
+) -> None:
+    """Write the GeoPackage `path`. ids: name of that column, and values."""
     with unfinished_file(path, "GeoPackage", ending=".gpkg") as part:  # GDAL knows GeoPackages by their suffix
         with gdal_failures() as failures:
-            _fill(str(part), Path(path).stem, labels.crs, polygons, numbers, metadata or {}, progress.part(0.5, 1.0))
+            _fill(str(part), Path(path).stem, crs, shapes, ids, fields, kinds, metadata, progress, geometry)
         if failures:
             raise ValueError(f"{path} cannot be written: {failures[0]}. Is the disk full? Or was its folder removed?")
 
@@ -173,32 +277,35 @@ def _fill(
     path: str,
     name: str,
     crs: str,
-    polygons: dict[int, ogr.Geometry],
-    numbers: dict[str, np.ndarray],
+    shapes: Sequence[ogr.Geometry],
+    ids: tuple[str, list[int]],
+    fields: dict[str, list[Any]],
+    kinds: dict[str, int],
     metadata: Facts,
     progress: Progress,
+    geometry: int,
 ) -> None:
     dataset = gdal.GetDriverByName("GPKG").Create(path, 0, 0, 0, gdal.GDT_Unknown)
     if dataset is None:
         return  # and GDAL has said why
-    options = ["FID=id", "GEOMETRY_NAME=geom", f"DESCRIPTION={described(metadata)}"]
-    layer = dataset.CreateLayer(name, osr.SpatialReference(crs or _NO_CRS), ogr.wkbMultiPolygon, options)
-    for field, kind in _FIELDS.items():
+    options = [f"FID={ids[0]}", "GEOMETRY_NAME=geom", f"DESCRIPTION={described(metadata)}"]
+    layer = dataset.CreateLayer(name, osr.SpatialReference(crs or NO_CRS), geometry, options)
+    for field, kind in kinds.items():
         layer.CreateField(ogr.FieldDefn(field, kind))
     write_provenance(layer, metadata)
-    columns = [(field, values.tolist()) for field, values in numbers.items()]
-    count, feature = len(columns[0][1]), None
+    columns = [(layer.GetLayerDefn().GetFieldIndex(field), values) for field, values in fields.items()]
+    count, feature = len(shapes), None
     try:
         dataset.StartTransaction()
         for index in range(count):
             if index % 1000 == 0:
                 progress(index / count, f"writing region {index + 1} of {count}")
             feature = ogr.Feature(layer.GetLayerDefn())
-            feature.SetFID(index + 1)
+            feature.SetFID(ids[1][index])
             for field, values in columns:
-                if values[index] == values[index]:  # not NaN, which is left unset
+                if values[index] is not None and values[index] == values[index]:  # neither unknown nor NaN, which are left unset
                     feature.SetField(field, values[index])
-            feature.SetGeometry(polygons[index + 1])
+            feature.SetGeometry(shapes[index])
             layer.CreateFeature(feature)
         dataset.CommitTransaction()
     finally:  # in this order, and before the file is moved or removed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,8 +34,18 @@ class ResampledCube(Cube):
             )
         self._cube, self.raster = cube, cube.raster
         self.rows, self.columns, self.bands = cube.rows, cube.columns, wanted.size
-        self.wavelengths, self.rows_per_block = wanted, cube.rows_per_block
+        self.wavelengths, self.reads_ahead = wanted, cube.reads_ahead
         self._weights = np.stack([np.interp(wanted, own[order], unit[order]) for unit in np.eye(own.size)]).astype(np.float32)
+
+    @property
+    def rows_per_block(self) -> int:  # type: ignore[override]  # it follows from the area
+        return self._cube.within(*self.area).rows_per_block
+
+    def most_columns(self, context: int, margin: int) -> int:
+        return self._cube.within(*self.area).most_columns(context, margin)
+
+    def during_a_pass(self) -> AbstractContextManager[None]:
+        return self._cube.within(*self.area).during_a_pass()
 
     def read(self, first: int, last: int, left: int = 0, right: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         values, valid = self._cube.read(first, last, left, right)

@@ -11,8 +11,8 @@ from ..core.cube import Cube
 from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
 from .nodata import NoData
+from .portions import rows_within
 from .provenance import read_provenance, without_secrets
-from .raster import rows_within
 
 
 class ScoreMap(Cube):

@@ -97,6 +97,18 @@ def simulate_scene(
     return SimulatedScene(cube, wavelengths, fwhm, good, (coverage >= 0.1).astype(np.uint8))
 
 
+def simulated_library(step: float = 5.0) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """A small spectral library of what simulated scenes are made of: wavelengths (k,) in nm, and name -> reflectance (k,).
+
+    The anomalies as they are, and one spectrum of each class of the landscape, which scenes draw from the range of that class.
+    """
+    generator = np.random.default_rng(0)
+    spectra = {name: anomaly_spectrum(name) for name in ANOMALIES}
+    spectra.update({name: _class_spectrum(name, generator) for name in _CLASSES})
+    wavelengths = np.arange(_GRID[0], _GRID[-1], step)
+    return wavelengths, {name: np.interp(wavelengths, _GRID, spectrum) for name, spectrum in spectra.items()}
+
+
 def at_bands(spectra: np.ndarray, wavelengths: np.ndarray, fwhm: np.ndarray) -> np.ndarray:
     """Spectra (..., grid) as bands of the given centres and widths (Gaussian responses) see them, (..., bands)."""
     response = np.exp(-4 * np.log(2) * ((_GRID - wavelengths[:, None]) / fwhm[:, None]) ** 2)

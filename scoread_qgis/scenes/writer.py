@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .score_map import ScoreMap
 
 _OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
-_ROWS_AT_A_TIME = 512
+_WINDOW = 512, 2048  # rows and columns worked on at a time, whole tiles of the file
 AnyTiff = TypeVar("AnyTiff", bound="_GeoTiff")
 
 
@@ -95,13 +95,13 @@ class _GeoTiff:
             self.dataset = None
         with self._checked():
             written = gdal.OpenEx(self._part, gdal.OF_RASTER | gdal.OF_READONLY | gdal.OF_VERBOSE_ERROR)
-        for row in range(0, written.RasterYSize, _ROWS_AT_A_TIME):
+        for window in _windows(written.RasterYSize, written.RasterXSize):
             with self._checked():
-                written.GetRasterBand(1).ReadRaster(0, row, written.RasterXSize, min(_ROWS_AT_A_TIME, written.RasterYSize - row))
+                written.GetRasterBand(1).ReadRaster(*window)
 
 
 class MapWriter(_GeoTiff):
-    """Writes an anomaly map by rows: one Float32 band on the grid and CRS of the scene, NaN where not scored.
+    """Writes an anomaly map piece by piece: one Float32 band on the grid and CRS of the scene, NaN where not scored.
 
     path: .tif. raster: the scene's `RasterFile`. description: what the band shows. area: of the scene that the map covers, (first row, row
     after the last one, first column, column after the last one); by default the whole. metadata: facts of `provenance.write_provenance`.
@@ -121,7 +121,8 @@ class MapWriter(_GeoTiff):
         first, last, left, right = covered = tuple(area or whole)
         georeference = raster.georeference if covered == whole else raster.georeference.of_window(first, left)
         super().__init__(path, last - first, right - left, 1, gdal.GDT_Float32, georeference, ["PREDICTOR=3"])
-        self._description, self._raster, self._first, self._metadata = description, raster, first, metadata or {}
+        self._description, self._raster, self._metadata = description, raster, metadata or {}
+        self._first, self._left = first, left
         self._count, self._sum, self._squares, self._lowest, self._highest = 0, 0.0, 0.0, np.inf, -np.inf
 
     def _begin(self) -> None:
@@ -130,10 +131,10 @@ class MapWriter(_GeoTiff):
         self._band.SetDescription(self._description)
         write_provenance(self.dataset, self._metadata)
 
-    def write(self, row: int, scores: np.ndarray) -> None:
-        """Rows of the map from the row `row` of the scene on, (rows, columns) float32."""
+    def write(self, row: int, scores: np.ndarray, column: int | None = None) -> None:
+        """A piece of the map, (rows, columns) float32, from the row `row` and the column `column` of the scene on, by default its first."""
         with self._checked():
-            self._band.WriteArray(scores, 0, int(row - self._first))
+            self._band.WriteArray(scores, 0 if column is None else int(column - self._left), int(row - self._first))
         scored = scores[np.isfinite(scores)].astype(np.float64)
         if scored.size:
             self._count += scored.size
@@ -168,11 +169,12 @@ class MapWriter(_GeoTiff):
         finer = self._band
         for level in range(len(factors)):
             coarser = self._band.GetOverview(level)
-            for row in range(0, coarser.YSize, _ROWS_AT_A_TIME):
-                rows = min(_ROWS_AT_A_TIME, coarser.YSize - row)
-                below = finer.ReadAsArray(0, 2 * row, finer.XSize, min(2 * rows, finer.YSize - 2 * row))
+            for column, row, columns, rows in _windows(coarser.YSize, coarser.XSize):
+                below = finer.ReadAsArray(
+                    2 * column, 2 * row, min(2 * columns, finer.XSize - 2 * column), min(2 * rows, finer.YSize - 2 * row)
+                )
                 with self._checked():
-                    coarser.WriteArray(_largest_of_four(below, rows, coarser.XSize), 0, row)
+                    coarser.WriteArray(_largest_of_four(below, rows, columns), column, row)
             finer = coarser
 
 
@@ -196,6 +198,14 @@ class MaskWriter(_GeoTiff):
         """Rows of the mask from `row` on, both (rows, columns) bool."""
         with self._checked():
             self._band.WriteArray(np.where(valid, anomalous, 255).astype(np.uint8), 0, int(row))
+
+
+def _windows(rows: int, columns: int) -> Iterator[tuple[int, int, int, int]]:
+    """First column, first row, columns and rows of the windows that make up a raster."""
+    height, width = _WINDOW
+    for row in range(0, rows, height):
+        for column in range(0, columns, width):
+            yield column, row, min(width, columns - column), min(height, rows - row)
 
 
 def _largest_of_four(values: np.ndarray, rows: int, columns: int) -> np.ndarray:

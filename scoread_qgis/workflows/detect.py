@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..detectors.contract import Detector
     from ..scenes.extent import Area
-    from ..scenes.raster import RasterCube
+    from ..scenes.raster import RasterCube, RasterFile
     from ..scenes.resampling import ResampledCube
     from .run import Run
 
@@ -41,9 +41,10 @@ class Detection:
     which learns the scene first where it needs to learn. bands: numbers from 1 to choose from; by default those of the model, or all good
     ones.
     mask: `MaskSource` or None. options: of the detector's `bind`, name -> value; those that it does not know are ignored. seed: of learning
-    and adapting. device: auto, cpu, cuda or mps. report: .html file or None. unfit: one of `UNFIT.values`. extent: of the map, by default
-    the whole scene; what is learnt, and how the scene fits, is nevertheless that of the whole scene, unless `learn_area` says that nothing
-    else is to be looked at. (FERS looks at the whole scene always.)
+    and adapting. device: auto, cpu, cuda or mps. report: .html file or None. largest: pixels of the largest anomaly looked for, as for
+    `Scorer`; None for any. unfit: one of `UNFIT.values`. extent: of the map, by default the whole scene; what is learnt, and how the scene
+    fits, is nevertheless that of the whole scene, unless `learn_area` says that nothing else is to be looked at. (FERS looks at the whole
+    scene always.)
     """
 
     scene: RasterSource
@@ -57,6 +58,7 @@ class Detection:
     seed: int = 0
     device: str = "auto"
     report: str | None = None
+    largest: int | None = None
     unfit: str = UNFIT.default
     extent: Extent | None = None
     learn_area: bool = False
@@ -64,6 +66,27 @@ class Detection:
     def detector_class(self) -> type[Detector]:
         """The class of the detector. Raises ValueError for what is not a model."""
         return DETECTORS[self.kind] if self.model is None else type(self.kept().detector)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the detector has to learn the scene, or to look whether the scene fits its model."""
+        return self.detector_class().keeps_model
+
+    def told(self, raster: RasterFile, numbers: Sequence[int]) -> Detector:
+        """The detector where it does not learn. numbers: bands of the raster that are used."""
+        return DETECTORS[self.kind](**self.settings)
+
+    def described(self) -> dict[str, Any]:
+        """The settings of the detector in plain values."""
+        return self.settings
+
+    def chosen(self, cube: RasterCube, run: Run) -> RasterCube:
+        """The cube of those of its bands that the detector can use."""
+        return cube
+
+    def finish(self, run: Run) -> float | None:
+        """What is made of the map once it is there. Returns the threshold that this takes, None where there is none."""
+        return None
 
     def kept(self) -> Model:
         """The `Model` of the model file."""
@@ -76,8 +99,9 @@ class Detection:
         surveys = None
         if area := self.learnt_area():
             surveys = [survey_bands(self.scene.open(), self.bands, run.memory, run.progress, area[:2], area[2:])]
-        (cube,), numbers = good_cubes([self.scene], self.bands, self.mask, run, surveys)
-        return cube, numbers
+        (cube,), _ = good_cubes([self.scene], self.bands, self.mask, run, surveys)
+        cube = self.chosen(cube, run)
+        return cube, {"numbers": list(cube.numbers), "of": cube.raster.count}
 
     def area(self) -> Area | None:
         """The pixels that the map covers, as `extent_pixels` returns them; None for the whole scene.
@@ -95,11 +119,12 @@ class Detection:
 class Ready:
     """What a map is made with. model: `Model`. fit: how well the scene fits the model file, 0..1, None where there is none or it is not
     known.
-    source: in words, where the model is from."""
+    source: in words, where the model is from. threshold: what `Detection.finish` returned."""
 
     model: Model
     fit: float | None = None
     source: str = "none is needed"
+    threshold: float | None = None
 
 
 def make_ready(detection: Detection, cube: RasterCube | ResampledCube, numbers: dict[str, Any] | None, run: Run) -> Ready:
@@ -110,9 +135,9 @@ def make_ready(detection: Detection, cube: RasterCube | ResampledCube, numbers: 
     device = pick_device(detection.device)
     if detection.model is None:
         detector_class = DETECTORS[detection.kind]
-        if not detector_class.keeps_model:
-            detector = detector_class(**detection.settings)
-            return Ready(Model(detector, cube.bands, seed=detection.seed, versions=run.versions()))
+        if not detection.learns:
+            detector = detection.told(cube.raster, cube.numbers)  # type: ignore[union-attr]  # only a model's scene is resampled
+            return Ready(trained_model(detector, cube, numbers, detection.described(), detection.seed, run))
         run.log("No model is given: the background of the scene is learnt first.")
         settings = run.supported(detector_class.train, detection.settings)
         detector = detector_class.train([cube], **settings, seed=detection.seed, device=device, progress=run.progress)
@@ -138,6 +163,15 @@ def make_ready(detection: Detection, cube: RasterCube | ResampledCube, numbers: 
     return Ready(replace(model, detector=detector), fit.value, f"{detection.model}, adapted to the scene")
 
 
+def tell_area(detection: Detection, run: Run) -> None:
+    """Say in the log which area a map covers."""
+    if area := detection.area():
+        rows, columns = area[1] - area[0], area[3] - area[2]
+        run.log(f"Area to look at: {rows} rows from row {area[0] + 1} on, {columns} columns from column {area[2] + 1} on.")
+    elif detection.learn_area:
+        run.log("No area to look at is given: the whole scene is learnt from.")
+
+
 def detect(detection: Detection, run: Run) -> Ready:
     """Map how poorly each pixel of a scene fits its background, as a GeoTIFF. Returns `Ready`.
 
@@ -149,14 +183,13 @@ def detect(detection: Detection, run: Run) -> Ready:
     if detection.model is not None:
         run.progress(0.0, "reading the model")
     detector_class = detection.detector_class()
-    if detector_class.keeps_model:
+    if detection.learns:
         run.log(f"Device: {pick_device(detection.device)}.")
     options = run.supported(detector_class.bind, detection.options)
-    if area := detection.area():
-        rows, columns = area[1] - area[0], area[3] - area[2]
-        run.log(f"Area to look at: {rows} rows from row {area[0] + 1} on, {columns} columns from column {area[2] + 1} on.")
-    elif detection.learn_area:
-        run.log("No area to look at is given: the whole scene is learnt from.")
+    area = detection.area()
+    tell_area(detection, run)
+    if detection.largest:
+        run.log(f"Largest anomaly: {detection.largest} pixels. What stands out in objects of no more pixels is raised.")
     cube, numbers = detection.cube(run.part(0.0, 0.1))
     learnt = cube.within(*area) if area and detection.learn_area else cube
     ready = make_ready(detection, learnt, numbers, run.part(0.1, 0.4))
@@ -165,8 +198,9 @@ def detect(detection: Detection, run: Run) -> Ready:
     if detector_class.gathered is not None:
         gathered["gathered"] = ready.model.detector.gather(learnt, binding)
     scorer = ready.model.detector.bind(cube, progress=binding, **gathered, **options)
+    scorer.largest = detection.largest or 0
     facts = facts_of_map(detection, ready, cube, options, run)
-    scores = scorer.map(share.part(detector_class.binding_share, 1), area)
+    scores = scorer.pieces(share.part(detector_class.binding_share, 1), area)
     write_map(detection.output, cube.raster, detector_class.score_name, scores, area, facts)
     if scorer.unscored:
         run.log(f"{scorer.unscored} pixels with data have no score: there are too few valid pixels around them, or all of those are alike.")
@@ -176,13 +210,15 @@ def detect(detection: Detection, run: Run) -> Ready:
         parameters = {
             "scene": without_secrets(detection.scene.source), "model": ready.source, "fit": ready.fit and f"{ready.fit:.2f} of 1",
             "mask": detection.mask and detection.mask.name, "area": facts["area"], "bands asked for": detection.bands,
+            "largest anomaly": facts["largest"],
             "options": [f"{name} = {value}" for name, value in options.items()], "device": pick_device(detection.device),
             "map": detection.output,
         }  # fmt: skip
         title = f"Anomalies of {cube.raster.name}"
         with keeping(detection.output):
             write_report(detection.report, title, parameters, ready.model, learnt, started, lines, run.part(0.8, 1.0), detection.output)
-    return ready
+    with keeping(detection.output):
+        return replace(ready, threshold=detection.finish(run.part(0.9, 1.0)))
 
 
 @dataclass(frozen=True)

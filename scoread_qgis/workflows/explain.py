@@ -14,14 +14,16 @@ from ..detectors.shared.explanation import expected_backgrounds, most_similar, r
 from ..reports.explanation import RegionReasons, explanation_page
 from ..scenes.mask import RegionLabels
 from ..scenes.thumbnail import false_colour
+from .identify import background_of, compare, library_of
 from .outputs import check_outputs, write_table
-from .parameters import TOP
+from .parameters import QUANTITY, TOP
 from .sources import RasterSource, RegionSource, fitting_cube
 
 if TYPE_CHECKING:
     from ..detectors.contract import Detector
     from ..scenes.raster import RasterCube
     from ..scenes.resampling import ResampledCube
+    from ..scenes.spectral_library import Library
     from .run import Run
 
 TOP_BANDS = 5
@@ -33,7 +35,7 @@ class RegionExplanation:
 
     scene: `RasterSource`. model: model file. regions: `RegionSource`. report: .html file, table: .csv file with a line for each region,
     spectra: .csv file with a line for each region and band; any of them None. top: how many regions, those of the highest rank. bands,
-    device: as of `detect.Detection`.
+    device: as of `detect.Detection`. libraries: files and folders of spectral libraries, whose best matches the report shows.
     """
 
     scene: RasterSource
@@ -45,6 +47,7 @@ class RegionExplanation:
     top: int = TOP.default
     bands: Sequence[int] = ()
     device: str = "auto"
+    libraries: Sequence[str] = ()
 
 
 def explain_regions(explanation: RegionExplanation, run: Run) -> int:
@@ -54,7 +57,9 @@ def explain_regions(explanation: RegionExplanation, run: Run) -> int:
     """
     scene, model, regions, top = explanation.scene, explanation.model, explanation.regions, explanation.top
     report, table, spectra = explanation.report, explanation.table, explanation.spectra
-    check_outputs([(report, ".html"), (table, ".csv"), (spectra, ".csv")], [scene, model, regions], run.scratch)
+    library = library_of(explanation.libraries, run.part(0.0, 0.01)) if explanation.libraries else None
+    inputs = [scene, model, regions, *(set(library.files) if library else ())]
+    check_outputs([(report, ".html"), (table, ".csv"), (spectra, ".csv")], inputs, run.scratch)
     if not regions.shapes:
         run.log(f"{regions.name} holds no regions: there is nothing to explain.")
     elif len(regions.shapes) > top:
@@ -63,12 +68,8 @@ def explain_regions(explanation: RegionExplanation, run: Run) -> int:
     run.progress(0.0, "reading the model")
     kept = Model.load(model, device)
     cube = fitting_cube(scene, kept, explanation.bands, None, run.part(0.0, 0.1))
-    reasons = _reasons(cube, kept.detector, chosen, run.part(0.1, 0.95)) if chosen.shapes else []
-    names = (
-        [f"band {n}" for n in cube.numbers]  # type: ignore[union-attr]  # a resampled cube has wavelengths
-        if cube.wavelengths is None
-        else [f"{w:.0f} nm" for w in cube.wavelengths]
-    )
+    reasons = find_reasons(cube, kept.detector, chosen, run.part(0.1, 0.95), library) if chosen.shapes else []
+    names = band_names(cube)
     run.progress(1.0, f"{len(reasons)} regions explained")  # the last moment for a cancel: nothing is written yet
     if table:
         write_table(table, *_table(reasons, names))
@@ -83,8 +84,17 @@ def explain_regions(explanation: RegionExplanation, run: Run) -> int:
     return len(reasons)
 
 
-def _reasons(cube: RasterCube | ResampledCube, detector: Detector, regions: RegionSource, run: Run) -> list[RegionReasons]:
-    """`RegionReasons` of the regions that have valid pixels, by rank."""
+def band_names(cube: RasterCube | ResampledCube) -> list[str]:
+    """What the bands of a scene are called: by wavelength where known, else by number."""
+    if cube.wavelengths is None:
+        return [f"band {n}" for n in cube.numbers]  # type: ignore[union-attr]  # a resampled cube has wavelengths
+    return [f"{w:.0f} nm" for w in cube.wavelengths]
+
+
+def find_reasons(
+    cube: RasterCube | ResampledCube, detector: Detector, regions: RegionSource, run: Run, library: Library | None = None
+) -> list[RegionReasons]:
+    """`RegionReasons` of the regions that have valid pixels, by rank. library: to match them with. Raises ValueError where none has."""
     labels = RegionLabels(cube.raster, regions.shapes, regions.crs, run.scratch)
     seen = region_spectra(cube, labels, run.progress.part(0.0, 0.25))
     if not seen.pixels.all():
@@ -110,16 +120,22 @@ def _reasons(cube: RasterCube | ResampledCube, detector: Detector, regions: Regi
     backgrounds = np.stack([one.spectrum for one in expected])
     explanation = scorer.explain(seen.mean, seen.centres, backgrounds, run.progress.part(0.4 + 0.35 * detector.binding_share, 0.75))
     run.log(f"Value of the mean spectra, which is explained: {explanation.what}.")
-    similar = most_similar(cube, seen.mean, seen.boxes, run.progress.part(0.75, 1.0))
+    similar = most_similar(cube, seen.mean, seen.boxes, run.progress.part(0.75, 0.9))
+    compared = None
+    if library is not None:
+        background = background_of(cube, labels, run.part(0.9, 0.95))
+        compared = compare(cube, seen.mean, background, library, QUANTITY.default, None, run.part(0.95, 1.0))
     ranks = [regions.ranks[i] for i in kept]
     order = np.argsort(-explanation.scores if None in ranks else ranks, kind="stable")
     places, similar_places = cube.map_positions(seen.centres), cube.map_positions(similar.positions)
     return [
         RegionReasons(
+            index=int(kept[i]),
             rank=number + 1 if None in ranks else ranks[i],
             id=regions.ids[kept[i]],
             pixels=int(seen.pixels[i]),
             position=seen.centres[i],
+            box=seen.boxes[i],
             place=places[i],
             observed=seen.mean[i],
             background=expected[i].spectrum,
@@ -132,6 +148,7 @@ def _reasons(cube: RasterCube | ResampledCube, detector: Detector, regions: Regi
             similar=similar.spectra[i],
             similar_place=similar_places[i] if similar.positions[i, 0] >= 0 else None,
             similar_angle=float(similar.angles[i]),
+            matches=None if compared is None else compared.of(i),
         )
         for number, i in enumerate(order)
     ]

@@ -19,7 +19,7 @@ from .provenance import facts_of_regions
 from .sources import RasterSource
 
 if TYPE_CHECKING:
-    from ..scenes.score_map import ScoreMap
+    from ..core.cube import Cube
     from .run import Run
 
 SAMPLE = 2_000_000  # pixels that the threshold is estimated from: all pixels of most scenes
@@ -57,7 +57,7 @@ def extract(extraction: Extraction, run: Run) -> tuple[float, int]:
         raise ValueError("The method is a value, and no value is given. Give the score above which pixels are anomalous.")
     check_outputs([(extraction.regions, ".gpkg"), (mask, ".tif")], [extraction.map], run.scratch)
     score_map = extraction.map.open_map(run.memory)
-    scores = _sample(score_map, extraction.seed, run.part(0.0, 0.2))
+    scores = scores_sampled(score_map, score_map.name, extraction.seed, run.part(0.0, 0.2))
     tail = _tail(scores, method == "tail", run.part(0.2, 0.25))
     if method == "tail":
         threshold = tail.threshold(extraction.rate)  # type: ignore[union-attr]  # this method requires a tail
@@ -85,13 +85,23 @@ def extract(extraction: Extraction, run: Run) -> tuple[float, int]:
     return threshold, len(found)
 
 
-def _sample(score_map: ScoreMap, seed: int, run: Run) -> np.ndarray:
-    """Scores of the map, (n,) float32: all, or `SAMPLE` of them drawn at random."""
+def threshold_at(source: RasterSource, rate: float, run: Run) -> float:
+    """The score of a map that its background exceeds at the false-alarm rate `rate`, as `extract` finds it by default.
+
+    source: of the map. Raises ValueError where the tail of the scores cannot be fitted.
+    """
+    score_map = source.open_map(run.memory)
+    tail = _tail(scores_sampled(score_map, score_map.name, Extraction.seed, run.part(0.0, 0.5)), True, run.part(0.5, 1.0))
+    return float(np.float32(tail.threshold(rate)))  # type: ignore[union-attr]  # it is required
+
+
+def scores_sampled(score_map: Cube, name: str, seed: int, run: Run) -> np.ndarray:
+    """Scores of the map called `name`, (n,) float32: all, or `SAMPLE` of them drawn at random."""
     _, drawn = score_map.sample(
         SAMPLE, seed, lambda block, rows, columns: (block.values[rows, columns, 0],), progress=run.progress, message="reading scores"
     )
     if not drawn:
-        raise ValueError(f"{score_map.name} has no scored pixel: all are nodata or not finite. Choose an anomaly map.")
+        raise ValueError(f"{name} has no scored pixel: all are nodata or not finite. Choose an anomaly map.")
     (scores,) = drawn
     if scores.size == SAMPLE:
         run.log(f"The threshold is found from {SAMPLE} pixels drawn at random.")

@@ -66,17 +66,17 @@ def write_map(
     path: str,
     raster: RasterFile,
     description: str,
-    scores: Iterable[tuple[int, np.ndarray]],
+    scores: Iterable[tuple[int, int, np.ndarray]],
     area: Area | None = None,
     metadata: Facts | None = None,
 ) -> None:
-    """Write `scores`, pairs of first row and (rows, columns) array, as the anomaly map of a `RasterFile`.
+    """Write `scores`, as `Scorer.pieces` yields them, as the anomaly map of a `RasterFile`.
 
     area, metadata: as for `MapWriter`.
     """
     with MapWriter(path, raster, description, area, metadata) as writer:
-        for row, rows in scores:
-            writer.write(row, rows)
+        for row, column, piece in scores:
+            writer.write(row, piece, column)
 
 
 def trained_model(

@@ -173,6 +173,16 @@ LEARN_AREA = Parameter(
     advanced=True,
 )
 
+LARGEST = Parameter(
+    "largest",
+    "Largest anomaly",
+    "Pixels of the largest anomaly that is looked for: better too many than too few. What stands out in an object of no more pixels, "
+    "connected by sides or corners, is raised by as much as it stands out. Larger objects keep their scores and so fall behind: one "
+    "that is larger than expected may be lost among small ones. Unset: any size.",
+    least=1,
+    most=500,
+)
+
 # Detection with a model: a field of workflows.detect.Detection, and options of the detector's `bind`, as the seed is.
 UNFIT = Parameter(
     "unfit",
@@ -251,6 +261,29 @@ LOCAL_RX = (
     ),
 )
 
+# Find similar: the detector chooses the kind in detectors.registry.DETECTORS; the background is an argument of that, as are those of
+# LOCAL_RX.
+TARGET_DETECTOR = Parameter(
+    "detector",
+    "Detector",
+    "ACE: by the angle between the spectrum and the targets, seen against the background; bright pixels do not score high for being "
+    "bright. Matched filter: by the amount of target, 1 in the target itself, which is also an estimate of its share of the pixel.",
+    default="ace",
+    choices=("ACE", "Matched filter"),
+    values=("ace", "matched-filter"),
+)
+BACKGROUND = Parameter(
+    "background",
+    "Background",
+    "Global: all valid pixels of the scene, without the targets' own. Trimmed: those less the 2 % that are farthest from their mean, so "
+    "that "
+    "further targets and other anomalies do not count as background. Local: the pixels between an inner and an outer window around each "
+    "pixel, much slower.",
+    default="global",
+    choices=("Global", "Trimmed", "Local"),
+    values=("global", "trimmed", "local"),
+)
+
 # Extraction of regions from a map: fields of workflows.extract.Extraction.
 METHOD = Parameter(
     "method",
@@ -297,6 +330,32 @@ EXTRACTION = (METHOD, RATE, PERCENTILE, VALUE, MIN_AREA, CONNECTIVITY)
 TOP = Parameter(
     "top", "Regions to explain at most", "How many regions are explained, those of the highest rank.", default=20, least=1, most=500
 )
+
+# Identification of regions: fields of workflows.identify.Identification.
+QUANTITY = Parameter(
+    "quantity",
+    "Values of the scene",
+    "Libraries hold reflectance. Automatic: recognised from the metadata and the values; what is not reflectance is divided by the "
+    "scene's mean, with a warning. Reflectance: taken as it is. IAR (internal average relative reflectance): divided by the scene's mean, "
+    "which makes relative reflectance of radiance or digital numbers where the scene as a whole is grey. A flat field, where given, takes "
+    "the place of this.",
+    default="auto",
+    choices=("Automatic", "Reflectance", "IAR"),
+    values=("auto", "reflectance", "iar"),
+    advanced=True,
+)
+GROUP_ANGLE = Parameter(
+    "group_angle",
+    "Angle within a group",
+    "How far any two regions of a group may be apart, in degrees: the angle between their deviations from the background, in units of how "
+    "the background varies. Smaller: more groups.",
+    float,
+    default=50,
+    least=1,
+    most=90,
+    advanced=True,
+)
+IDENTIFICATION = (QUANTITY, GROUP_ANGLE)
 
 # A simulated scene: arguments of scenes.simulated.simulate_scene, as the seed is.
 SIMULATION = (

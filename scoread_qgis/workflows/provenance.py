@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..scenes.score_map import ScoreMap
     from .detect import Detection, Ready
     from .extract import Extraction
+    from .identify import Identification
     from .run import Run
 
 
@@ -41,6 +42,7 @@ def facts_of_map(detection: Detection, ready: Ready, cube: RasterCube | Resample
         "bands": bands,
         "mask": detection.mask and without_secrets(detection.mask.name),
         "area": detection.extent and f"{detection.extent}{', learnt from it alone' if detection.learn_area else ''}",
+        "largest": detection.largest and f"{detection.largest} pixels",
         "versions": _listed(run.versions(), " "),
         "date": now(),
     }
@@ -60,6 +62,19 @@ def facts_of_regions(score_map: ScoreMap, threshold: float, extraction: Extracti
         "connectivity": extraction.connectivity,
         "extracted": now(),
         "extracted_with": _listed(run.versions(), " "),
+    }
+
+
+def facts_of_identification(identification: Identification, run: Run) -> Facts:
+    """The facts that an `Identification` adds to those that its regions carry."""
+    flat = identification.flat_field
+    return {
+        "identified_in": without_secrets(identification.scene.source),
+        "libraries": ", ".join(without_secrets(path) for path in identification.libraries),
+        "quantity": f"divided by the flat field {without_secrets(flat.name)}" if flat else identification.quantity,
+        "group_angle": f"{identification.group_angle:g}",
+        "identified": now(),
+        "identified_with": _listed(run.versions(), " "),
     }
 
 

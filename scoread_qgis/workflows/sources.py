@@ -12,6 +12,7 @@ from ..scenes.bands import list_bands
 from ..scenes.mask import AnyMask, Mask, read_polygons
 from ..scenes.nodata import NoData
 from ..scenes.raster import BandChoice, BandSurvey, RasterCube, RasterFile, choose_bands, common_bands, match_bands, survey_bands
+from ..scenes.region_file import read_regions
 from ..scenes.resampling import ResampledCube
 from ..scenes.score_map import ScoreMap
 
@@ -78,9 +79,9 @@ class MaskSource:
 
 @dataclass(frozen=True)
 class RegionSource:
-    """Places to explain: name, CRS as WKT ("" = that of the scene), geometries as WKB (polygons or points), ids, and ranks or None.
+    """Places of interest: name, CRS as WKT ("" = that of the scene), geometries as WKB (polygons or points), ids, and ranks or None.
 
-    file: what they were read from; None if not from a file.
+    file: what they were read from; None if not from a file. fields: all fields of each, name -> int, float, str or None.
     """
 
     name: str
@@ -89,17 +90,37 @@ class RegionSource:
     ids: tuple[float | str, ...]
     ranks: tuple[float | None, ...]
     file: str | None = None
+    fields: tuple[dict[str, object], ...] = ()
+
+    @classmethod
+    def of_file(cls, path: str | os.PathLike[str]) -> RegionSource:
+        """The polygons or points in a vector file. Raises ValueError if it holds none."""
+        shapes, ids, columns, crs = read_regions(path)
+        given = columns.get("id", ids)
+        ranks = columns.get("rank", (None,) * len(ids))
+        fields = tuple({name: values[i] for name, values in columns.items()} for i in range(len(ids)))
+        return cls(str(path), crs, shapes, given, ranks, os.path.abspath(path), fields)
+
+    def columns(self) -> dict[str, list[object]]:
+        """The fields, name -> value of each region, None where it has none."""
+        return {
+            name: [fields.get(name) for fields in self.fields] for name in dict.fromkeys(name for fields in self.fields for name in fields)
+        }
+
+    def chosen(self, indices: Sequence[int]) -> RegionSource:
+        """Some of the regions, in the order of their indices."""
+        return replace(
+            self,
+            shapes=tuple(self.shapes[i] for i in indices),
+            ids=tuple(self.ids[i] for i in indices),
+            ranks=tuple(self.ranks[i] for i in indices),
+            fields=tuple(self.fields[i] for i in indices if self.fields),
+        )
 
     def first(self, count: int) -> RegionSource:
         """The `count` regions of the highest rank; those without a rank come last, in their order."""
         ranks = [math.inf if rank is None else rank for rank in self.ranks]
-        order = sorted(range(len(self.shapes)), key=lambda i: ranks[i])[:count]
-        return replace(
-            self,
-            shapes=tuple(self.shapes[i] for i in order),
-            ids=tuple(self.ids[i] for i in order),
-            ranks=tuple(self.ranks[i] for i in order),
-        )
+        return self.chosen(sorted(range(len(self.shapes)), key=lambda i: ranks[i])[:count])
 
 
 def good_cubes(

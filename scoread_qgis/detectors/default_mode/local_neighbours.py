@@ -16,45 +16,50 @@ OFFSETS = [
     for right in range(-HALO, HALO + 1, STRIDE)
     if max(abs(down), abs(right)) > LEFT_OUT
 ]
-PIXELS = 4096  # that are worked on at a time, in whole rows, so that they stay in the processor's cache
+HALF = [offset for offset in OFFSETS if offset > (0, 0)]  # the others are their opposites
 
 
-def local_neighbour_distance(components: torch.Tensor, valid: torch.Tensor, first: int, last: int) -> torch.Tensor:
-    """Squared distance to the 4th nearest of the 160 spectra around each pixel of rows first..last-1, (last - first, columns).
+def local_neighbours(around: Surroundings) -> torch.Tensor:
+    """Squared distance (n,) to the 4th nearest of the 160 spectra around each pixel, among their `Surroundings`.
 
     The spectra are those of every second row and column within 12 of the pixel, leaving out those within 3, where the same object may lie.
     Where some of them are not valid or beyond the edge of the scene, it is the same share of the rest (1 in 40): at an edge, the window is
     a part of itself, so that no pixel meets its own mirror image, nor spectra that are farther away. Where there are none, 0: nothing is
     known against the pixel.
-
-    components: (rows, columns, components) tensor, of a `HalfWhitening`; valid: (rows, columns) bool tensor. Both with 12 rows of context
-    above and below, fewer only where the scene ends: then the values do not depend on how the scene is cut. Values of pixels that are not
-    valid mean nothing.
     """
-    at_a_time = max(1, PIXELS // valid.shape[1])
-    parts = [_of_rows(components, valid, row, min(row + at_a_time, last)) for row in range(first, last, at_a_time)]
-    return torch.cat(parts) if parts else components.new_zeros(0, valid.shape[1])
+    distances = torch.stack([distance for offset in HALF for distance in around.distances(*offset)])
+    there = torch.stack([around.there(side * down, side * right) for down, right in HALF for side in (1, -1)])
+    return _ranked(nearest(distances.masked_fill_(~there, torch.inf)), there.sum(0, dtype=torch.int32))
 
 
-def _of_rows(components: torch.Tensor, valid: torch.Tensor, first: int, last: int) -> torch.Tensor:
-    top = max(0, first - HALO)
-    near = slice(top, last + HALO)
-    around = Surroundings.of_rows(components[near], valid[near], first - top, last - top, HALO)
-    return local_neighbours(components[first:last].permute(2, 0, 1).contiguous(), around)
+def nearest(distances: torch.Tensor) -> torch.Tensor:
+    """The four smallest of many distances (4 * any number, n), in rising order (4, n).
+
+    By a sorting network: to compare many pixels at once is faster than to sort for each.
+    """
+    first, second, third, fourth = _sorted(*distances.unflatten(0, (NEIGHBOUR, -1)))
+    while len(first) > 1:
+        half = (len(first) + 1) // 2
+        ours, others = zip(*((rank[:half], rank[half:]) for rank in (first, second, third, fourth)))
+        kept = [torch.minimum(mine[: len(other)], other) for mine, other in zip(ours, reversed(others))]  # the four smallest, unsorted
+        merged = _merged(*kept)
+        first, second, third, fourth = (torch.cat([new, mine[len(new) :]]) for new, mine in zip(merged, ours))
+    return torch.cat([first, second, third, fourth])
 
 
-def local_neighbours(own: torch.Tensor, around: Surroundings) -> torch.Tensor:
-    """The distances (...) of pixels with components (components, ...), among their `Surroundings`."""
-    nearest = [own.new_full(own.shape[1:], torch.inf) for _ in range(NEIGHBOUR)]
-    count = own.new_zeros(own.shape[1:])
-    for down, right in OFFSETS:
-        there = around.there(down, right)
-        distance = (own - around.at(down, right)).square_().sum(0).masked_fill_(~there, torch.inf)
-        count += there
-        for rank in range(NEIGHBOUR):
-            # The nearer of the two takes the rank; the other one is compared with the next.
-            nearest[rank], distance = torch.minimum(nearest[rank], distance), torch.maximum(nearest[rank], distance)
-    return _ranked(torch.stack(nearest), count)
+def _sorted(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    (a, b), (c, d) = _ordered(a, b), _ordered(c, d)
+    return _merged(a, b, d, c)
+
+
+def _merged(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Sorted, of what rises and then falls."""
+    (a, c), (b, d) = _ordered(a, c), _ordered(b, d)
+    return *_ordered(a, b), *_ordered(c, d)
+
+
+def _ordered(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.minimum(a, b), torch.maximum(a, b)
 
 
 def seen_around(around: Surroundings) -> tuple[torch.Tensor, torch.Tensor]:

@@ -40,29 +40,23 @@ class RandomFeatures(nn.Module):
         return self._mix((self._units(patches @ self.spectral) * self.spatial).sum(1))
 
     def features_of_block(self, spectra: torch.Tensor, valid: torch.Tensor, own_rows: slice, own_columns: slice) -> torch.Tensor:
-        """Features (pixels, hidden) of the valid pixels, in their order, in the slices `own_rows` and `own_columns` of a block.
+        """Features (rows, columns, hidden) of the pixels in the slices `own_rows` and `own_columns` of a block; those of pixels that are
+        not valid mean nothing.
 
         spectra: (rows, columns, bands); valid: (rows, columns) bool. Neighbours that are not valid, or outside of these
         rows and columns, are replaced by the pixel itself.
         """
-        first, last, start, stop = own_rows.start, own_rows.stop, own_columns.start, own_columns.stop
         rows, columns = valid.shape
         units = self._units(spectra.flatten(0, 1) @ self.spectral).view(rows, columns, self.hidden)
-        units.masked_fill_(~valid[..., None], 0)
-        centre = units[first:last, start:stop]
-        total = torch.zeros_like(centre)
-        missing = torch.zeros(last - first, stop - start, len(NEIGHBOURHOOD), device=spectra.device)
-        for number, (down, right) in enumerate(NEIGHBOURHOOD):
-            top, bottom = max(first, -down), min(last, rows - down)
-            left, end = max(start, -right), min(stop, columns - right)
-            there = slice(top - first, bottom - first), slice(left - start, end - start)
-            neighbour = slice(top + down, bottom + down), slice(left + right, end + right)
-            missing[..., number] = 1
-            missing[(*there, number)] = (~valid[neighbour]).float()
-            total[there].addcmul_(units[neighbour], self.spatial[number])
-        has_missing_neighbour = missing.any(2)
-        total[has_missing_neighbour] += centre[has_missing_neighbour] * (missing[has_missing_neighbour] @ self.spatial)
-        return self._mix(total[valid[first:last, start:stop]])
+        units.mul_(valid[..., None])
+        weights = self.spatial.T.reshape(self.hidden, 1, 3, 3).contiguous(memory_format=torch.channels_last)
+        total = nn.functional.conv2d(units.permute(2, 0, 1)[None], weights, padding=1, groups=self.hidden)[0].permute(1, 2, 0)
+        there = nn.functional.pad(valid, (1, 1, 1, 1))
+        missing = torch.stack([~there[1 + down :, 1 + right :][:rows, :columns] for down, right in NEIGHBOURHOOD], -1)
+        missing = missing[own_rows, own_columns]
+        total, incomplete = total[own_rows, own_columns], missing.any(2)
+        total[incomplete] += units[own_rows, own_columns][incomplete] * (missing[incomplete].float() @ self.spatial)
+        return self._mix(total.reshape(-1, self.hidden)).view(*total.shape)
 
     def _mix(self, total: torch.Tensor) -> torch.Tensor:
         return self._units(total @ self.mixing)

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from ...core.cube import Arrays, Block, Cube, Gather
 from ...core.progress import Progress
-from ..contract import Detector, Scorer, Tell
+from ..contract import Detector, Scorer, Tell, in_parts
 from ..shared.checks import State, check_keys, filled_network, finite_list, tensor, whole_number
 from ..shared.explanation import Explanation, path_contributions
 from ..shared.fit import Fit
 from ..shared.half_whitening import HalfWhitening
 from ..shared.training import shares
+from ..shared.trimmed_gaussian import TrimmedGaussian
 from ..shared.weights import draw_weights
 from .clutter import CLUTTER, CLUTTER_OF_VERSION_02
 from .fusion import TailProbability, fuse
-from .gaussian import TrimmedGaussian
-from .random_features import CENTRE, NEIGHBOURHOOD, RandomFeatures
-from .surrounding_parts import RINGS, Gathering, SurroundingParts
+from .random_features import NEIGHBOURHOOD, RandomFeatures
+from .surrounding_parts import RINGS, Gathering, SurroundingParts, is_dense
 from .version_02 import NeighbourDistance, PartsOfVersion02
 
 FEWEST_PIXELS = 20
 SAMPLES = 10_000  # pixels that are trained on at most
 FIT_PIXELS = 4096  # that tell whether a scene fits
 PASS_PIXELS, FEWEST_ROWS = 8192, 24  # worked on at a time in detection: the fewer rows, the more of the work goes into their context
-FEATURE_PIXELS = 2048  # of these, whose features are worked on at a time
+PASS_PIXELS_OF_GPU = 2**17  # the same where there is more to be kept busy
+FEATURE_PIXELS = 4096  # of these, whose features are worked on at a time: they stay in the processor's cache
 PASS_PATCHES = 1024  # the same in training, where each is 3 x 3 pixels
 
 
@@ -103,30 +106,25 @@ class SGM(Detector):
     def _estimated(
         cls, cubes: Sequence[Cube], network: RandomFeatures, samples: int, seed: int, device: torch.device | str, progress: Progress
     ) -> SGM:
-        patches = torch.from_numpy(_training_pixels(cubes, samples, seed, _patches, 1, progress.part(0, 0.25))[0])
-        if len(patches) < FEWEST_PIXELS:
-            raise ValueError(f"training needs {FEWEST_PIXELS} valid pixels at least; there are {len(patches)}")
+        (own,) = _training_pixels(cubes, samples, seed, _spectra, 0, progress.part(0, 0.25), "sampling")
+        if len(own) < FEWEST_PIXELS:
+            raise ValueError(f"training needs {FEWEST_PIXELS} valid pixels at least; there are {len(own)}")
 
         # Statistics are made on the CPU: double precision is there on every machine.
         progress(0.25, "background statistics")
-        whitening = HalfWhitening.fit(patches[:, CENTRE])  # raises ValueError where every band is constant
-        centre, scale = patches[:, CENTRE].double().mean(0), patches[:, CENTRE].double().std(0)
+        spectra = torch.from_numpy(own)
+        whitening = HalfWhitening.fit(spectra)  # raises ValueError where every band is constant
+        centre, scale = spectra.double().mean(0), spectra.double().std(0)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
         centre, scale = centre.float(), scale.float()
-        patches.sub_(centre).div_(scale)
-        spectra = patches[:, CENTRE].contiguous()
-        gaussian, _ = TrimmedGaussian.fit(spectra)
-        features = _in_passes(
-            lambda part: network.features_of_patches(patches[part].to(device)).cpu(),
-            len(patches),
-            progress.part(0.3, 0.45),
-            "features of the training pixels",
-        )
-        patches = torch.empty(0)  # in place of the largest there is, which is done with
+        gaussian, _ = TrimmedGaussian.fit(spectra.sub_(centre).div_(scale))
+        gathering = _Gathering(network, centre, scale, Gathering(whitening))
+        message = "features and surroundings of the training pixels"
+        _, *gathered = _training_pixels(cubes, samples, seed, gathering, gathering.halo, progress.part(0.3, 0.9), message)
+        progress(0.91, "statistics of the features")
+        features = torch.from_numpy(gathered[0])
+        surroundings, values = SurroundingParts.fit(whitening, gathered[1:])
         distances = {"gaussian": gaussian, "features": TrimmedGaussian.fit(features)[0]}
-        gathering = Gathering(whitening)
-        gathered = _training_pixels(cubes, samples, seed, gathering, gathering.halo, progress.part(0.5, 0.95))
-        surroundings, values = SurroundingParts.fit(whitening, gathered)
         values.update(gaussian=gaussian.distance(spectra), features=distances["features"].distance(features))
         tails = {name: TailProbability.fit(value) for name, value in values.items()}
         progress(1.0, "trained")
@@ -135,20 +133,16 @@ class SGM(Detector):
     def fit(self, cube: Cube, progress: Progress | None = None) -> Fit:
         """`Fit` of the background of a scene in the model, on a sample of its pixels, in one pass."""
         scorer = self.bind(cube)
-        around = Gathering(self.surroundings.whitening) if self.surroundings else None
-
-        def gather(block: Block, rows: np.ndarray, columns: np.ndarray) -> Arrays:
-            return _patches(block, rows, columns) + (around(block, rows, columns) if around else ())
-
-        places, gathered = cube.sample(FIT_PIXELS, 0, gather, scorer.context, progress, "looking whether the model fits")
+        gathering = _Gathering(self.network, self.centre, self.scale, Gathering(self.surroundings.whitening) if self.surroundings else None)
+        places, found = cube.sample(FIT_PIXELS, 0, gathering, gathering.halo, progress, "looking whether the model fits")
         if not len(places):
             raise ValueError("the scene has no valid pixel")
         device = self.centre.device
-        patches = torch.from_numpy(gathered[0]).to(device).sub_(self.centre).div_(self.scale)
+        spectra, features = (torch.from_numpy(array).to(device) for array in found[:2])
         positions = torch.as_tensor(places, dtype=torch.float32, device=device)
         with torch.inference_mode():
-            values = self.surroundings.values_of_gathered(gathered[1:]) if self.surroundings else {}
-            values.update(scorer.values_of_spectra(patches[:, CENTRE], self.network.features_of_patches(patches), positions))
+            values = self.surroundings.values_of_gathered(found[2:]) if self.surroundings else {}
+            values.update(scorer.values_of_spectra(spectra, features, positions))
             return Fit.of({name: tail(values[name]) for name, tail in self.tails.items()})
 
     def bind(self, cube: Cube, gathered: None = None, progress: Progress | None = None) -> SGMScorer:
@@ -240,6 +234,8 @@ class SGMScorer(Scorer):
         self.context = Gathering.halo if model.surroundings else 1
         self.clutter = CLUTTER if model.surroundings else CLUTTER_OF_VERSION_02
         self.surround = self.clutter.reach
+        if model.centre.device.type != "cpu":
+            self.pass_pixels = PASS_PIXELS_OF_GPU
         if model.earlier:
             coordinates = cube.pixel_positions(model.earlier.neighbours.coordinates.numpy())
             self._references = torch.as_tensor(coordinates, dtype=torch.float32).to(model.centre.device)  # (references, 2) rows and columns
@@ -261,31 +257,35 @@ class SGMScorer(Scorer):
         model, device = self.model, self.model.centre.device
         valid = torch.from_numpy(block.valid).to(device)
         rows, columns = block.inner
-        chosen = valid[rows, columns]
-        tails = {name: torch.full(chosen.shape, torch.nan, device=device) for name in model.tails}
-        if not chosen.any():
-            return tails
+        shape = (block.rows, block.columns)
         spectra = torch.from_numpy(block.values).to(device)
-        values = {}
+        found = {name: torch.zeros(shape, device=device) for name in model.tails}
+        if not block.valid[block.inner].any():
+            return {name: values.fill_(torch.nan) for name, values in found.items()}
         if model.surroundings:
             around = model.surroundings.values(spectra, valid, rows.start, rows.stop)
-            values = {name: of_rows[:, columns][chosen] for name, of_rows in around.items()}
-        at_a_time = max(1, FEATURE_PIXELS // block.columns)
-        left = max(0, columns.start - 1)
-        wide = slice(left, columns.stop + 1)
-        own_columns = slice(columns.start - left, columns.stop - left)
-        pieces = []
-        for first in range(rows.start, rows.stop, at_a_time):
-            last, top = min(first + at_a_time, rows.stop), max(0, first - 1)
-            near, near_valid = spectra[top : last + 1, wide].sub(model.centre).div_(model.scale), valid[top : last + 1, wide]
-            own = slice(first - top, last - top), own_columns
-            positions = near_valid[own].nonzero().float() + torch.tensor([block.row + first - rows.start, block.column], device=device)
-            features = model.network.features_of_block(near, near_valid, *own)
-            pieces.append(self.values_of_spectra(near[own][near_valid[own]], features, positions))
-        values.update({name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]})
-        for name, tail in model.tails.items():
-            tails[name][chosen] = tail(values[name])
-        return tails
+            found.update({name: values[:, columns] for name, values in around.items()})
+        for down, right in _tiles(*shape, FEATURE_PIXELS if device.type == "cpu" else PASS_PIXELS_OF_GPU):
+            near_rows, own_rows = _with_neighbours(down, rows.start)
+            near_columns, own_columns = _with_neighbours(right, columns.start)
+            near, own = (near_rows, near_columns), (own_rows, own_columns)
+            scaled = spectra[near].sub(model.centre).div_(model.scale)
+            features = model.network.features_of_block(scaled, valid[near], *own)
+            scaled, here = scaled[own], block.valid[near][own]
+            if complete := bool(here.all()):
+                scaled, features = scaled.flatten(0, 1), features.flatten(0, 1)
+            else:
+                chosen = torch.from_numpy(here).to(device)
+                scaled, features = scaled[chosen], features[chosen]
+            positions = np.argwhere(here) + (block.row + down.start, block.column + right.start) if model.earlier else np.empty((0, 2))
+            places = torch.as_tensor(positions, dtype=torch.float32, device=device)
+            for name, values in self.values_of_spectra(scaled, features, places).items():
+                if complete:
+                    found[name][down, right] = values.view(here.shape)
+                else:
+                    found[name][down, right][chosen] = values
+        nowhere = ~valid[block.inner]
+        return {name: tail(found[name].flatten()).view(shape).masked_fill_(nowhere, torch.nan) for name, tail in model.tails.items()}
 
     def values_of_spectra(self, spectra: torch.Tensor, features: torch.Tensor, positions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Name -> (n,) values, of the parts that do not look around, of scaled spectra (n, bands) with features (n, hidden) at positions
@@ -322,17 +322,59 @@ class SGMScorer(Scorer):
         return Explanation(after.cpu().numpy(), before.cpu().numpy(), contributions.cpu().numpy(), what)
 
 
-@torch.inference_mode()
-def _in_passes(compute: Callable[[slice], torch.Tensor], count: int, progress: Progress, message: str) -> torch.Tensor:
-    """`compute(slice)` of all `count` pixels, some at a time."""
-    results = []
-    for first in range(0, count, PASS_PATCHES):
-        progress(first / count, message)
-        results.append(compute(slice(first, first + PASS_PATCHES)))
-    return torch.cat(results)
+def _with_neighbours(own: slice, start: int) -> tuple[slice, slice]:
+    """Rows, or columns, of a block, and the one before and behind where they are there; and where in these the own ones lie.
+
+    own: counted from `start`, the first of the block that is not context.
+    """
+    first = start + own.start
+    before = min(1, first)
+    return slice(first - before, start + own.stop + 1), slice(before, before + own.stop - own.start)
 
 
-def _training_pixels(cubes: Sequence[Cube], count: int, seed: int, gather: Gather, halo: int, progress: Progress) -> list[np.ndarray]:
+def _tiles(rows: int, columns: int, pixels: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of parts of about so many pixels that are as square as may be, since each needs what is around it."""
+    side = math.isqrt(pixels)
+    down = min(rows, max(side, pixels // columns))
+    across = max(side, pixels // down)
+    for top in range(0, rows, down):
+        for left in range(0, columns, across):
+            yield slice(top, min(top + down, rows)), slice(left, min(left + across, columns))
+
+
+class _Gathering:
+    """What the parts need of a sample of pixels, for `Cube.sample` with `halo` rows of context: their spectra, scaled, their features, and
+    what `Gathering` gathers where there is one. On the CPU, wherever the model is: it may be another machine that reads the scene."""
+
+    def __init__(self, network: RandomFeatures, centre: torch.Tensor, scale: torch.Tensor, around: Gathering | None) -> None:
+        self.network, self.centre, self.scale, self.around = copy.deepcopy(network).cpu(), centre.cpu(), scale.cpu(), around
+        self.halo = around.halo if around else 1
+
+    @torch.inference_mode()
+    def __call__(self, block: Block, rows: np.ndarray, columns: np.ndarray) -> Arrays:
+        of_surroundings = self.around(block, rows, columns) if self.around else ()
+        return (self._scaled(block.values[rows, columns]).numpy(), self._features(block, rows, columns).numpy(), *of_surroundings)
+
+    def _scaled(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values).sub(self.centre).div_(self.scale)
+
+    def _features(self, block: Block, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
+        found = torch.empty(len(rows), self.network.hidden)
+        if is_dense(block, rows):
+            for part in in_parts(block, max(1, FEATURE_PIXELS // block.columns), 1):
+                here = (rows >= block.above + part.row - block.row) & (rows < block.above + part.row - block.row + part.rows)
+                features = self.network.features_of_block(self._scaled(part.values), torch.from_numpy(part.valid), *part.inner)
+                found[here] = features[rows[here] - block.above + block.row - part.row, columns[here] - block.left]
+        else:
+            for first in range(0, len(rows), PASS_PATCHES):
+                some = slice(first, first + PASS_PATCHES)
+                found[some] = self.network.features_of_patches(self._scaled(_patches(block, rows[some], columns[some])))
+        return found
+
+
+def _training_pixels(
+    cubes: Sequence[Cube], count: int, seed: int, gather: Gather, halo: int, progress: Progress, message: str
+) -> list[np.ndarray]:
     """What `gather` gathers, as for `Cube.sample`, of up to `count` pixels, shared equally by the scenes, in random order over all scenes.
 
     The pixels and their order depend on the cubes, the count and the seed alone.
@@ -341,7 +383,7 @@ def _training_pixels(cubes: Sequence[Cube], count: int, seed: int, gather: Gathe
     for number, cube in enumerate(cubes):
         part = progress.part(number / len(cubes), (number + 1) / len(cubes))
         # Drawn alike for all scenes, which a cluster does together; the first pixels of a sample are a smaller one.
-        places, gathered = cube.sample(counts[0], seed, gather, halo, part)
+        places, gathered = cube.sample(counts[0], seed, gather, halo, part, message)
         if len(places):
             found.append([array[: counts[number]] for array in gathered])
     if not found:
@@ -352,7 +394,11 @@ def _training_pixels(cubes: Sequence[Cube], count: int, seed: int, gather: Gathe
     return [np.concatenate(arrays)[order] for arrays in zip(*found)]
 
 
-def _patches(block: Block, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray]:
+def _spectra(block: Block, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray]:
+    return (block.values[rows, columns],)
+
+
+def _patches(block: Block, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """The 3 x 3 neighbourhoods (n, 9, bands) of pixels of a block, with the pixel itself in the place of neighbours that are not valid."""
     height, width = block.valid.shape
     patches = np.empty((len(rows), len(NEIGHBOURHOOD), block.values.shape[2]), dtype=np.float32)
@@ -360,4 +406,4 @@ def _patches(block: Block, rows: np.ndarray, columns: np.ndarray) -> tuple[np.nd
         near_rows, near_columns = np.clip(rows + down, 0, height - 1), np.clip(columns + right, 0, width - 1)
         there = (near_rows == rows + down) & (near_columns == columns + right) & block.valid[near_rows, near_columns]
         patches[:, number] = block.values[np.where(there, near_rows, rows), np.where(there, near_columns, columns)]
-    return (patches,)
+    return patches

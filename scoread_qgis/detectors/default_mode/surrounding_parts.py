@@ -11,11 +11,12 @@ from ...core.cube import Arrays, Block
 from ..shared.checks import State, check_keys
 from ..shared.expected_background import FAR, NEAR, ExpectedBackground, expected_components
 from ..shared.half_whitening import HalfWhitening
-from ..shared.windows import Surroundings
-from .local_neighbours import HALO, distance_to_seen, local_neighbour_distance, local_neighbours, seen_around
+from ..shared.windows import Surroundings, unfold
+from .local_neighbours import HALO, distance_to_seen, local_neighbours, seen_around
 
 RINGS = {"near": NEAR, "far": FAR}
 PIXELS = 8192  # that are projected at a time
+DENSE = 5  # of so many pixels one must be wanted, for all to be computed
 
 
 class SurroundingParts:
@@ -50,9 +51,12 @@ class SurroundingParts:
     def values(self, spectra: torch.Tensor, valid: torch.Tensor, first: int, last: int) -> dict[str, torch.Tensor]:
         """Name -> values (last - first, columns) of rows first..last-1 of spectra (rows, columns, bands), with 12 rows of context, fewer
         where the scene ends; valid: (rows, columns) bool."""
-        components = self.components(spectra)
-        found = {name: part.distance(components, valid, first, last) for name, part in self.expected.items()}
-        return {**found, "local": local_neighbour_distance(components, valid, first, last)}
+        found = {name: spectra.new_empty(last - first, spectra.shape[1]) for name in (*RINGS, "local")}
+        for around, rows, columns, width in Surroundings.of_rows(self.components(spectra), valid, first, last, HALO):
+            of_pixels = {name: part.beyond(around) for name, part in self.expected.items()}
+            for name, values in {**of_pixels, "local": local_neighbours(around)}.items():
+                found[name][rows, columns] = unfold(values, rows, columns, width)
+        return found
 
     def components(self, spectra: torch.Tensor) -> torch.Tensor:
         """Components (rows, columns, components) of spectra (rows, columns, bands), some at a time."""
@@ -66,9 +70,9 @@ class SurroundingParts:
         for block in blocks:
             components, valid = self.components(torch.from_numpy(block.values).to(device)), torch.from_numpy(block.valid).to(device)
             place = torch.tensor([block.above], device=device), torch.tensor([block.left], device=device)
-            seen.append(seen_around(Surroundings.of_pixels(components, valid, *place, HALO)))
+            around = Surroundings.of_pixels(components, valid, *place, HALO)
+            seen.append(seen_around(around))
             for name, part in self.expected.items():
-                around = Surroundings.of_pixels(components, valid, *place, part.ring.reach, mirrored=True)
                 of_blocks[name].append(expected_components(around, part.ring))
         near, there = _joined(seen)
         expected = {name: _joined(pairs) for name, pairs in of_blocks.items()}
@@ -111,10 +115,24 @@ class Gathering:
 
     def __call__(self, block: Block, rows: np.ndarray, columns: np.ndarray) -> Arrays:
         components, valid = self.parts.components(torch.from_numpy(block.values)), torch.from_numpy(block.valid)
-        places = torch.from_numpy(rows), torch.from_numpy(columns)
-        own = components[places]
-        found = [own, local_neighbours(own.T, Surroundings.of_pixels(components, valid, *places, HALO))]
-        for ring in RINGS.values():
-            around = Surroundings.of_pixels(components, valid, *places, ring.reach, mirrored=True)
-            found += [values.T for values in expected_components(around, ring)]
-        return tuple(values.contiguous().numpy() for values in found)
+        if is_dense(block, rows):
+            of_block = components.new_empty((1 + 2 * len(RINGS)) * components.shape[2] + 1, block.rows, valid.shape[1])
+            for around, down, right, width in Surroundings.of_rows(components, valid, block.above, block.above + block.rows, HALO):
+                of_block[:, down, right] = unfold(_seen(around), down, right, width)
+            seen = of_block[:, rows - block.above, columns]
+        else:
+            seen = _seen(Surroundings.of_pixels(components, valid, torch.from_numpy(rows), torch.from_numpy(columns), HALO))
+        size = components.shape[2]
+        own, local, *of_rings = seen.T.split([size, 1, *[size] * (2 * len(RINGS))], 1)
+        return tuple(values.contiguous().numpy() for values in (own, local[:, 0], *of_rings))
+
+
+def is_dense(block: Block, rows: np.ndarray) -> bool:
+    """Whether so many pixels of a block are wanted that it is quicker to compute all of them, at once."""
+    return len(rows) * DENSE > block.rows * block.columns
+
+
+def _seen(around: Surroundings) -> torch.Tensor:
+    """Components, local distance, and expected components and variances of each ring, one below the other, of pixels (..., n)."""
+    of_rings = [values for ring in RINGS.values() for values in expected_components(around, ring)]
+    return torch.cat([around.at(0, 0), local_neighbours(around)[None], *of_rings])

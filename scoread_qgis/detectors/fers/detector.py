@@ -17,6 +17,7 @@ from torch.nn.functional import avg_pool2d
 from ...core.cube import Block, Cube
 from ...core.progress import Cancelled, Progress
 from ..contract import Detector, Scorer, Tell, in_parts, passes, scattered
+from ..shared.adam import Adam
 from ..shared.checks import State, check_keys, filled_network, finite, whole_number
 from ..shared.explanation import Explanation
 from ..shared.mirroring import mirrored
@@ -247,15 +248,19 @@ class FERS(Detector):
 
     def _false_rgb(self, cube: Cube, scaling: SceneScaling, progress: Progress) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the false RGB image (1, 3, rows, columns) and its validity (1, 1, rows, columns), some rows at a time."""
-        at_a_time = max(1, STRIP // cube.columns)
-        for block in cube.blocks():
-            for start in range(0, block.rows, at_a_time):
-                row = block.row + start
-                progress(row / cube.rows, f"FERS, pyramid, row {row + 1} of {cube.rows}")
-                values, valid = (array[block.inner][start : start + at_a_time] for array in (block.values, block.valid))
+        strips = cube.strips()
+        rows = min(strip.rows_per_block for strip in strips)
+        for first in range(0, cube.rows, rows):
+            progress(first / cube.rows, f"FERS, pyramid, row {first + 1} of {cube.rows}")
+            images, known = [], []
+            for strip in strips:
+                values, valid = cube.read(first, min(first + rows, cube.rows), *strip.area[2:])
+                at_a_time = max(1, STRIP // strip.width)
+                parts = [slice(row, row + at_a_time) for row in range(0, len(values), at_a_time)]
                 with torch.no_grad():
-                    image = self.spatial.rgb(self._images(scaling(values, valid)))
-                yield image, torch.from_numpy(valid).to(image)[None, None]
+                    images.append(torch.cat([self.spatial.rgb(self._images(scaling(values[part], valid[part]))) for part in parts], 2))
+                known.append(torch.from_numpy(valid).to(images[-1])[None, None])
+            yield torch.cat(images, 3), torch.cat(known, 3)
 
     def _attention(self, cube: Cube, context: list[torch.Tensor], progress: Progress) -> torch.Tensor:
         """Factors (1, bands, 1, 1) of the channel attention, from the means over the whole scene."""
@@ -323,11 +328,10 @@ class FERS(Detector):
             network = nn.Sequential(*layers[:-1], nn.Sigmoid())
             network = draw_weights(network, torch.Generator().manual_seed(seed)).to(self.device)
             # Adam divides by the size of the gradients and makes steps of rounding errors; a larger eps keeps the map free of them
-            optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-3)
+            optimiser = Adam(network.parameters(), 1e-3, eps=1e-3)
             for step in range(AUTOENCODER_STEPS):
                 progress(0.5 + 0.5 * step / AUTOENCODER_STEPS, f"FERS, autoencoder, step {step + 1} of {AUTOENCODER_STEPS}")
                 loss = (network(sample) - sample).square().sum(1).mean()
-                optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
         freeze(network)

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from ...core.cube import Cube
 from ...core.progress import Progress
+from ..shared.adam import Adam
 from ..shared.mirroring import mirrored
 from ..shared.weights import draw_weights
 from .backbones import calibrate, load_weights, random_weights
@@ -62,9 +63,9 @@ def _draw(cube: Cube, width: int, random: np.random.Generator) -> tuple[np.ndarr
         values = np.zeros((width, width, cube.bands), np.float32)
         for start in range(rows.min(), rows.max() + 1, cube.rows_per_block):
             last = min(start + cube.rows_per_block, rows.max() + 1)
-            read, usable = cube.read(start, last)
+            read, usable = cube.read(start, last, columns.min(), columns.max() + 1)
             inside = (rows >= start) & (rows < last)
-            place = np.ix_(rows[inside] - start, columns)
+            place = np.ix_(rows[inside] - start, columns - columns.min())
             values[inside], valid[inside] = read[place], usable[place]
         if attempt == 0 or valid.sum() > best[1].sum():
             best = values, valid
@@ -184,7 +185,7 @@ class Training:
         progress: Progress,
         stage: str,
     ) -> None:
-        optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=learning_rate, betas=(0.5, 0.999))
+        optimiser = Adam((p for p in network.parameters() if p.requires_grad), learning_rate, betas=(0.5, 0.999))
         steps = max(1, round(len(self.patches) / self.batch))
         for epoch in range(epochs):
             order = torch.randperm(len(self.patches), generator=self.generator)
@@ -197,7 +198,6 @@ class Training:
                 parts = loss_parts(*self.patches.batch(order[step * self.batch : (step + 1) * self.batch]))
                 loss = reduce(torch.add, parts.values())
                 progress((done + 0.4) / (epochs * steps), message)
-                optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 for name, value in dict(parts, loss=loss).items():

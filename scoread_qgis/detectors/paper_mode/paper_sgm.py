@@ -370,6 +370,8 @@ def _with_rings(cube: Cube, positions: np.ndarray, offsets: np.ndarray, progress
     around = cube.within(rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
     for block in around.blocks(0, progress, "reading training spectra"):
         first, last = np.searchsorted(needed, [block.row * cube.columns, (block.row + block.rows) * cube.columns])
-        inside = np.divmod(needed[first:last], cube.columns) - np.array([[block.row], [block.column]])
-        spectra[first:last], valid[first:last] = block.values[tuple(inside)], block.valid[tuple(inside)]
+        row, column = np.divmod(needed[first:last], cube.columns) - np.array([[block.row], [block.column]])
+        there = (column >= 0) & (column < block.columns)
+        place = first + np.flatnonzero(there)
+        spectra[place], valid[place] = block.values[row[there], column[there]], block.valid[row[there], column[there]]
     return spectra, valid, indices.reshape(rows.shape)

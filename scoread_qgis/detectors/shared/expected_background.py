@@ -1,4 +1,4 @@
-"""The spectrum that the surroundings of a pixel or a region let expect there, with its uncertainty, in closed form.
+"""The spectrum that the surroundings of a pixel let expect there, with its uncertainty, in closed form (`expected_spectrum`: of a region).
 
 What lies between two places that are alike is probably like them: along a road, a shore or within a field, pixels on opposite sides of a
 place agree, across them they do not. The expected background is the weighted mean of pairs of pixels on opposite sides of the place. A pair
@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy import ndimage
 
 from .checks import State, check_keys, tensor, whole_number
+from .expected_spectrum import SOFTENING
 from .windows import Surroundings
 
-SOFTENING = 0.1  # share of the mean disagreement of the pairs that is added to that of each, so that chance does not decide
 FLOOR = 0.5  # share of the scene's mean spread that is added to that of each pixel
-PIXELS = 4096  # that are worked on at a time, in whole rows, so that they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -44,23 +41,23 @@ FAR = Ring(7, 12, 2)  # and of up to about 15 x 15
 
 
 def expected_components(around: Surroundings, ring: Ring) -> tuple[torch.Tensor, torch.Tensor]:
-    """Expected components (components, ...) and their variances, for pixels among their `Surroundings`; NaN where no pair of
+    """Expected components (components, n) and their variances, for pixels among their `Surroundings`; NaN where no pair of
     valid pixels is seen, as at the four corners of a scene.
 
     At the edge of a scene the mirror image stands for what is beyond, except those of its pixels that would lie inside the ring.
     """
-    offsets = ring.offsets
-    disagreement = torch.stack([(around.at(down, right) - around.at(-down, -right)).square_().sum(0) for down, right in offsets])
-    weights = torch.stack([around.pair_there(down, right, ring.inside) / (down**2 + right**2) for down, right in offsets])
-    soft = SOFTENING * (weights * disagreement).sum(0) / weights.sum(0)
-    weights = weights / (disagreement + soft).clamp(min=1e-12).square()
-    weights /= 2 * weights.sum(0)
-    expected, squares = torch.zeros_like(around.at(0, 0)), torch.zeros_like(around.at(0, 0))
+    offsets, own = ring.offsets, around.with_squares(0, 0)
+    nearness = torch.tensor([1 / (down**2 + right**2) for down, right in offsets], device=own.device)
+    nearness = around.pairs_there(offsets, ring.inside) * nearness[:, None]
+    weights = torch.stack([(around.at(down, right) - around.at(-down, -right)).square_().sum(0) for down, right in offsets])
+    soft = SOFTENING * (nearness * weights).sum(0) / nearness.sum(0)
+    weights = torch.div(nearness, weights.add_(soft).clamp_(min=1e-12).square_(), out=weights)
+    weights.div_(weights.sum(0).mul_(2))
+    both = torch.zeros_like(own)
     for weight, (down, right) in zip(weights, offsets):
-        for values in (around.at(down, right), around.at(-down, -right)):
-            expected.addcmul_(weight, values)
-            squares.addcmul_(weight, values.square())
-    return expected, (squares - expected.square()).clamp_(min=0)
+        both.addcmul_(weight, around.with_squares(down, right)).addcmul_(weight, around.with_squares(-down, -right))
+    expected, squares = both.chunk(2)
+    return expected, squares.sub_(expected.square()).clamp_(min=0)
 
 
 class ExpectedBackground:
@@ -82,25 +79,11 @@ class ExpectedBackground:
         mean = known.double().mean(1) if known.shape[1] else variances.new_ones(len(variances), dtype=torch.float64)
         return cls(ring, (FLOOR * mean).clamp(min=1e-12).float())
 
-    def distance(self, components: torch.Tensor, valid: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Anomaly values (last - first, columns) of rows first..last-1; 0 where nothing can be expected, since nothing is known against the
+    def beyond(self, around: Surroundings) -> torch.Tensor:
+        """Anomaly values (n,) of pixels among their `Surroundings`; 0 where nothing can be expected, since nothing is known against the
         pixel.
-
-        components: (rows, columns, components) tensor of a `HalfWhitening`; valid: (rows, columns) bool tensor. Both with as many rows of
-        context above and below as the ring reaches, fewer only where the scene ends: then values do not depend on how it is cut. Values of
-        pixels that are not valid mean nothing.
         """
-        parts, at_a_time = [], max(1, PIXELS // valid.shape[1])
-        for row in range(first, last, at_a_time):
-            end, top = min(row + at_a_time, last), max(0, row - self.ring.reach)
-            near = slice(top, end + self.ring.reach)
-            around = Surroundings.of_rows(components[near], valid[near], row - top, end - top, self.ring.reach, mirrored=True)
-            parts.append(self.beyond(components[row:end].permute(2, 0, 1), around))
-        return torch.cat(parts) if parts else components.new_zeros(0, valid.shape[1])
-
-    def beyond(self, own: torch.Tensor, around: Surroundings) -> torch.Tensor:
-        """The same (...) of pixels with components (components, ...), among their `Surroundings`."""
-        return self.value(own, *expected_components(around, self.ring))
+        return self.value(around.at(0, 0), *expected_components(around, self.ring))
 
     def value(self, own: torch.Tensor, expected: torch.Tensor, variances: torch.Tensor) -> torch.Tensor:
         """The same (...), of components, expected components and their variances, each (components, ...)."""
@@ -120,73 +103,3 @@ class ExpectedBackground:
         reach = whole_number(state, "reach", 1, farthest)
         ring = Ring(whole_number(state, "inside", 0, reach - 1), reach, whole_number(state, "stride", 1, reach - state["inside"]))
         return cls(ring, tensor(state, "floor", components, positive=True))
-
-
-MARGIN = 2  # pixels around a region that may still hold some of it
-WIDTH = 5  # of the ring around the margin
-MOST = 250  # pixels of the ring that are compared with each other, evenly chosen among more
-MOST_PLACES = 25  # pixels of a region for which an expectation is made, evenly chosen among more
-OFF_CENTRE = 0.25  # pixels that the middle of a pair may be off before it counts less
-BAND = 1.55  # half width of the band of 90 %, in standard deviations: docs/research.md
-
-
-@dataclass
-class Expected:
-    """Expected spectrum (bands,) with the limits `low` and `high` (bands,) of the band that covers the true one in 90 % of the cases;
-    float64.
-
-    pixels: of how many pixels it was made.
-    """
-
-    spectrum: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    pixels: int
-
-
-def expected_spectrum(
-    spectra: np.ndarray,
-    components: np.ndarray,
-    valid: np.ndarray,
-    region: np.ndarray,
-    others: np.ndarray | None = None,
-) -> Expected | None:
-    """`Expected` of the mean spectrum of a region, from the pixels around it; None where there are fewer than two valid ones.
-
-    spectra: (rows, columns, bands) of the region and its surroundings, with 7 rows and columns around the region, fewer where the scene
-    ends. components: (rows, columns, components), the same of a `HalfWhitening`. valid: (rows, columns) bool. region: (rows, columns) bool,
-    the pixels of the region.
-    others: (rows, columns) bool, known anomalies, which are left out unless too little is left.
-
-    The ring is 3 to 7 pixels away from the region. The expected spectrum is the mean of those of the region's pixels. Their pairs are any
-    two pixels of the ring; they weigh as those around a single pixel do, and the less, the farther their middle lies from it. So there are
-    pairs at the edge of the scene and beside holes too.
-    """
-    away = ndimage.distance_transform_edt(~region)
-    seen = valid & (away > MARGIN) & (away <= MARGIN + WIDTH)
-    kept = seen & ~others if others is not None else seen
-    if np.count_nonzero(kept) < np.count_nonzero(seen) / 4:
-        kept = seen
-    rows, columns = np.nonzero(kept)
-    if len(rows) < 2:
-        return None
-    if len(rows) > MOST:
-        rows, columns = (places[np.linspace(0, len(rows) - 1, MOST).astype(int)] for places in (rows, columns))
-    ours = np.asarray(components[rows, columns], dtype=np.float64)
-    disagreement = np.square(ours[:, None] - ours).sum(2)
-    nearness = 1 / np.outer(away[rows, columns], away[rows, columns]) ** 2
-    np.fill_diagonal(nearness, 0)
-    middles = [(places[:, None] + places) / 2 for places in (rows, columns)]
-    targets = np.argwhere(region)
-    share = np.zeros(len(rows))
-    for target in targets[np.linspace(0, len(targets) - 1, min(MOST_PLACES, len(targets))).astype(int)]:
-        apart = sum(np.square(middle - at) for middle, at in zip(middles, target))
-        weights = nearness / (1 + apart / OFF_CENTRE**2) ** 2
-        soft = SOFTENING * (weights * disagreement).sum() / weights.sum()
-        weights /= np.maximum(disagreement + soft, 1e-12) ** 2
-        share = share + weights.sum(1) / weights.sum()
-    share = share / share.sum()
-    seen_there = np.asarray(spectra[rows, columns], dtype=np.float64)
-    spectrum = share @ seen_there
-    spread = BAND * np.sqrt(share @ np.square(seen_there - spectrum))
-    return Expected(spectrum, spectrum - spread, spectrum + spread, len(rows))

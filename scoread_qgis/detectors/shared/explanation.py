@@ -11,8 +11,8 @@ import torch
 
 from ...core.cube import Cube
 from ...core.progress import Progress
-from .expected_background import MARGIN as GAP
-from .expected_background import WIDTH, Expected, expected_spectrum
+from .expected_spectrum import MARGIN as GAP
+from .expected_spectrum import WIDTH, Expected, expected_spectrum
 from .half_whitening import HalfWhitening
 
 PATH_STEPS = 32
@@ -86,14 +86,15 @@ def region_spectra(cube: Cube, regions: Regions, progress: Progress | None = Non
     boxes = np.tile([np.inf, -np.inf], (regions.count, 2))
     rest, others = np.zeros(cube.bands), 0
     for block in cube.blocks(0, progress, "spectra of the regions"):
-        labels = np.where(block.valid, regions.labels(block.row, block.row + block.rows), 0)
+        own = slice(block.column, block.column + block.columns)
+        labels = np.where(block.valid, regions.labels(block.row, block.row + block.rows)[:, own], 0)
         everything = block.values.sum(axis=(0, 1), dtype=np.float64)  # 0 where not valid
         rows, columns = np.nonzero(labels)
         chosen, spectra = labels[rows, columns] - 1, block.values[rows, columns]
         for region in np.unique(chosen):
             sums[region] += spectra[chosen == region].sum(axis=0, dtype=np.float64)
         pixels += np.bincount(chosen, minlength=regions.count)
-        for axis, place in enumerate((rows + block.row, columns)):
+        for axis, place in enumerate((rows + block.row, columns + block.column)):
             places[:, axis] += np.bincount(chosen, place, regions.count)
             np.minimum.at(boxes[:, 2 * axis], chosen, place)
             np.maximum.at(boxes[:, 2 * axis + 1], chosen, place)
@@ -104,7 +105,7 @@ def region_spectra(cube: Cube, regions: Regions, progress: Progress | None = Non
 
 
 def expected_backgrounds(cube: Cube, regions: Regions, seen: RegionSpectra, progress: Progress | None = None) -> list[Expected]:
-    """`expected_background.Expected` of each region: the spectrum that its surroundings let expect, leaving out the other regions.
+    """`expected_spectrum.Expected` of each region: the spectrum that its surroundings let expect, leaving out the other regions.
 
     regions, seen: as for `region_spectra`, and what it returned. Where the surroundings hold too little, or a region is too large, it is
     the mean of the scene outside of the regions, with `pixels` 0 and limits that are NaN. Reads a sample of the scene and a window around
@@ -192,7 +193,7 @@ def most_similar(cube: Cube, spectra: np.ndarray, boxes: np.ndarray, progress: P
             row, column = rows[first : first + CHUNK], columns[first : first + CHUNK]
             seen = torch.from_numpy(block.values[row, column])
             cosine = wanted @ torch.nn.functional.normalize(seen, dim=1).T
-            place = row + block.row
+            place, column = row + block.row, column + block.column
             for index, (top, bottom, left, right) in enumerate(boxes):
                 if place[0] > bottom + MARGIN or place[-1] < top - MARGIN:
                     continue

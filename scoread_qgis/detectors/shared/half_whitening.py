@@ -43,7 +43,9 @@ class HalfWhitening:
 
     def __call__(self, spectra: torch.Tensor) -> torch.Tensor:
         """Components (..., components) of spectra (..., bands)."""
-        return (spectra - self.mean) @ self.projection
+        # Transposed: BLAS is slow with a matrix of so few columns, and fast with one of so few rows.
+        components = self.projection.T @ (spectra - self.mean).flatten(0, -2).T
+        return components.T.unflatten(0, spectra.shape[:-1])
 
     def to(self, device: torch.device | str) -> HalfWhitening:
         return HalfWhitening(self.mean.to(device), self.projection.to(device))

@@ -7,12 +7,14 @@ import torch
 from .checks import State
 
 CHUNK = 8192  # vectors that are worked on at a time: some 10 MB in double precision
+STRIP = 64  # rows of the products that are added up at a time
 
 
 class GaussianStatistics:
     """Mean and covariance of vectors that come in parts, accumulated in double precision on the CPU, as not every GPU has it.
 
-    Products are taken of vectors minus the mean of the first part, so that a large common offset costs no digits.
+    Products are taken of vectors minus the mean of the first part, so that a large common offset costs no digits. As they are symmetric,
+    only the part above the diagonal is added up, in strips, and a little more.
     """
 
     def __init__(self) -> None:
@@ -32,7 +34,8 @@ class GaussianStatistics:
             part = part - self._origin
             self.count += len(part)
             self._sum += part.sum(0)
-            self._products.addmm_(part.T, part)
+            for first in range(0, len(self._products), STRIP):
+                self._products[first : first + STRIP, first:].addmm_(part[:, first : first + STRIP].T, part[:, first:])
 
     def merge(self, other: GaussianStatistics) -> None:
         """Add the vectors that went into other statistics."""
@@ -64,11 +67,15 @@ class GaussianStatistics:
     def covariance(self) -> torch.Tensor:
         """Unbiased: the divisor is the number of vectors less one."""
         offset = self._sum / self.count
-        return (self._products - self.count * torch.outer(offset, offset)) / (self.count - 1)
+        products = self._products.triu() + self._products.triu(1).T
+        return (products - self.count * torch.outer(offset, offset)) / (self.count - 1)
 
 
 class MahalanobisDistance:
-    """Squared Mahalanobis distance by the pseudo-inverse of the covariance: directions without variance do not count. On the CPU."""
+    """Squared Mahalanobis distance by the pseudo-inverse of the covariance: directions without variance do not count. On the CPU.
+
+    mean: (size,). whitening: (size, directions), to components of unit variance. Both float64 tensors.
+    """
 
     def __init__(self, statistics: GaussianStatistics) -> None:
         if statistics.count < 2:
@@ -83,12 +90,12 @@ class MahalanobisDistance:
                 f"them are equally far from their mean: {directions + 2} pixels are needed. Choose fewer bands, or a larger scene "
                 "or mask."
             )
-        self._whitening = eigenvectors[:, kept] / eigenvalues[kept].sqrt()
+        self.whitening = eigenvectors[:, kept] / eigenvalues[kept].sqrt()
         self.mean = statistics.mean
 
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
         """Distances (n,) float64 of vectors (n, size) on any device."""
-        parts = [((part.cpu().double() - self.mean) @ self._whitening).square_().sum(1) for part in vectors.split(CHUNK)]
+        parts = [((part.cpu().double() - self.mean) @ self.whitening).square_().sum(1) for part in vectors.split(CHUNK)]
         return torch.cat(parts)
 
     def contributions(self, vectors: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
@@ -97,4 +104,4 @@ class MahalanobisDistance:
         They sum up to that: integrated gradients on the straight line from start to vectors, which a quadratic form has in closed form.
         """
         vectors, start = vectors.cpu().double(), start.cpu().double()
-        return (vectors - start) * ((vectors + start - 2 * self.mean) @ self._whitening @ self._whitening.T)
+        return (vectors - start) * ((vectors + start - 2 * self.mean) @ self.whitening @ self.whitening.T)

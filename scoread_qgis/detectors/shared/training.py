@@ -1,4 +1,4 @@
-"""Training of a score network by denoising score matching: one loop, for the published settings and for the fast ones.
+"""Training of a score network by denoising score matching: one loop, with the published settings.
 
 Vincent, "A connection between score matching and denoising autoencoders", Neural Computation 2011; Song et al., ICLR 2021.
 """
@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
 
 from ...core.progress import Progress
+from .adam import Adam
 from .sde import VESDE
 
 CURVE_POINTS = 100
 REPORT_SECONDS = 0.2
+DECAY = 0.01  # of the weights
 
 
 def train_score_network(
@@ -27,9 +29,6 @@ def train_score_network(
     batch_size: int,
     learning_rate: float,
     times: tuple[float, float],
-    one_cycle: bool = False,
-    ema_decay: float = 0.0,
-    antithetic: bool = False,
     context: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -42,9 +41,6 @@ def train_score_network(
     spectra: (pixels, bands) float32 tensor. sde: `VESDE`.
     steps, batch_size, learning_rate: AdamW steps, each on batch_size spectra; spectra are reshuffled in every epoch (pass over all).
     times: (lowest, highest) t; each spectrum of a batch draws its own, uniformly.
-    one_cycle: learning rate rises to `learning_rate` and falls to almost zero (Smith and Topin 2018), instead of staying constant.
-    ema_decay: leave in the network the exponential moving average of its weights over the steps; 0 leaves the last weights.
-    antithetic: perturb each spectrum with +z and with -z, which doubles the batch and cancels the odd part of the noise of the gradient.
     context: function(indices into spectra (n,), x_t (n, bands)) -> (n, features), or None.
     seed: of shuffling, times and noise, drawn on the CPU so that they are the same on every device; the same seed gives the same weights on
         the same CPU. Initial weights: see `weights.draw_weights`.
@@ -57,9 +53,7 @@ def train_score_network(
     device = spectra.device
     generator = torch.Generator().manual_seed(seed)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps) if one_cycle else None
-    average = [torch.zeros_like(weight) for weight in weights] if ema_decay else None
+    optimizer = Adam(weights, learning_rate, decay=DECAY)
 
     network.train()
     loss_curve, recent, last_report = [], torch.zeros((), device=device), 0.0
@@ -67,20 +61,13 @@ def train_score_network(
     for step, indices in enumerate(_batches(len(spectra), batch_size, steps, generator), start=1):
         z = torch.randn(len(indices), spectra.shape[1], generator=generator)
         t = times[0] + (times[1] - times[0]) * torch.rand(len(indices), generator=generator)
-        if antithetic:
-            indices, z, t = indices.repeat(2), torch.cat([z, -z]), t.repeat(2)
         indices, z, t = indices.to(device), z.to(device), t.to(device)
         x_t = sde.perturb(spectra[indices], t, z)
 
         predicted = network(x_t, t, None if context is None else context(indices, x_t))
         loss = (predicted + z).square().sum(dim=1).mean()
-        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if schedule is not None:
-            schedule.step()
-        if average:
-            _update_average(average, weights, ema_decay, step)
 
         recent += loss.detach()
         if step % part == 0 or step == steps:
@@ -91,10 +78,6 @@ def train_score_network(
         if time.monotonic() - last_report > REPORT_SECONDS or step == steps:
             progress(step / steps, f"training, step {step} of {steps}, loss {loss.item():.4g}")
             last_report = time.monotonic()
-    if average:
-        with torch.no_grad():
-            for weight, mean in zip(weights, average):
-                weight.copy_(mean)
     if not all(torch.isfinite(weight).all() for weight in weights):
         raise _diverged(steps, steps, learning_rate, sde)
     network.eval()
@@ -130,11 +113,3 @@ def _batches(pixels: int, batch_size: int, steps: int, generator: torch.Generato
             order = torch.randperm(pixels, generator=generator)
         yield order[:batch_size]
         order = order[batch_size:]
-
-
-@torch.no_grad()
-def _update_average(average: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], decay: float, step: int) -> None:
-    """Exponential moving average without a start value: the mean of the weights after each step so far, with weights decay^age."""
-    share = (1 - decay) / (1 - decay**step)
-    for mean, weight in zip(average, weights):
-        mean.lerp_(weight, share)

@@ -6,10 +6,11 @@ from functools import cached_property
 
 import torch
 
-from ..shared.checks import State, check_keys, tensor
+from .checks import State, check_keys, tensor
 
 TRIMMED = 0.02  # share of the vectors, the farthest ones, that the mean and the covariance leave out
 REFITS = 2
+PARTS = 4  # in which a triangular matrix is multiplied: the more, the less of its zeros, and the smaller the products
 
 
 class TrimmedGaussian:
@@ -55,17 +56,12 @@ class TrimmedGaussian:
 
     def distance(self, vectors: torch.Tensor) -> torch.Tensor:
         """Squared Mahalanobis distances (n,) of vectors (n, size)."""
-        return self._scaled_distance((vectors - self.centre) / self.scale)
-
-    def score(self, vectors: torch.Tensor, std: torch.Tensor | float) -> torch.Tensor:
-        """Gradient of the log density (n, size), at vectors (n, size), of this Gaussian with noise of standard deviation `std` on the
-        scaled vectors.
-
-        In the units of the vectors: `vectors + (std * scale) ** 2 * score` is the mean of what may lie under the noise (Tweedie's formula).
-        """
-        variances, directions = self._principal
-        scaled = (vectors - self.centre) / self.scale - self.mean
-        return -(scaled @ directions) / (variances + std**2) @ directions.T / self.scale
+        origin, parts = self._folded
+        offsets = vectors - origin
+        distance = (offsets[:, : len(parts[0])] @ parts[0]).square_().sum(1)
+        for part in parts[1:]:
+            distance = distance + (offsets[:, : len(part)] @ part).square_().sum(1)
+        return distance
 
     def draw(self, count: int, seed: int) -> torch.Tensor:
         """Vectors (count, size) drawn from this Gaussian."""
@@ -73,6 +69,17 @@ class TrimmedGaussian:
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn(count, len(self.mean), generator=generator).to(variances.device)
         return (drawn * variances.sqrt() @ directions.T + self.mean) * self.scale + self.centre
+
+    @cached_property
+    def _folded(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The scaling, the mean and the whitening in one: origin (size,), and the matrix that the offsets from it are multiplied with, in
+        some of its columns at a time, without the rows at the end that are 0 in all of them."""
+        with torch.inference_mode(False):  # they are kept, and serve gradients too
+            matrix = self.whitening / self.scale[:, None]
+            triangular = not bool(self.whitening.tril(-1).any())  # as those of `fit` are
+            size, columns = len(matrix), -(-len(matrix) // PARTS)
+            parts = [matrix[: first + columns if triangular else size, first : first + columns] for first in range(0, size, columns)]
+            return self.centre + self.scale * self.mean, [part.contiguous() for part in parts]
 
     @cached_property
     def _principal(self) -> tuple[torch.Tensor, torch.Tensor]:
