@@ -10,7 +10,7 @@ from qgis.core import QgsApplication, QgsProcessingContext, QgsProject, QgsRaste
 from qgis.PyQt.QtCore import QModelIndex, Qt, QTimer
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QDialog, QDockWidget, QLineEdit, QProgressBar, QTextEdit, QToolBar, QTreeView
+from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QDockWidget, QLineEdit, QProgressBar, QTextEdit, QToolBar, QTreeView
 from qgis.utils import iface
 
 
@@ -81,9 +81,12 @@ def batch():
     QTest.keyClick(dialog, Qt.Key.Key_Escape)
     dialog.close()
     report["open in the midst of a batch"] = dialog.isVisible()
+    close = dialog.buttonBox().button(QDialogButtonBox.StandardButton.Close)
+    report["close buttons"] = [close.isEnabled()]
     yield from until(lambda: (FOLDER / "batch_2.tif").exists() and dialog.runButton().isEnabled())
     yield from pause(0.5)
     heartbeat.phase(None)
+    report["close buttons"].append(close.isEnabled())
     dialog.close()
 
     rows = [{"INPUT": scene, "MODE": 1, "OUTER_WINDOW": 41, "OUTPUT": str(FOLDER / "cancelled_batch.tif")}]

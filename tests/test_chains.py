@@ -95,6 +95,7 @@ class TestModelDesigner:
                 "INPUT": sample.path,
                 "MODEL": model,
                 "TOP": 2,
+                "RATE": 0.02,
                 "detect:Anomaly map": str(tmp_path / "map.tif"),
                 "extract:Regions": str(tmp_path / "regions.gpkg"),
                 "explain:Report": str(tmp_path / "why.html"),
@@ -222,5 +223,5 @@ class TestHeadless:
 
     def test_help_is_machine_readable(self, qgis):
         content = json.loads(qgis.call("--json", "help", "scoread:detect_anomalies").stdout)
-        assert content["algorithm_details"]["group"] == "Anomaly detection"
+        assert content["algorithm_details"]["group"] == "2 Anomaly detection"
         assert set(content["parameters"]) >= {"INPUT", "MODEL", "OUTPUT"}

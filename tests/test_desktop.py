@@ -14,7 +14,8 @@ from conftest import read
 
 ROOT = Path(__file__).resolve().parents[1]
 RESPONSIVE = 0.2  # seconds that the event loop may be blocked
-PHASES = ("Find anomalies", "Train SGM", "Detect anomalies", "Batch", "Model")
+# QGIS before 3.26 runs batches and models on its main thread, where its own algorithms are silent for .4 s.
+PHASES = {"Find anomalies": RESPONSIVE, "Train SGM": RESPONSIVE, "Detect anomalies": RESPONSIVE, "Batch": 0.4, "Model": 0.4}
 PROFILE = """[PythonPlugins]
 scoread_qgis=true
 processing=true
@@ -61,11 +62,12 @@ def at_the_desktop(folder, session="desktop_session.py"):
 
 
 def blocked(report):
-    """The longest time for which the event loop was blocked while algorithms worked, and that silence.
+    """By how much the event loop was blocked for too long, at worst, while algorithms worked; and that silence.
 
     Time in which the main thread could have gone on, had other programs not had the processors, does not count.
     """
-    return max(((s[0] - s[1], s) for phase in PHASES for s in report["silences"][phase]), default=(0.0, None))
+    silences = [(s[0] - s[1] - limit, [phase, *s]) for phase, limit in PHASES.items() for s in report["silences"][phase]]
+    return max(silences, default=(-RESPONSIVE, None))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ def desktop(provider, tmp_path_factory):
         (folder / "scene.qml").unlink()  # as a scene from elsewhere opens
         report, output = at_the_desktop(folder)
         busy = report["waited"] > 0.02 * report["seconds"]
-        if blocked(report)[0] <= RESPONSIVE or not busy:
+        if blocked(report)[0] <= 0 or not busy:
             break
     return folder, report, output
 
@@ -92,8 +94,8 @@ def desktop(provider, tmp_path_factory):
 def test_the_window_answers_while_algorithms_run(desktop):
     _, report, _ = desktop
     seconds, silence = blocked(report)
-    print(f"event loop blocked for at most {1000 * seconds:.0f} ms: {silence}")
-    assert seconds <= RESPONSIVE, silence
+    print(f"event loop blocked {1000 * seconds:+.0f} ms beyond what is allowed: {silence}")
+    assert seconds <= 0, silence
 
 
 def test_two_clicks_lead_from_the_scene_to_the_first_place(desktop):
@@ -166,6 +168,7 @@ def test_a_batch_is_complete_stays_open_and_can_be_cancelled(desktop):
     folder, report, _ = desktop
     np.testing.assert_array_equal(read(folder / "batch_1.tif"), read(folder / "batch_2.tif"))
     assert report["open in the midst of a batch"]
+    assert report["close buttons"] == [False, True], "in the midst of it, and at the end"
     seconds, worked = report["batch cancelled after"]
     assert seconds < 2 or (worked < 2 and seconds < 20), (seconds, worked)
 

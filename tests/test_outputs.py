@@ -141,7 +141,7 @@ def material(provider, sample, tmp_path_factory):
     write_scene(made["t.tif"], sample.truth.astype(np.uint8))
     processing.run("scoread:train_sgm", {"INPUT": sample.path, "SAMPLES": 300, "MODEL": made["m.pt"]})
     processing.run("scoread:detect_rx", {"INPUT": sample.path, "OUTPUT": made["map.tif"]})
-    processing.run("scoread:threshold_anomalies", {"INPUT": made["map.tif"], "REGIONS": made["r.gpkg"]})
+    processing.run("scoread:threshold_anomalies", {"INPUT": made["map.tif"], "RATE": 0.02, "REGIONS": made["r.gpkg"]})
     for name in ("w.pth", "a.mat"):
         Path(made[name]).write_bytes(b"something")
     return made

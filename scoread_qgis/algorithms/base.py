@@ -142,8 +142,8 @@ class Algorithm(QgsProcessingAlgorithm):
             if not context.willLoadLayerOnCompletion(path):
                 context.addLayerToLoadOnCompletion(path, details)
         try:
-            with ended_by_sigterm(feedback), answering_dialog() as meanwhile:
-                results = on_own_thread(lambda tell: self._work(feedback, tell), meanwhile)
+            with ended_by_sigterm(feedback):
+                results = on_own_thread(lambda tell: self._work(feedback, tell), answering_dialog())
             self.save_styles()
             self._done = True
             self._files = [value for value in results.values() if isinstance(value, str)]
