@@ -33,8 +33,8 @@ class TestMetadata:
             "LEARNING_RATE", "SIGMA", "HIDDEN", "OUTER_WINDOW", "INNER_WINDOW", "CONDITIONAL", "MODEL", "REPORT",
         ]  # fmt: skip
         assert names["detect_anomalies"] == [
-            "INPUT", "MODEL", "BANDS", "MASK", "SELECTED", "EXTENT", "LEARN_AREA", "UNFIT", "SEED", "DEVICE", "T", "PERTURBATIONS",
-            "READOUT", "OUTPUT", "REPORT",
+            "INPUT", "MODEL", "BANDS", "MASK", "SELECTED", "EXTENT", "LEARN_AREA", "LARGEST", "UNFIT", "SEED", "DEVICE", "T",
+            "PERTURBATIONS", "READOUT", "OUTPUT", "REPORT",
         ]  # fmt: skip
         assert names["detect_rx"] == [
             "INPUT", "BANDS", "MASK", "SELECTED", "EXTENT", "LEARN_AREA", "MODE", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "OUTPUT",
@@ -43,6 +43,13 @@ class TestMetadata:
         assert names["threshold_anomalies"] == [
             "INPUT", "METHOD", "RATE", "PERCENTILE", "VALUE", "MIN_AREA", "CONNECTIVITY", "REGIONS", "MASK",
         ]  # fmt: skip
+        assert names["find_similar"] == [
+            "INPUT", "TARGETS", "LIBRARIES", "ENTRIES", "DETECTOR", "BACKGROUND", "RATE", "BANDS", "MASK", "SELECTED", "EXTENT",
+            "LEARN_AREA", "MIN_AREA", "INNER_WINDOW", "OUTER_WINDOW", "SHRINKAGE", "MORE_INPUTS", "OUTPUT", "REGIONS", "MODEL",
+            "MORE_OUTPUTS",
+        ]  # fmt: skip
+        assert names["report_anomalies"] == ["REGIONS", "INPUT", "MODEL", "TEMPLATE", "DEVICE", "REPORT", "PDF"]
+        assert names["export_anomalies"] == ["REGIONS", "OUTPUT"]
         assert names["explain_anomalies"] == [
             "INPUT", "MODEL", "REGIONS", "BANDS", "LIBRARIES", "TOP", "DEVICE", "REPORT", "TABLE", "SPECTRA",
         ]  # fmt: skip
@@ -374,7 +381,7 @@ class TestStyle:
         assert items[-1].color.alpha() == 255
         luminance = [item.color.lightnessF() for item in items]
         assert luminance == sorted(luminance), "brighter is more anomalous"
-        assert all(float(item.label) == pytest.approx(item.value, rel=1e-3) for item in items)
+        assert all(float(item.label.split()[0]) == pytest.approx(item.value, rel=1e-3) for item in items)
 
     def test_loaded_layers_are_styled_run_after_run(self, provider, sample, tmp_path, qgis_new_project):
         import processing

@@ -326,7 +326,7 @@ def test_the_designer_model_does_it_all(provider, planted, tmp_path):
     assert model.displayName() == "Detect, extract and identify"
     outputs = {"detect:Anomaly map": str(tmp_path / "map.tif"), "identify:Identified regions": str(tmp_path / "out.gpkg"),
                "identify:Report": str(tmp_path / "out.html")}  # fmt: skip
-    processing.run(model, {"INPUT": planted.path, "LIBRARIES": [planted.library], "RATE": 0.01, **outputs})
+    processing.run(model, {"INPUT": planted.path, "LIBRARIES": [planted.library], "RATE": 0.03, **outputs})
     from osgeo import gdal
 
     file = gdal.OpenEx(str(tmp_path / "out.gpkg"), gdal.OF_VECTOR)

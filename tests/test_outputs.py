@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from conftest import LogFeedback, read
-from osgeo import gdal
+from conftest import BUILT, LogFeedback, read
+from osgeo import gdal, ogr
 
 from scoread_qgis.commandline.main import main
 from scoread_qgis.core import files
@@ -136,12 +136,20 @@ def material(provider, sample, tmp_path_factory):
     import processing
 
     folder = tmp_path_factory.mktemp("material")
-    made = {name: str(folder / name) for name in ("s.tif", "m.pt", "map.tif", "r.gpkg", "w.pth", "a.mat", "t.tif")}
+    made = {name: str(folder / name) for name in ("s.tif", "m.pt", "map.tif", "r.gpkg", "w.pth", "a.mat", "t.tif", "l.csv", "p.qpt")}
     shutil.copy(sample.path, made["s.tif"])
     write_scene(made["t.tif"], sample.truth.astype(np.uint8))
     processing.run("scoread:train_sgm", {"INPUT": sample.path, "SAMPLES": 300, "MODEL": made["m.pt"]})
     processing.run("scoread:detect_rx", {"INPUT": sample.path, "OUTPUT": made["map.tif"]})
     processing.run("scoread:threshold_anomalies", {"INPUT": made["map.tif"], "RATE": 0.02, "REGIONS": made["r.gpkg"]})
+    shutil.copy(BUILT / "resources" / "report_template.qpt", made["p.qpt"])
+    layer = (regions := gdal.OpenEx(made["r.gpkg"], gdal.OF_UPDATE)).GetLayer(0)
+    layer.CreateField(ogr.FieldDefn("verdict", ogr.OFTString))
+    for feature in layer:
+        feature["verdict"] = "accepted"
+        layer.SetFeature(feature)
+    del feature, layer, regions
+    Path(made["l.csv"]).write_text("Wavelength (nm),grass,soil\n400,0.1,0.2\n1000,0.4,0.3\n2500,0.2,0.35\n")
     for name in ("w.pth", "a.mat"):
         Path(made[name]).write_bytes(b"something")
     return made
@@ -153,12 +161,17 @@ INPUTS = {
     "detect_anomalies": {"INPUT": "s.tif", "MODEL": "m.pt", "MASK": "t.tif"},
     "detect_rx": {"INPUT": "s.tif", "MASK": "r.gpkg"},
     "threshold_anomalies": {"INPUT": "map.tif"},
-    "explain_anomalies": {"INPUT": "s.tif", "MODEL": "m.pt", "REGIONS": "r.gpkg"},
+    "explain_anomalies": {"INPUT": "s.tif", "MODEL": "m.pt", "REGIONS": "r.gpkg", "LIBRARIES": ["l.csv"]},
+    "identify_anomalies": {"INPUT": "s.tif", "REGIONS": "r.gpkg", "LIBRARIES": ["l.csv"], "FLAT_FIELD": "t.tif"},
+    "find_similar": {"INPUT": "s.tif", "TARGETS": "r.gpkg", "LIBRARIES": ["l.csv"], "MASK": "t.tif", "MORE_INPUTS": ["map.tif"]},
+    "report_anomalies": {"REGIONS": "r.gpkg", "INPUT": "s.tif", "MODEL": "m.pt", "TEMPLATE": "p.qpt"},
+    "export_anomalies": {"REGIONS": "r.gpkg"},
     "evaluate_anomalies": {"INPUTS": ["map.tif", "t.tif"], "TRUTH": "r.gpkg"},
     "import_matlab": {"FILE": "a.mat"},
     "sample_scene": {},
 }
-ENDINGS = {"MODEL": ".pt", "REPORT": ".html", "TABLE": ".csv", "SPECTRA": ".csv", "REGIONS": ".gpkg"}
+ENDINGS = {"MODEL": ".pt", "REPORT": ".html", "PDF": ".pdf", "TABLE": ".csv", "SPECTRA": ".csv", "LIBRARY": ".csv", "REGIONS": ".gpkg"}
+ENDINGS_OF = {"identify_anomalies": {"OUTPUT": ".gpkg"}, "export_anomalies": {"OUTPUT": ".gpkg"}}  # where they differ
 
 
 def linked(path, folder, ending):
@@ -186,24 +199,25 @@ class TestEveryInputAgainstEveryOutput:
         values, paths = self.values(name, material)
         context = QgsProcessingContext()
         context.setProject(QgsProject.instance())
-        outputs = [each.name() for each in algorithm.destinationParameterDefinitions()]
-        new = {each: str(tmp_path / f"new_{each}{ENDINGS.get(each, '.tif')}") for each in outputs}
+        endings = {**ENDINGS, **ENDINGS_OF.get(name, {})}
+        outputs = [each.name() for each in algorithm.destinationParameterDefinitions() if each.type() != "folderDestination"]
+        new = {each: str(tmp_path / f"new_{each}{endings.get(each, '.tif')}") for each in outputs}
         assert algorithm.checkParameterValues({**values, **new}, context)[0]
         before = {path: Path(path).read_bytes() for path in paths}
         for path in paths:
             for output in outputs:
                 (folder := tmp_path / f"{os.path.basename(path)}_{output}").mkdir()
-                asked = {**values, **new, output: linked(path, folder, ENDINGS.get(output, ".tif"))}
+                asked = {**values, **new, output: linked(path, folder, endings.get(output, ".tif"))}
                 fine, message = algorithm.checkParameterValues(asked, context)
                 assert not fine, (path, output)
                 assert NEVER in message, (path, output)
                 feedback = LogFeedback()
                 assert not algorithm.run(asked, context, feedback)[1]
                 assert NEVER in "\n".join(feedback.lines), (path, output)
-                assert names(folder) == [f"alias{ENDINGS.get(output, '.tif')}"]
+                assert names(folder) == [f"alias{endings.get(output, '.tif')}"]
         if len(outputs) > 1:
             for one, other in zip(outputs, outputs[1:]):
-                if ENDINGS.get(one, ".tif") == ENDINGS.get(other, ".tif"):
+                if endings.get(one, ".tif") == endings.get(other, ".tif"):
                     assert "are the same file" in algorithm.checkParameterValues({**values, **new, one: new[other]}, context)[1]
         assert {path: Path(path).read_bytes() for path in paths} == before
         assert not [path for path in new.values() if os.path.exists(path)]
@@ -402,7 +416,7 @@ class TestFaults:
             import resource, signal, sys, tempfile
             sys.path[:0] = {sys.path!r}
             import numpy as np
-            from osgeo import gdal
+            from osgeo import gdal, ogr
             from scoread_qgis.workflows import outputs, sources
             folder = {str(folder)!r}
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -83,8 +83,8 @@ class ReportAnomalies(Algorithm):
     def work(self, run):
         from ..workflows.report_accepted import AcceptedReport, report_accepted
 
-        report = AcceptedReport(self.scene, self.regions, self.report or None, self.model, self.device)
-        self.reported = report_accepted(report, run, (self.pdf, ".pdf") if self.pdf else None)
+        report = AcceptedReport(self.scene, self.regions, self.report or None, self.model, self.device, self.pdf or None, self.template)
+        self.reported = report_accepted(report, run)
         files = {name: path for name, path in ((REPORT, self.report), (PDF, self.pdf)) if path}
         return {COUNT: len(self.reported.regions), **files}
 

@@ -47,7 +47,8 @@ class AcceptedReport:
     """The report of a review.
 
     scene: `RasterSource`. regions: `RegionSource` of all regions that were reviewed, with their fields. report: .html file, or None. model:
-    model file that explains them; by default what they were found with, where that is known. device: as of `detect.Detection`.
+    model file that explains them; by default what they were found with, where that is known. device: as of `detect.Detection`. pdf,
+    template: the .pdf file that is to be made of what is reported, and what it is made from, or None.
     """
 
     scene: RasterSource
@@ -55,6 +56,8 @@ class AcceptedReport:
     report: str | None = None
     model: str | None = None
     device: str = "auto"
+    pdf: str | None = None
+    template: str | None = None
 
 
 @dataclass
@@ -80,14 +83,13 @@ class Reported:
     limits: list[tuple[int, float, float]]
 
 
-def report_accepted(report: AcceptedReport, run: Run, also: tuple[str, str] | None = None) -> Reported:
+def report_accepted(report: AcceptedReport, run: Run) -> Reported:
     """Write the page on the accepted regions, and return what it reports.
 
-    also: another file that is going to be written, and its suffix. Raises ValueError, with the remedy, where no region is accepted, none
-    lies in the scene, or a file cannot be written.
+    Raises ValueError, with the remedy, where no region is accepted, none lies in the scene, or a file cannot be written.
     """
-    outputs: list[tuple[str | None, str]] = [(report.report, ".html"), *([also] if also else [])]
-    check_outputs(outputs, [report.scene, report.model, report.regions], run.scratch)
+    inputs = [report.scene, report.model, report.regions, report.template]
+    check_outputs([(report.report, ".html"), (report.pdf, ".pdf")], inputs, run.scratch)
     chosen = accepted_regions(report.regions)
     summary = f"{report.regions.name}: {counted(report.regions)}."
     run.log(summary)
