@@ -98,6 +98,7 @@ def batch():
     click(dialog.cancelButton())
     yield from until(dialog.runButton().isEnabled)
     report["batch cancelled after"] = time.monotonic() - clicked, time.process_time() - spent
+    yield from pause(1)  # QGIS still has a little to do with its dialog
     dialog.close()
 
 

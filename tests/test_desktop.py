@@ -15,7 +15,7 @@ from conftest import read
 ROOT = Path(__file__).resolve().parents[1]
 RESPONSIVE = 0.2  # seconds that the event loop may be blocked
 # QGIS before 3.26 runs batches and models on its main thread, where its own algorithms are silent for .4 s.
-PHASES = {"Find anomalies": RESPONSIVE, "Train SGM": RESPONSIVE, "Detect anomalies": RESPONSIVE, "Batch": 0.4, "Model": 0.4}
+PHASES = {"Find anomalies": RESPONSIVE, "Train SGM": RESPONSIVE, "Detect anomalies": RESPONSIVE, "Batch": 0.4, "Model": 0.8}
 PROFILE = """[PythonPlugins]
 scoread_qgis=true
 processing=true
