@@ -21,7 +21,7 @@ from scoread_qgis.detectors.shared.half_whitening import HalfWhitening
 
 FOLDS, BATCH, PIXELS = 5, 64, 400  # pixels: of each scene
 WINDOWS = (1, 3, 5)  # sides of the targets that are left out
-SMALL, LARGE = (32, 1, 400), (64, 2, 1000)  # width, layers between, steps
+SMALL, LARGE, LONG = (32, 1, 400), (64, 2, 1000), (64, 2, 4000)  # width, layers between, steps
 # Way -> what it is trained on, the network, the loss.
 WAYS = {
     "attention, one window": (("scenes",), SMALL, "distance"),
@@ -30,6 +30,7 @@ WAYS = {
     "one window, augmented too": (("scenes", "augmented"), SMALL, "distance"),
     "one window, larger and longer": (("scenes",), LARGE, "distance"),
     "all of these": (("windows", "simulated", "augmented"), LARGE, "distance"),
+    "all of these, four times as long": (("windows", "simulated", "augmented"), LONG, "distance"),
     "mixture, one window": (("scenes",), SMALL, "likelihood"),
     "mixture, all but larger": (("windows", "simulated", "augmented"), SMALL, "likelihood"),
 }
@@ -248,8 +249,9 @@ def implanted_errors(cubes, name, networks):
     return errors, {label: np.array(each) for label, each in ratios.items()}
 
 
-def compare(cubes, truths, order, folds, seed):
-    """Trains every way on the other scenes of each fold and prints, as Markdown, what it obtains on the scenes of the first `folds`."""
+def compare(cubes, truths, order, ways, folds, seed):
+    """Trains in each of these ways on the other scenes of a fold and prints, as Markdown, what is obtained on the scenes of the first
+    `folds`."""
     generator, started = torch.Generator().manual_seed(seed), time.monotonic()
     clean = {name: components_of(cube) for name, cube in cubes.items()}
     of_scene = {
@@ -266,7 +268,8 @@ def compare(cubes, truths, order, folds, seed):
     for fold in range(folds):
         held = order[fold::FOLDS]
         networks = {"closed form": (Attention(8, 0).eval(), "distance"), "mixture, untrained": (Attention(8, 0).eval(), "likelihood")}
-        for label, (sources, (width, between, steps), kind) in WAYS.items():
+        for label in ways:
+            sources, (width, between, steps), kind = WAYS[label]
             batches = [batch for name in order if name not in held for source in sources for batch in of_scene[name].get(source, ())]
             batches += invented if "simulated" in sources else []
             networks[label] = train(batches, width, between, steps, globals()[kind], seed + fold), kind
