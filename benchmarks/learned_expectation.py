@@ -5,6 +5,9 @@ and of its spread, so that no sensor has a part in it: a **mixture** of normal d
 are learnt by maximum likelihood; and a **conditional score network**, learnt by denoising score matching at noise levels from 0.1 to 3.
 Five folds: each scene is judged by networks that were trained on others, without truth, on pixels of which the strangest 2 % are left out.
 Prints, as Markdown, AUC and average precision of each as a part of its own, and in the default's place of "near".
+
+With `--attention`, instead, on the same folds: attention over the ring, and a mixture, with several windows, simulated scenes, augmentation
+and larger networks (`learned_attention.py`).
 """
 
 import argparse
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from learned_attention import WAYS, compare
 from research import CLUTTER, measures
 from torch import nn
 
@@ -47,9 +51,10 @@ class Scene:
     def closed_form(self, at):
         """Pairs (n, pairs, 2, components) of pixels at flat indices, with expectation and variance (n, components)."""
         rows, columns = at // self.valid.shape[1], at % self.valid.shape[1]
-        around = Surroundings.of_pixels(self.components, self.valid, rows, columns, NEAR.reach, mirrored=True)
+        around = Surroundings.of_pixels(self.components, self.valid, rows, columns, NEAR.reach)
         pairs = torch.stack([torch.stack([around.at(y, x).T, around.at(-y, -x).T], 1) for y, x in NEAR.offsets], 1)
-        there = torch.stack([around.pair_there(y, x, NEAR.inside) / (y**2 + x**2) for y, x in NEAR.offsets], 1)
+        nearness = torch.tensor([1 / (y**2 + x**2) for y, x in NEAR.offsets])
+        there = around.pairs_there(NEAR.offsets, NEAR.inside).T * nearness
         apart = (pairs[:, :, 0] - pairs[:, :, 1]).square().sum(2)
         soft = SOFTENING * (there * apart).sum(1, keepdim=True) / there.sum(1, keepdim=True)
         weights = there / (apart + soft).clamp(min=1e-12).square()
@@ -168,12 +173,25 @@ def values_of(scene, mixture, score):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, nargs="+", help="folders of .mat scenes with a ground truth map")
+    parser.add_argument(
+        "--attention",
+        nargs="*",
+        choices=WAYS,
+        metavar="WAY",
+        help=f"instead: attention over the ring; all or some of: {', '.join(map(repr, WAYS))}",
+    )
+    parser.add_argument("--folds", type=int, default=FOLDS, help=f"how many of the {FOLDS} folds of --attention")
+    parser.add_argument("--seed", type=int, default=0, help="of --attention")
     arguments = parser.parse_args()
     files = [path for folder in arguments.data for path in sorted(folder.glob("*.mat"))]
     read = {path.stem: read_matlab(path) for path in files}
     cubes = {name: np.asarray(scene.cube, np.float32) for name, scene in read.items()}
+    order = list(np.random.default_rng(0).permutation(list(cubes)))
+    if arguments.attention is not None:
+        truths = {name: np.asarray(scene.truth) for name, scene in read.items()}
+        compare(cubes, truths, order, arguments.attention or WAYS, arguments.folds, arguments.seed)
+        return
     scenes = {name: Scene(values) for name, values in cubes.items()}
-    order = list(np.random.default_rng(0).permutation(list(scenes)))
     alone, fused, errors = {}, {}, {}
     for fold in range(FOLDS):
         torch.manual_seed(fold)
