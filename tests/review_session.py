@@ -201,7 +201,7 @@ def steps():
     heartbeat.phase(None)
     report["many"] = fields_of(FOLDER / "many.gpkg")[5000][0]
     project.removeMapLayer(many)
-    yield from pause(0.2)
+    yield from until(lambda: regions.model.rowCount() == report["kept"][1])
     report["removed"] = [regions.model.rowCount(), panel.region_layer is None]
 
     # A large map

@@ -20,7 +20,7 @@ from qgis.core import (
 )
 from qgis.gui import QgsMapLayerComboBox, QgsRubberBand, QgsVertexMarker
 from qgis.PyQt import sip
-from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtGui import QColor, QKeySequence
 from qgis.PyQt.QtWidgets import QComboBox, QFileDialog, QFormLayout, QFrame, QScrollArea, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
@@ -208,6 +208,11 @@ class ReviewPanel(QWidget):
             self.threshold.show_progress(1, "")
             self.threshold.keep_button.setEnabled(True)
             save_regions_style(path, f"{tr('threshold {:.4g}').format(found[0])}, {how}")
+            QTimer.singleShot(0, lambda: load(found))  # the window may draw in between
+
+        def load(found):
+            if sip.isdeleted(self) or sip.isdeleted(layer):
+                return
             name = reviewed.facts.get("scene_name") or layer.name()
             regions = QgsVectorLayer(path, tr("Regions of {scene}, {how}").format(scene=name, how=how), "ogr")
             replaced = self._kept if self.region_layer is not None and self.region_layer is self._kept else None
@@ -219,7 +224,6 @@ class ReviewPanel(QWidget):
             if old:  # a trial of the same session, on which nobody has said anything
                 self.project.removeMapLayer(replaced.id())
                 _remove_quietly(old)
-            self.tabs.setCurrentIndex(1)
             if found[1]:
                 self.go_to(1)
 
@@ -283,6 +287,8 @@ class ReviewPanel(QWidget):
             )
             return
 
+        self.tabs.setCurrentIndex(1)
+
         def read(_):
             regions = read_regions(path, named)
             return regions, boxes(regions.shapes)
@@ -290,7 +296,6 @@ class ReviewPanel(QWidget):
         def done(found):
             regions, self.boxes = found
             self.regions.show_regions(layer, path, regions)
-            self.tabs.setCurrentIndex(1)
             if self.map_layer is None:
                 self._find_map(regions.facts, path)
             if self.scene is None and not self._opening.busy:

@@ -47,8 +47,9 @@ class Plot(QWidget):
         raise NotImplementedError
 
     def ink(self, strength=1.0):
-        """Colour of text, or weaker."""
-        text, base = self.palette().color(QPalette.ColorRole.Text), self.palette().color(QPalette.ColorRole.Base)
+        """Colour of text on the plot, or weaker. (The style sheets of dark themes set the base of a palette, but not its text.)"""
+        base = self.palette().color(QPalette.ColorRole.Base)
+        text = QColor("#e8e8e8" if base.lightness() < 128 else "#202020")
         mixed = (round(strength * a + (1 - strength) * b) for a, b in zip(text.getRgb()[:3], base.getRgb()[:3]))
         return QColor(*mixed)
 
