@@ -137,7 +137,7 @@ def found(sample, tmp_path_factory):
     folder = tmp_path_factory.mktemp("found")
     paths = SimpleNamespace(scene=sample.path, map=str(folder / "map.tif"), regions=str(folder / "regions.gpkg"))
     detect(Detection(RasterSource(sample.path), paths.map, device="cpu"), RUN)
-    extract(Extraction(RasterSource(paths.map), paths.regions, rate=0.01), RUN)
+    extract(Extraction(RasterSource(paths.map), paths.regions, rate=0.03), RUN)
     facts = ReviewedMap(RasterSource(paths.map), RUN).facts
     listed = read_regions(paths.regions)
     scene = ReviewedScene(RasterSource(sample.path), facts, RUN)

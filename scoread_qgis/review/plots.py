@@ -11,7 +11,7 @@ from qgis.PyQt.QtWidgets import QSizePolicy, QWidget
 from ..translation import tr
 
 # Seen on white and on dark grey alike, and by the colour-blind.
-OBSERVED, EXPECTED, SIMILAR, CONTRIBUTION = "#d9480f", "#2f7fe0", "#8a8a8a", "#b455c8"
+OBSERVED, EXPECTED, SIMILAR, CONTRIBUTION, MATCH = "#d9480f", "#2f7fe0", "#8a8a8a", "#b455c8", "#2e9e44"
 PINS = ("#14a098", "#c2a000", "#9b5de5", "#e05780", "#4c9f38", "#7f6a55")
 
 
@@ -276,14 +276,15 @@ class SpectrumPlot(Plot):
         """Paint the names of the lines, and return the height that they take."""
         metrics, x, y = painter.fontMetrics(), area.left() + 6, area.top() + 3
         for line in reversed(self._lines):
-            width = metrics.horizontalAdvance(line.name) + 24
+            name = metrics.elidedText(line.name, Qt.TextElideMode.ElideRight, int(area.width()) - 30)
+            width = metrics.horizontalAdvance(name) + 24
             if x + width > area.right() and x > area.left() + 6:
                 x, y = area.left() + 6, y + metrics.height()
             painter.setPen(QPen(QColor(line.colour), max(line.width, 1.6), line.style))
             middle = y + metrics.height() / 2
             painter.drawLine(QPointF(x, middle), QPointF(x + 14, middle))
             painter.setPen(self.ink())
-            painter.drawText(QPointF(x + 18, y + metrics.ascent()), line.name)
+            painter.drawText(QPointF(x + 18, y + metrics.ascent()), name)
             x += width + 6
         return y + metrics.height() - area.top()
 
