@@ -274,9 +274,11 @@ class ReviewPanel(QWidget):
         if self.region_layer is not None and not sip.isdeleted(self.region_layer):
             self.region_layer.selectionChanged.disconnect(self._canvas_selected)
         self.region_layer = layer
-        self.labels = self.means = self.boxes = self._own = None
+        self.labels = self.means = self.boxes = self._seen = self._own = None
+        self._library, self._library_note = {}, ""
         self._measuring.cancel()
         self._looking.cancel()
+        self._show_spectra()
         self.outline.reset(QgsWkbTypes.GeometryType.PolygonGeometry)
         self.regions.show_regions(None, "", None)
         if layer is None:
@@ -570,7 +572,7 @@ class ReviewPanel(QWidget):
         if self.scene is None:
             return
         title = ""
-        if self._similar is not None:
+        if self._seen is not None and self._similar is not None:
             title = tr("most similar: {}, {:.1f}°").format(self._name_of(self._similar), self._similar.angle)
         pins = [(name, colour, seen) for name, colour, seen, _ in self._pins]
         seen, similar = self._seen, self._similar if self._seen is not None else None

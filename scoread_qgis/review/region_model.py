@@ -7,7 +7,7 @@ from qgis.PyQt.QtGui import QColor, QFont
 from ..translation import tr
 from ..workflows.accepted import ACCEPTED, LATER, REJECTED
 
-RANK, PEAK, PIXELS, AREA, GROUP, MATCH, VERDICT, NOTE, ANGLE = range(9)
+RANK, PEAK, PIXELS, AREA, VERDICT, GROUP, MATCH, NOTE, ANGLE = range(9)
 _NUMBERS = {RANK: "rank", PEAK: "peak", PIXELS: "pixels", AREA: "area", GROUP: "group"}
 # Seen on white and on dark grey alike.
 _COLOURS = {ACCEPTED: "#2e9e44", REJECTED: "#d9480f", LATER: "#b58900"}
@@ -116,7 +116,7 @@ class RegionModel(QAbstractTableModel):
     def headerData(self, section, orientation, role=Qt.ItemDataRole.DisplayRole):
         if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
             return (
-                tr("Rank"), tr("Peak"), tr("Pixels"), tr("Area"), tr("Group"), tr("Match"), tr("Verdict"), tr("Note"), tr("Angle"),
+                tr("Rank"), tr("Peak"), tr("Pixels"), tr("Area"), tr("Verdict"), tr("Group"), tr("Match"), tr("Note"), tr("Angle"),
             )[section]  # fmt: skip
         return None
 

@@ -66,7 +66,7 @@ class RegionsTab(QWidget):
         self.table.setMinimumHeight(5 * self.fontMetrics().height())
         self.table.setAccessibleName(tr("Regions"))
         wide = self.fontMetrics().horizontalAdvance("0")
-        for column, characters in enumerate((5, 6, 6, 7, 6, 14, 9, 8)):
+        for column, characters in enumerate((5, 6, 6, 7, 9, 6, 14, 8)):
             self.table.setColumnWidth(column, characters * wide + 8)
         self.note = QLineEdit()
         self.note.setPlaceholderText(tr("Note on this region (E)"))
@@ -97,6 +97,15 @@ class RegionsTab(QWidget):
         for action in (self.accept, self.reject, self.later, self.alike):
             verdicts.addWidget(_button(action))
         verdicts.addStretch()
+        self.report_button, self.export_button = QToolButton(), QToolButton()
+        for button, text, signal in (
+            (self.report_button, tr("Report..."), self.report),
+            (self.export_button, tr("Export..."), self.export),
+        ):
+            button.setText(text)
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            button.clicked.connect(signal)
+            verdicts.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(top)
@@ -104,12 +113,6 @@ class RegionsTab(QWidget):
         layout.addWidget(self.table, 1)
         layout.addLayout(verdicts)
         layout.addWidget(self.note)
-        hand_on = QHBoxLayout()
-        self.report_button, self.export_button = QPushButton(tr("Report of the accepted...")), QPushButton(tr("Export the accepted..."))
-        for button, signal in ((self.report_button, self.report), (self.export_button, self.export)):
-            button.clicked.connect(signal)
-            hand_on.addWidget(button)
-        layout.addLayout(hand_on)
 
         self.table.selectionModel().currentRowChanged.connect(lambda current, _: self._current_changed(current))
         self.model.modelReset.connect(lambda: self._current_changed(None))

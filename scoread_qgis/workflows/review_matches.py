@@ -12,13 +12,12 @@ from ..scenes.spectral_library import Library, band_widths, read_libraries
 from .review_scene import ReviewedScene, spectral_angles
 from .run import Run
 
-LibrarySpectra = dict  # name -> (entries of that name, bands of the file), NaN in bands that are not used or not covered
 
+def library_spectra(facts: dict[str, str], beside: str, names: Collection[str], scene: ReviewedScene, run: Run) -> dict[str, np.ndarray]:
+    """The library spectra with some names: name -> (entries of that name, bands of the file), NaN in bands not used or not covered.
 
-def library_spectra(facts: dict[str, str], beside: str, names: Collection[str], scene: ReviewedScene, run: Run) -> LibrarySpectra:
-    """The library spectra with some names. facts: provenance of the identified regions, which are in the file `beside`.
-
-    Libraries are looked for where they were, and beside the regions. Raises ValueError, one line, where the spectra cannot be shown.
+    facts: provenance of the identified regions, which are in the file `beside`. Libraries are looked for where they were, and beside the
+    regions. Raises ValueError, one line, where the spectra cannot be shown.
     """
     wavelengths = scene.raster.table.wavelengths[scene.used]
     if np.isnan(wavelengths).any():
