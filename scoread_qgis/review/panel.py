@@ -84,8 +84,7 @@ class ReviewPanel(QWidget):
         review.addWidget(self.regions)
         review.addWidget(self.spectrum)
         review.setChildrenCollapsible(False)
-        review.setStretchFactor(0, 4)
-        review.setStretchFactor(1, 5)
+        review.setSizes([400, 600])  # of which the splitter takes the ratio
         self.tabs = QTabWidget()
         self.tabs.addTab(_scrolled(self.threshold), tr("Threshold"))
         self.tabs.addTab(_scrolled(review), tr("Review"))

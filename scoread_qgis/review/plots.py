@@ -309,6 +309,8 @@ class SpectrumPlot(Plot):
             painter.fillRect(QRectF(place - width / 2, min(zero, zero - height), width, abs(height)), QColor(CONTRIBUTION))
         painter.setPen(self.ink(0.4))
         painter.drawLine(QPointF(inner.left(), zero), QPointF(inner.right(), zero))
+        if inner.height() < 1.5 * painter.fontMetrics().height():
+            return  # a word would hide the bars
         painter.setPen(QColor(CONTRIBUTION))
         painter.drawText(inner.adjusted(2, 0, 0, 0), Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop, tr("contributions"))
 
