@@ -193,7 +193,7 @@ def test_groups_and_matches_are_listed_and_drawn(session):
         known = np.isfinite(seen) & np.isfinite(drawn)
         assert known.sum() == np.isfinite(seen).sum()
         scale = np.linalg.lstsq(entry[known, None], seen[known], rcond=None)[0]
-        np.testing.assert_allclose(drawn[known], entry[known] * scale, rtol=0.01)
+        np.testing.assert_allclose(drawn[known], entry[known] * scale, rtol=0.03)
     note, lines = report["no library"]
     assert "library.csv does not exist" in note and lines and not any(name.startswith("library") for name in lines)
 
