@@ -11,7 +11,7 @@ from qgis.PyQt.QtCore import QModelIndex, Qt, QTimer
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QDockWidget, QLineEdit, QProgressBar, QTextEdit, QToolBar, QTreeView
-from qgis.utils import iface
+from qgis.utils import iface, plugins
 
 
 def open_dialog(title):
@@ -139,8 +139,12 @@ def find(scene):
     seen["tasks"] = [task.description() for task in QgsApplication.taskManager().activeTasks()]
     root = project.layerTreeRoot()
     group = yield from until(lambda: root.findGroup("Anomalies of scene"), 150)
+    dock = plugins["scoread_qgis"].dock
+    regions = (yield from until(lambda: dock.panel)).regions
+    yield from until(lambda: regions.current >= 0)
     yield from pause(0.5)
     heartbeat.phase(None)
+    seen["dock"] = [dock.isVisible(), dock.panel.tabs.currentIndex(), int(regions.model.regions.columns["rank"][regions.current])]
     seen["tree"] = [node.name() for node in root.children()]
     seen["group"] = [node.layer().name() for node in group.findLayers()]
     map_layer, regions = (node.layer() for node in reversed(group.findLayers()))
@@ -152,6 +156,7 @@ def find(scene):
     seen["share of the scene"] = view.width() / scene.extent().width()
     project.removeMapLayers([map_layer.id(), regions.id()])
     root.removeChildNode(group)
+    dock.hide()
 
 
 def bands(layer):

@@ -10,10 +10,13 @@ import numpy as np
 from desktop_steps import FOLDER, click, heartbeat, pause, report, start, until
 from osgeo import ogr
 from qgis.core import QgsApplication, QgsPointXY, QgsProject, QgsRasterLayer, QgsVectorLayer
-from qgis.PyQt.QtCore import QPoint, Qt
+from qgis.PyQt.QtCore import QEvent, QPoint, QPointF, Qt
+from qgis.PyQt.QtGui import QMouseEvent
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QDockWidget
 from qgis.utils import iface, plugins
+
+from scoread_qgis.review.region_model import GROUP, MATCH
 
 
 def fields_of(path):
@@ -97,6 +100,8 @@ def steps():
     report["overlay hidden"] = not panel.overlay.isVisible()
 
     # Verdicts by the keyboard alone
+    buttons = regions.report_button, regions.export_button
+    report["nothing to hand on"] = [[button.isEnabled(), button.toolTip()] for button in buttons]
     heartbeat.phase("verdicts")
     regions.table.setFocus()
     report["first"] = [regions.current, canvas.extent().contains(QgsPointXY(*panel.scene.place_of(*panel.means.centres[0])))]
@@ -114,6 +119,18 @@ def steps():
     yield from until(lambda: panel._seen is not None)
     report["region"] = [panel._title, panel._seen.pixels, panel._seen.spectrum[panel.scene.used].tolist()]
     report["region mean"] = panel.means.means[regions.current].tolist()
+
+    # Handing on
+    heartbeat.phase(None)
+    report["handed on"] = []
+    for button in buttons:
+        click(button)
+        dialog = yield from until(lambda: panel._dialog)
+        yield from pause(0.3)
+        report["handed on"].append([dialog.algorithm().id(), {k: str(v) for k, v in dialog.createProcessingParameters().items()}])
+        dialog.close()
+        panel._dialog = None
+    report["scene"], report["region layer"] = scene.id(), panel.region_layer.id()
 
     # Pixels on the canvas
     heartbeat.phase("pick")
@@ -137,6 +154,14 @@ def steps():
     for ending in ("png", "svg"):
         panel.spectrum.save_picture(str(FOLDER / f"spectrum.{ending}"))
     panel.spectrum.save_spectra(str(FOLDER / "spectrum.sli"))
+    panel._seen = None
+    place = QPointF(canvas.getCoordinateTransform().transform(QgsPointXY(*panel.scene.place_of(20, 30))).toQPointF())
+    for modifiers in (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier):
+        move = QMouseEvent(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton, Qt.MouseButton.NoButton, modifiers)
+        QgsApplication.sendEvent(canvas.viewport(), move)
+        report.setdefault("looking", []).append(panel._looking.busy)
+    yield from until(lambda: panel._seen is not None)
+    report["hover"] = [panel._seen.row, panel._seen.column]
     QTest.keyClicks(canvas, "n")  # keys of the list work on the canvas, too
     yield from until(lambda: panel.bound is not None or panel._note, 180)
     yield from until(lambda: panel._shares is not None)
@@ -181,6 +206,32 @@ def steps():
     os.rename(f"{path}.moved", path)
     iface.messageBar().clearWidgets()
 
+    # What the regions are
+    report["columns before"] = [regions.table.isColumnHidden(column) for column in (GROUP, MATCH)]
+    kept, named = panel.region_layer, QgsVectorLayer(str(FOLDER / "named.gpkg"), "named", "ogr")
+    project.addMapLayer(named)
+    iface.setActiveLayer(named)
+    yield from until(lambda: panel.means is not None and regions.model.rowCount())
+    report["nothing chosen"] = panel._seen is None
+    regions.table.sortByColumn(MATCH, Qt.SortOrder.AscendingOrder)
+    rows = [[regions.model.index(line, column).data() for column in (0, GROUP, MATCH)] for line in range(regions.model.rowCount())]
+    report["named"] = [[regions.table.isColumnHidden(column) for column in (GROUP, MATCH)], rows]
+    regions.go_to(1)
+    yield from until(lambda: panel._seen is not None and panel._own == 0)
+    report["matches"] = [[line.name, line.values.tolist()] for line in panel.spectrum._lines if line.name.startswith("library: ")]
+    report["matches of"] = panel._seen.spectrum.tolist()
+    os.rename(FOLDER / "library.csv", FOLDER / "elsewhere.csv")
+    iface.setActiveLayer(kept)
+    yield from until(lambda: panel.region_layer is kept and panel.means is not None)
+    iface.setActiveLayer(named)
+    yield from until(lambda: panel.region_layer is named and panel.means is not None)
+    regions.go_to(1)
+    yield from until(lambda: panel._seen is not None and panel._own == 0)
+    report["no library"] = [panel.spectrum.note.text(), [line.name for line in panel.spectrum._lines]]
+    iface.setActiveLayer(kept)
+    project.removeMapLayer(named)
+    yield from until(lambda: panel.means is not None)
+
     # Many regions
     many = QgsVectorLayer(str(FOLDER / "many.gpkg"), "many", "ogr")
     project.addMapLayer(many)
@@ -201,7 +252,8 @@ def steps():
     heartbeat.phase(None)
     report["many"] = fields_of(FOLDER / "many.gpkg")[5000][0]
     project.removeMapLayer(many)
-    yield from pause(0.2)
+    iface.setActiveLayer(kept)
+    yield from until(lambda: regions.model.rowCount() == report["kept"][1])
     report["removed"] = [regions.model.rowCount(), panel.region_layer is None]
 
     # A large map
@@ -224,6 +276,18 @@ def steps():
     dock.hide()
     yield from pause(0.2)
     report["hidden"] = painted()
+
+    # A project that is opened again
+    project.removeMapLayer(large)
+    dock.show()
+    panel.maps.setLayer(anomalies)
+    yield from until(lambda: tab.map is not None and panel.scene is not None)
+    project.write(str(FOLDER / "review.qgz"))
+    project.clear()
+    report["cleared"] = [panel.map_layer is None, regions.model.rowCount(), panel.scene is None]
+    project.read(str(FOLDER / "review.qgz"))
+    yield from until(lambda: tab.map is not None and panel.means is not None)
+    report["opened again"] = [panel.map_layer.name(), tab.rate_value, regions.model.rowCount(), regions.model.regions.verdicts[0]]
 
 
 session = start(steps)

@@ -113,6 +113,7 @@ def test_two_clicks_lead_from_the_scene_to_the_first_place(desktop):
     scene = gdal.Open(str(folder / "scene.tif"))
     wavelengths = [float(scene.GetRasterBand(band).GetMetadataItem("wavelength")) for band in seen["bands"]]
     assert wavelengths == pytest.approx([650, 550, 460], abs=15), "natural colour"
+    assert seen["dock"] == [True, 1, 1], "open, at the list, at rank 1"
     assert seen["off centre"] < 0.01 and seen["share of the scene"] < 0.95
 
 

@@ -16,6 +16,7 @@ from scoread_qgis.scenes.spectrum_file import spectra_csv, write_spectra
 from scoread_qgis.workflows.detect import Detection, detect
 from scoread_qgis.workflows.extract import Extraction, extract
 from scoread_qgis.workflows.review_map import ReviewedMap
+from scoread_qgis.workflows.review_matches import library_spectra, nearest
 from scoread_qgis.workflows.review_regions import boxes, file_state, read_regions, related_file
 from scoread_qgis.workflows.review_scene import (
     ReviewedScene,
@@ -252,6 +253,43 @@ class TestScene:
         assert "mask" in can_bind({"detector": "rx", "mask": "my polygons"})
 
 
+class TestMatches:
+    @pytest.fixture
+    def library(self, tmp_path):
+        """A straight line and a curve, the latter twice under one name."""
+        lines = ["wavelength (nm),line,curve,curve"]
+        lines += [f"{w},{w / 5000},{0.4 + 0.2 * np.sin(w / 300)},{0.4 - 0.2 * np.sin(w / 300)}" for w in range(350, 2601, 5)]
+        path = tmp_path / "library.csv"
+        path.write_text("\n".join(lines), encoding="utf-8")
+        return str(path)
+
+    def test_entries_are_as_the_bands_see_them_where_the_library_was_or_beside_the_regions(self, found, library, tmp_path):
+        for named in (library, "/somewhere/else/library.csv"):
+            facts = {"libraries": named, "quantity": "reflectance"}
+            spectra = library_spectra(facts, str(tmp_path / "regions.gpkg"), {"line", "curve"}, found.scene, RUN)
+            assert {name: entries.shape for name, entries in spectra.items()} == {"line": (1, 30), "curve": (2, 30)}
+            used = found.scene.used
+            np.testing.assert_allclose(spectra["line"][0, used], found.scene.axis[used] / 5000, rtol=1e-6)
+            assert np.isnan(spectra["line"][0, ~used]).all()
+
+    def test_the_nearest_of_one_name_is_scaled_to_the_brightness(self):
+        spectrum = np.array([2.0, 4.0, np.nan, 8.0])
+        entries = np.array([[3.0, 2.0, 1.0, 0.5], [0.1, 0.2, 0.3, 0.4]])
+        np.testing.assert_allclose(nearest(entries, spectrum), 20 * entries[1])
+        assert nearest(entries[:, :1], spectrum[:1]) is None
+
+    def test_why_they_are_not_shown(self, found, library, tmp_path):
+        beside = str(tmp_path / "regions.gpkg")
+        for facts, why in (
+            ({"libraries": library, "quantity": "iar"}, "is not reflectance"),
+            ({"libraries": library, "quantity": "divided by the flat field a.gpkg"}, "is not reflectance"),
+            ({"libraries": "/gone/away.sli", "quantity": "reflectance"}, "away.sli does not exist"),
+            ({"quantity": "reflectance"}, "do not say which library"),
+        ):
+            with pytest.raises(ValueError, match=why):
+                library_spectra(facts, beside, {"line"}, found.scene, RUN)
+
+
 def test_spectra_are_shown_without_pytorch(found):
     """A plugin without PyTorch still shows spectra, what is expected there, and the list."""
     code = f"""
@@ -262,6 +300,7 @@ from scoread_qgis.workflows.run import Run
 from scoread_qgis.workflows.sources import RasterSource
 from scoread_qgis.workflows.review_map import ReviewedMap
 from scoread_qgis.workflows.review_scene import ReviewedScene
+from scoread_qgis.workflows.review_matches import library_spectra, nearest
 from scoread_qgis.workflows.review_regions import read_regions
 scene = ReviewedScene(RasterSource({found.paths.scene!r}), {{}}, Run(2**28))
 print(scene.at_pixel(20, 11).expected.pixels, len(read_regions({found.paths.regions!r})))

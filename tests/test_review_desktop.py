@@ -9,6 +9,8 @@ from conftest import read
 from osgeo import gdal, ogr, osr
 from test_desktop import RESPONSIVE, at_the_desktop, pytestmark  # noqa: F401  (skips where there is no desktop)
 
+from scoread_qgis.scenes.simulated import simulated_library
+
 PHASES = ("slider", "keep", "verdicts", "pick", "5000 regions", "25 megapixels")
 
 
@@ -59,6 +61,13 @@ def session(provider, tmp_path_factory):
     sizes = {"ROWS": 90, "COLUMNS": 100, "BAND_COUNT": 40}
     processing.run("scoread:sample_scene", {**sizes, "OUTPUT": str(folder / "scene.tif")})
     processing.run("scoread:detect_anomalies", {"INPUT": str(folder / "scene.tif"), "OUTPUT": str(folder / "map.tif")})
+    wavelengths, spectra = simulated_library()
+    rows = [",".join(map(str, row)) for row in zip(wavelengths, *spectra.values())]
+    (folder / "library.csv").write_text("\n".join(["wavelength (nm)," + ",".join(spectra), *rows]), encoding="utf-8")
+    processing.run("scoread:threshold_anomalies", {"INPUT": str(folder / "map.tif"), "RATE": 0.005, "REGIONS": str(folder / "found.gpkg")})
+    files = {"INPUT": "scene.tif", "REGIONS": "found.gpkg", "OUTPUT": "named.gpkg"}
+    named = {name: str(folder / file) for name, file in files.items()}
+    processing.run("scoread:identify_anomalies", {**named, "LIBRARIES": [str(folder / "library.csv")]})
     large_map(folder / "large.tif")
     many_regions(folder / "many.gpkg")
     return (folder, *at_the_desktop(folder, "review_session.py"))
@@ -141,6 +150,58 @@ def test_a_click_shows_the_spectrum_of_the_pixel(session):
     assert (folder / "spectrum.sli").stat().st_size == 4 * 36 * (len(next(csv.reader(lines))) - 1), "four bytes for each good band"
     note, known, used = report["contributions"]
     assert note == "" and known == used
+
+
+def test_with_shift_the_spectrum_follows_the_mouse(session):
+    _, report, _ = session
+    assert report["looking"] == [False, True] and report["hover"] == [20, 30]
+
+
+def test_the_accepted_are_handed_on_with_what_is_known(session):
+    folder, report, _ = session
+    assert [enabled for enabled, _ in report["nothing to hand on"]] == [False, False]
+    assert all("Nothing is accepted yet" in why for _, why in report["nothing to hand on"])
+    (page, asked), (layer, exported) = report["handed on"]
+    assert (page, layer) == ("scoread:report_anomalies", "scoread:export_anomalies")
+    assert asked["INPUT"] in (report["scene"], str(folder / "scene.tif"))
+    for given in (asked["REGIONS"], exported["REGIONS"]):
+        assert given == report["region layer"] or given.partition("|")[0] == str(folder / "map regions.gpkg")
+
+
+def test_groups_and_matches_are_listed_and_drawn(session):
+    folder, report, _ = session
+    assert report["columns before"] == [True, True] and report["nothing chosen"]
+    hidden, rows = report["named"]
+    layer = (dataset := ogr.Open(str(folder / "named.gpkg"))).GetLayer(0)
+    theirs = {str(feature["rank"]): feature.items() for feature in layer}
+    del layer, dataset
+    assert hidden == [False, False] and len(rows) == len(theirs)
+    assert [match for *_, match in rows] == sorted((found["match_1"] for found in theirs.values()), key=str.casefold)
+    assert all((group, match) == (str(theirs[rank]["group"]), theirs[rank]["match_1"]) for rank, group, match in rows)
+
+    names = [f"library: {theirs['1'][f'match_{place}']}" for place in (3, 2, 1)]
+    assert [name for name, _ in report["matches"]] == names
+    wavelengths, spectra = simulated_library()
+    scene = gdal.Open(str(folder / "scene.tif"))
+    metadata = [scene.GetRasterBand(band).GetMetadata() for band in range(1, 41)]
+    centres, widths = (np.array([float(items[name]) for items in metadata])[:, None] for name in ("wavelength", "fwhm"))
+    responses = np.exp(-4 * np.log(2) * ((wavelengths - centres) / widths) ** 2)
+    responses /= responses.sum(axis=1, keepdims=True)
+    seen = np.array(report["matches of"], float)
+    for place, (_, drawn) in zip((3, 2, 1), report["matches"]):
+        entry, drawn = responses @ spectra[theirs["1"][f"match_{place}"]], np.array(drawn, float)
+        known = np.isfinite(seen) & np.isfinite(drawn)
+        assert known.sum() == np.isfinite(seen).sum()
+        scale = np.linalg.lstsq(entry[known, None], seen[known], rcond=None)[0]
+        np.testing.assert_allclose(drawn[known], entry[known] * scale, rtol=0.03)
+    note, lines = report["no library"]
+    assert "library.csv does not exist" in note and lines and not any(name.startswith("library") for name in lines)
+
+
+def test_a_project_that_is_opened_again_shows_what_was_shown(session):
+    _, report, _ = session
+    assert report["cleared"] == [True, 0, True]
+    assert report["opened again"] == ["Anomalies of scene", 0.005, report["kept"][1], "accepted"]
 
 
 def test_selecting_on_the_canvas_selects_the_row(session):

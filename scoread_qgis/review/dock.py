@@ -1,5 +1,6 @@
 """The dock "Anomalies". What is in it is made when it is first shown, so that loading the plugin costs next to nothing."""
 
+from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QDockWidget
 
 from ..translation import tr
@@ -28,13 +29,16 @@ class AnomalyDock(QDockWidget):
 
     def _ready(self):
         """The panel, made where there is none yet, with the dock shown."""
-        if self.panel is None:
+        new = self.panel is None
+        if new:
             from .panel import ReviewPanel
 
             self.panel = ReviewPanel(self._iface, self)
             self.setWidget(self.panel)
         self.show()
         self.raise_()
+        if new:
+            self._widen()
         return self.panel
 
     def showEvent(self, event):
@@ -42,6 +46,12 @@ class AnomalyDock(QDockWidget):
             self._ready().restore()
         self.panel.set_shown(True)
         super().showEvent(event)
+
+    def _widen(self):
+        """As wide as lists and plots need, unless it is wider, or its width is what QGIS remembers at its start."""
+        window, wide = self._iface.mainWindow(), 26 * self.fontMetrics().height()
+        if window.isVisible() and self.width() < wide:
+            window.resizeDocks([self], [wide], Qt.Orientation.Horizontal)
 
     def hideEvent(self, event):
         if self.panel is not None:

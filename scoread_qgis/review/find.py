@@ -3,9 +3,6 @@
 import qgis.utils
 from qgis.core import (
     QgsApplication,
-    QgsCoordinateTransform,
-    QgsCsException,
-    QgsFeatureRequest,
     QgsProcessingAlgRunnerTask,
     QgsProcessingContext,
     QgsProcessingFeedback,
@@ -27,7 +24,6 @@ from ..workflows.parameters import RATE
 
 TITLE = "ScoreAD"
 _FOLDER = "scoread_results"  # in the profile, for scenes whose folder is read-only
-_SURROUNDINGS = 40  # pixels of the scene that the canvas shows around the first place at least
 
 
 class FindPanel(QDialog):
@@ -203,7 +199,7 @@ class FindRun(QObject):
             bar.pushCritical(TITLE, tr("Anomalies in {name} cannot be found: {why}").format(name=self._name, why=why))
 
     def _load(self, count):
-        """Put the results into a group above the scene, and show the first place. count: of the regions, None where there are none."""
+        """Put the results into a group above the scene. count: of the regions, None where there are none."""
         project, bar = QgsProject.instance(), qgis.utils.iface.messageBar()
         node = project.layerTreeRoot().findLayer(self._id)
         if node is None:  # the project was closed, or the scene removed
@@ -222,7 +218,6 @@ class FindRun(QObject):
                 group.insertLayer(0, layer)
         qgis.utils.iface.setActiveLayer(score_map)
         if count:
-            _show_first(regions, node.layer())
             bar.pushSuccess(TITLE, tr("{count} regions in {name}.").format(count=count, name=self._name))
         elif count == 0:
             told = tr("Nothing in {name} stands out at a false-alarm rate of {rate:g}. Look at the map, or extract at a higher rate.")
@@ -251,21 +246,3 @@ def _selected_polygons(active):
     layers = [active, *QgsProject.instance().mapLayers().values()]
     vectors = (layer for layer in layers if isinstance(layer, QgsVectorLayer) and layer.selectedFeatureCount())
     return next((layer for layer in vectors if layer.geometryType() == QgsWkbTypes.GeometryType.PolygonGeometry), None)
-
-
-def _show_first(regions, scene):
-    """Have the canvas show the region of rank 1 in its surroundings."""
-    canvas = qgis.utils.iface.mapCanvas()
-    request = QgsFeatureRequest().setFilterExpression("rank = 1")
-    first = next(regions.getFeatures(request), None)
-    if first is None:
-        return
-    box = first.geometry().boundingBox()
-    box.grow(_SURROUNDINGS / 2 * max(scene.rasterUnitsPerPixelX(), scene.rasterUnitsPerPixelY()))
-    try:
-        transform = QgsCoordinateTransform(regions.crs(), canvas.mapSettings().destinationCrs(), QgsProject.instance())
-        canvas.setExtent(transform.transformBoundingBox(box))
-    except QgsCsException:  # the canvas cannot show where it is
-        return
-    canvas.refresh()
-    canvas.flashFeatureIds(regions, [first.id()])

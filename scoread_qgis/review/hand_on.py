@@ -4,8 +4,11 @@ from processing import createAlgorithmDialog
 
 
 def open_report(regions, scene=None, model=None):
-    """Open the dialog of Report reviewed anomalies on a layer of regions; with the scene and the model file where they are known."""
-    known = {"REGIONS": regions.id(), "INPUT": scene and scene.id(), "MODEL": model}
+    """Open the dialog of Report reviewed anomalies on a layer of regions.
+
+    scene: id of its layer, or a file. model: a file. Both None where they are not known.
+    """
+    known = {"REGIONS": regions.id(), "INPUT": scene, "MODEL": model}
     return _open("scoread:report_anomalies", {name: value for name, value in known.items() if value})
 
 

@@ -1,6 +1,7 @@
 """What is in the dock, and how its parts, the layers and the canvas work together."""
 
 import os
+import sys
 from functools import partial
 
 import numpy as np
@@ -20,7 +21,7 @@ from qgis.core import (
 )
 from qgis.gui import QgsMapLayerComboBox, QgsRubberBand, QgsVertexMarker
 from qgis.PyQt import sip
-from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtGui import QColor, QKeySequence
 from qgis.PyQt.QtWidgets import QComboBox, QFileDialog, QFormLayout, QFrame, QScrollArea, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
@@ -32,9 +33,11 @@ from ..styles import save_regions_style
 from ..translation import tr
 from ..workflows.extract import Extraction, extract
 from ..workflows.review_map import ReviewedMap
+from ..workflows.review_matches import library_spectra, nearest
 from ..workflows.review_regions import boxes, read_regions, related_file
-from ..workflows.review_scene import ReviewedScene, bind_detector, can_bind, needs_learning
+from ..workflows.review_scene import ReviewedScene, bind_detector, can_bind, model_file, needs_learning
 from ..workflows.sources import FEW_BANDS, RasterSource, RegionSource
+from .hand_on import open_export, open_report
 from .latest import Latest
 from .overlay import PixelsAbove
 from .pick_tool import PickTool
@@ -58,7 +61,8 @@ class ReviewPanel(QWidget):
         self.map_layer = self.region_layer = self.scene = self.labels = self.means = self.boxes = self.bound = None
         self.scene_source, self._seen, self._title, self._similar, self._shares = None, None, "", None, None
         self._pins, self._markers, self._wanted_rank, self._kept, self._facts, self._note = [], [], None, None, {}, ""
-        self._shown, self._settling = False, False
+        self._shown, self._settling, self._picking = False, False, False
+        self._library, self._library_note, self._own, self._opened_for, self._dialog = {}, "", None, None, None
         self._loading, self._opening, self._keeping, self._listing, self._measuring, self._looking, self._binding = (
             Latest(self) for _ in range(7)
         )
@@ -80,8 +84,7 @@ class ReviewPanel(QWidget):
         review.addWidget(self.regions)
         review.addWidget(self.spectrum)
         review.setChildrenCollapsible(False)
-        review.setStretchFactor(0, 4)
-        review.setStretchFactor(1, 5)
+        review.setSizes([400, 600])  # of which the splitter takes the ratio
         self.tabs = QTabWidget()
         self.tabs.addTab(_scrolled(self.threshold), tr("Threshold"))
         self.tabs.addTab(_scrolled(review), tr("Review"))
@@ -107,6 +110,8 @@ class ReviewPanel(QWidget):
         self.threshold.keep.connect(self.keep)
         self.regions.chosen.connect(self._region_chosen)
         self.regions.complain.connect(self.complain)
+        self.regions.report.connect(self._report)
+        self.regions.export.connect(self._export)
         self.spectrum.complain.connect(self.complain)
         self.spectrum.pinned.connect(self.pin)
         self.spectrum.clear.connect(self.unpin)
@@ -208,6 +213,11 @@ class ReviewPanel(QWidget):
             self.threshold.show_progress(1, "")
             self.threshold.keep_button.setEnabled(True)
             save_regions_style(path, f"{tr('threshold {:.4g}').format(found[0])}, {how}")
+            QTimer.singleShot(0, lambda: load(found))  # the window may draw in between
+
+        def load(found):
+            if sip.isdeleted(self) or sip.isdeleted(layer):
+                return
             name = reviewed.facts.get("scene_name") or layer.name()
             regions = QgsVectorLayer(path, tr("Regions of {scene}, {how}").format(scene=name, how=how), "ogr")
             replaced = self._kept if self.region_layer is not None and self.region_layer is self._kept else None
@@ -219,7 +229,6 @@ class ReviewPanel(QWidget):
             if old:  # a trial of the same session, on which nobody has said anything
                 self.project.removeMapLayer(replaced.id())
                 _remove_quietly(old)
-            self.tabs.setCurrentIndex(1)
             if found[1]:
                 self.go_to(1)
 
@@ -264,8 +273,11 @@ class ReviewPanel(QWidget):
         if self.region_layer is not None and not sip.isdeleted(self.region_layer):
             self.region_layer.selectionChanged.disconnect(self._canvas_selected)
         self.region_layer = layer
-        self.labels = self.means = self.boxes = None
+        self.labels = self.means = self.boxes = self._seen = self._own = None
+        self._library, self._library_note = {}, ""
         self._measuring.cancel()
+        self._looking.cancel()
+        self._show_spectra()
         self.outline.reset(QgsWkbTypes.GeometryType.PolygonGeometry)
         self.regions.show_regions(None, "", None)
         if layer is None:
@@ -283,6 +295,8 @@ class ReviewPanel(QWidget):
             )
             return
 
+        self.tabs.setCurrentIndex(1)
+
         def read(_):
             regions = read_regions(path, named)
             return regions, boxes(regions.shapes)
@@ -290,7 +304,6 @@ class ReviewPanel(QWidget):
         def done(found):
             regions, self.boxes = found
             self.regions.show_regions(layer, path, regions)
-            self.tabs.setCurrentIndex(1)
             if self.map_layer is None:
                 self._find_map(regions.facts, path)
             if self.scene is None and not self._opening.busy:
@@ -348,8 +361,6 @@ class ReviewPanel(QWidget):
         self._picking = True
         self.regions.go_to_row(row)
         self._picking = False
-
-    _picking = False
 
     # The scene and its spectra
 
@@ -448,8 +459,6 @@ class ReviewPanel(QWidget):
 
         self._opening.start(tr("Opening the scene"), partial(ReviewedScene, source, self._facts), done, failed)
 
-    _opened_for = None
-
     def _measure(self):
         """Find the mean spectra of the regions, once both they and the scene are known."""
         regions, scene = self.regions.model.regions, self.scene
@@ -458,12 +467,20 @@ class ReviewPanel(QWidget):
         count = len(regions)
         source = RegionSource(self.region_layer.name(), regions.crs, tuple(regions.shapes), tuple(regions.ids), (None,) * count)
 
+        names, path = {name for each in regions.matches for name in each}, self.regions.path
+
         def work(run):
             labels = scene.labels(source, run)
-            return labels, scene.region_means(labels, count, run.progress)
+            means = scene.region_means(labels, count, run.progress)
+            if not names:
+                return labels, means, {}, ""
+            try:
+                return labels, means, library_spectra(regions.facts, path, names, scene, run), ""
+            except ValueError as error:
+                return labels, means, {}, str(error)
 
         def done(found):
-            self.labels, self.means = found
+            self.labels, self.means, self._library, self._library_note = found
             self.regions.show_means(self.means)
             if self.regions.current >= 0 and self._seen is None:
                 self._show_region(self.regions.current)
@@ -501,6 +518,7 @@ class ReviewPanel(QWidget):
         title = tr("pixel {}, {}").format(pixel[0] + 1, pixel[1] + 1)
         self._mark(self.marker, *pixel)
         self._look(title, lambda scene, *_: scene.at_pixel(*pixel), None, pin)
+        self._bind_unasked(clicked=True)
 
     def _choose_region_at(self, point):
         """Make the region under a point of the canvas the current one."""
@@ -535,6 +553,7 @@ class ReviewPanel(QWidget):
 
         def done(found):
             self._seen, self._similar, self._shares = found
+            self._own = own
             self._title = title
             if pin:
                 self.pin()
@@ -552,11 +571,16 @@ class ReviewPanel(QWidget):
         if self.scene is None:
             return
         title = ""
-        if self._similar is not None:
+        if self._seen is not None and self._similar is not None:
             title = tr("most similar: {}, {:.1f}°").format(self._name_of(self._similar), self._similar.angle)
         pins = [(name, colour, seen) for name, colour, seen, _ in self._pins]
         seen, similar = self._seen, self._similar if self._seen is not None else None
-        self.spectrum.show_spectra(self.scene, self._title, seen, pins, similar, title, self._shares if seen else None, self._note)
+        matches, note = [], self._note
+        if seen is not None and self._own is not None and (names := self.regions.model.regions.matches[self._own]):
+            found = ((name, nearest(self._library[name], seen.spectrum)) for name in names if name in self._library)
+            matches = [(name, spectrum) for name, spectrum in found if spectrum is not None]
+            note = " ".join(filter(None, (note, self._library_note)))
+        self.spectrum.show_spectra(self.scene, self._title, seen, pins, similar, title, self._shares if seen else None, note, matches)
 
     def _name_of(self, similar):
         if similar.region is None:
@@ -597,10 +621,15 @@ class ReviewPanel(QWidget):
         except QgsCsException:
             marker.hide()
 
-    def _bind_unasked(self):
-        """Prepare contributions where that is quick, once spectra are looked at."""
+    def _bind_unasked(self, clicked=False):
+        """Prepare contributions where that is quick, once spectra are looked at.
+
+        PyTorch, whose loading may hold the window up, is loaded only where a pixel was clicked.
+        """
         scene = self.scene
         if scene is None or self.tabs.currentIndex() == 0 or self._note or can_bind(scene.facts):
+            return
+        if not clicked and "torch" not in sys.modules:
             return
         if not needs_learning(scene.facts) or _size(scene.source.source) <= SMALL_SCENE:
             self._bind()
@@ -641,7 +670,7 @@ class ReviewPanel(QWidget):
         if self._seen is None or self.scene is None:
             return
         seen = self._seen
-        self._look(self._title, lambda *_: seen, self.regions.current if seen.pixels > 1 else None)
+        self._look(self._title, lambda *_: seen, self._own)
 
     def _show_learning(self):
         """Offer what makes contributions known, where they are not."""
@@ -670,6 +699,18 @@ class ReviewPanel(QWidget):
             event.accept()
         else:
             event.ignore()
+
+    def _report(self):
+        """Hand the accepted regions on as a page, of the scene and by the model that are known here."""
+        facts, source = self.regions.model.regions.facts or self._facts, self.scene_source
+        layer = next((each for each in self._scene_layers() if source is not None and each.source() == source.source), None)
+        model = model_file(facts)
+        scene = layer.id() if layer is not None else source and source.source
+        self._dialog = open_report(self.region_layer, scene, model if model and os.path.isfile(model) else None)
+
+    def _export(self):
+        """Hand the accepted regions on as a layer."""
+        self._dialog = open_export(self.region_layer)
 
     # Projects, layers, and the dock itself
 

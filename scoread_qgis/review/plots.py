@@ -11,7 +11,7 @@ from qgis.PyQt.QtWidgets import QSizePolicy, QWidget
 from ..translation import tr
 
 # Seen on white and on dark grey alike, and by the colour-blind.
-OBSERVED, EXPECTED, SIMILAR, CONTRIBUTION = "#d9480f", "#2f7fe0", "#8a8a8a", "#b455c8"
+OBSERVED, EXPECTED, SIMILAR, CONTRIBUTION, MATCH = "#d9480f", "#2f7fe0", "#8a8a8a", "#b455c8", "#2e9e44"
 PINS = ("#14a098", "#c2a000", "#9b5de5", "#e05780", "#4c9f38", "#7f6a55")
 
 
@@ -47,8 +47,9 @@ class Plot(QWidget):
         raise NotImplementedError
 
     def ink(self, strength=1.0):
-        """Colour of text, or weaker."""
-        text, base = self.palette().color(QPalette.ColorRole.Text), self.palette().color(QPalette.ColorRole.Base)
+        """Colour of text on the plot, or weaker. (The style sheets of dark themes set the base of a palette, but not its text.)"""
+        base = self.palette().color(QPalette.ColorRole.Base)
+        text = QColor("#e8e8e8" if base.lightness() < 128 else "#202020")
         mixed = (round(strength * a + (1 - strength) * b) for a, b in zip(text.getRgb()[:3], base.getRgb()[:3]))
         return QColor(*mixed)
 
@@ -275,14 +276,15 @@ class SpectrumPlot(Plot):
         """Paint the names of the lines, and return the height that they take."""
         metrics, x, y = painter.fontMetrics(), area.left() + 6, area.top() + 3
         for line in reversed(self._lines):
-            width = metrics.horizontalAdvance(line.name) + 24
+            name = metrics.elidedText(line.name, Qt.TextElideMode.ElideRight, int(area.width()) - 30)
+            width = metrics.horizontalAdvance(name) + 24
             if x + width > area.right() and x > area.left() + 6:
                 x, y = area.left() + 6, y + metrics.height()
             painter.setPen(QPen(QColor(line.colour), max(line.width, 1.6), line.style))
             middle = y + metrics.height() / 2
             painter.drawLine(QPointF(x, middle), QPointF(x + 14, middle))
             painter.setPen(self.ink())
-            painter.drawText(QPointF(x + 18, y + metrics.ascent()), line.name)
+            painter.drawText(QPointF(x + 18, y + metrics.ascent()), name)
             x += width + 6
         return y + metrics.height() - area.top()
 
@@ -307,6 +309,8 @@ class SpectrumPlot(Plot):
             painter.fillRect(QRectF(place - width / 2, min(zero, zero - height), width, abs(height)), QColor(CONTRIBUTION))
         painter.setPen(self.ink(0.4))
         painter.drawLine(QPointF(inner.left(), zero), QPointF(inner.right(), zero))
+        if inner.height() < 1.5 * painter.fontMetrics().height():
+            return  # a word would hide the bars
         painter.setPen(QColor(CONTRIBUTION))
         painter.drawText(inner.adjusted(2, 0, 0, 0), Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop, tr("contributions"))
 

@@ -5,16 +5,18 @@ from qgis.PyQt.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qgis.PyQt.QtGui import QColor, QFont
 
 from ..translation import tr
+from ..workflows.accepted import ACCEPTED, LATER, REJECTED
 
-RANK, PEAK, PIXELS, AREA, VERDICT, NOTE, ANGLE = range(7)
-_NUMBERS = {RANK: "rank", PEAK: "peak", PIXELS: "pixels", AREA: "area"}
+RANK, PEAK, PIXELS, AREA, VERDICT, GROUP, MATCH, NOTE, ANGLE = range(9)
+_NUMBERS = {RANK: "rank", PEAK: "peak", PIXELS: "pixels", AREA: "area", GROUP: "group"}
 # Seen on white and on dark grey alike.
-_COLOURS = {"accepted": "#2e9e44", "rejected": "#d9480f", "later": "#b58900"}
+_COLOURS = {ACCEPTED: "#2e9e44", REJECTED: "#d9480f", LATER: "#b58900"}
+_LAST = chr(0x10FFFF)  # behind all names
 
 
 def verdict_title(verdict):
     """A verdict in the user's language."""
-    return {"accepted": tr("accepted"), "rejected": tr("rejected"), "later": tr("later")}.get(verdict, verdict)
+    return {ACCEPTED: tr("accepted"), REJECTED: tr("rejected"), LATER: tr("later")}.get(verdict, verdict)
 
 
 class RegionModel(QAbstractTableModel):
@@ -93,6 +95,8 @@ class RegionModel(QAbstractTableModel):
             keys = np.array([verdict_title(verdict).casefold() for verdict in self.regions.verdicts])
         elif column == NOTE:
             keys = np.array([note.casefold() for note in self.regions.notes])
+        elif column == MATCH:
+            keys = np.array([self._text(row, MATCH).casefold() or _LAST for row in range(len(self.regions))])
         elif column == ANGLE:
             keys = np.full(len(self.regions), np.nan) if self.angles is None else self.angles
         else:
@@ -107,11 +111,13 @@ class RegionModel(QAbstractTableModel):
         return 0 if parent is not None and parent.isValid() else len(self._rows)
 
     def columnCount(self, parent=None):
-        return 7
+        return 9
 
     def headerData(self, section, orientation, role=Qt.ItemDataRole.DisplayRole):
         if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
-            return (tr("Rank"), tr("Peak"), tr("Pixels"), tr("Area"), tr("Verdict"), tr("Note"), tr("Angle"))[section]
+            return (
+                tr("Rank"), tr("Peak"), tr("Pixels"), tr("Area"), tr("Verdict"), tr("Group"), tr("Match"), tr("Note"), tr("Angle"),
+            )[section]  # fmt: skip
         return None
 
     def data(self, index, role=Qt.ItemDataRole.DisplayRole):
@@ -121,8 +127,8 @@ class RegionModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return self._text(row, column)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return self.regions.notes[row] if column == NOTE else None
-        if role == Qt.ItemDataRole.TextAlignmentRole and column not in (VERDICT, NOTE):
+            return self._text(row, column) if column in (MATCH, NOTE) else None
+        if role == Qt.ItemDataRole.TextAlignmentRole and column not in (MATCH, VERDICT, NOTE):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ForegroundRole and column == VERDICT:
             return QColor(_COLOURS.get(self.regions.verdicts[row], "#808080"))
@@ -137,6 +143,8 @@ class RegionModel(QAbstractTableModel):
             return verdict_title(self.regions.verdicts[row])
         if column == NOTE:
             return self.regions.notes[row]
+        if column == MATCH:
+            return self.regions.matches[row][0] if self.regions.matches[row] else ""
         if column == ANGLE:
             return "" if self.angles is None or np.isnan(self.angles[row]) else f"{self.angles[row]:.2f}°"
         value = float(self.regions.columns[_NUMBERS[column]][row])

@@ -20,8 +20,9 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from ..translation import tr
+from ..workflows.accepted import ACCEPTED, LATER, REJECTED
 from ..workflows.review_scene import spectral_angles
-from .region_model import ANGLE, RANK, RegionModel
+from .region_model import ANGLE, GROUP, MATCH, RANK, RegionModel
 from .verdicts import GiveVerdicts, QUndoStack, now, write_verdicts
 
 WIDEST_ANGLE, FIRST_ANGLE = 200, 40  # tenths of a degree
@@ -30,11 +31,14 @@ WIDEST_ANGLE, FIRST_ANGLE = 200, 40  # tenths of a degree
 class RegionsTab(QWidget):
     """Shows a `RegionList` and writes verdicts.
 
-    Signals: chosen(row), a row of the list became current, -1 for none; complain(text): something could not be written.
+    Signals: chosen(row), a row of the list became current, -1 for none; complain(text): something could not be written; report(), export():
+    the accepted regions are to be handed on.
     """
 
     chosen = pyqtSignal(int)
     complain = pyqtSignal(str)
+    report = pyqtSignal()
+    export = pyqtSignal()
 
     def __init__(self, parent=None):
         super().__init__(parent)
@@ -51,7 +55,8 @@ class RegionsTab(QWidget):
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setTabKeyNavigation(False)
         self.table.setAlternatingRowColors(True)
-        self.table.setColumnHidden(ANGLE, True)
+        for column in (GROUP, MATCH, ANGLE):
+            self.table.setColumnHidden(column, True)
         self.table.verticalHeader().hide()
         self.table.horizontalHeader().setHighlightSections(False)
         self.table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
@@ -61,16 +66,16 @@ class RegionsTab(QWidget):
         self.table.setMinimumHeight(5 * self.fontMetrics().height())
         self.table.setAccessibleName(tr("Regions"))
         wide = self.fontMetrics().horizontalAdvance("0")
-        for column, characters in enumerate((5, 6, 6, 7, 9, 8)):
+        for column, characters in enumerate((5, 6, 6, 7, 9, 6, 14, 8)):
             self.table.setColumnWidth(column, characters * wide + 8)
         self.note = QLineEdit()
         self.note.setPlaceholderText(tr("Note on this region (E)"))
         self.note.setAccessibleName(tr("Note"))
 
         self.actions_by_key = {}
-        self.accept = self._action(tr("Accept"), "A", lambda: self.give("accepted"), tr("Accept the selected regions, and go on."))
-        self.reject = self._action(tr("Reject"), "R", lambda: self.give("rejected"), tr("Reject the selected regions, and go on."))
-        self.later = self._action(tr("Later"), "L", lambda: self.give("later"), tr("Put the selected regions off, and go on."))
+        self.accept = self._action(tr("Accept"), "A", lambda: self.give(ACCEPTED), tr("Accept the selected regions, and go on."))
+        self.reject = self._action(tr("Reject"), "R", lambda: self.give(REJECTED), tr("Reject the selected regions, and go on."))
+        self.later = self._action(tr("Later"), "L", lambda: self.give(LATER), tr("Put the selected regions off, and go on."))
         self.next = self._action(tr("Next"), "N", lambda: self.step(1), tr("Go to the next region."), "/mActionArrowRight.svg")
         self.previous = self._action(tr("Previous"), "P", lambda: self.step(-1), tr("Go to the region before."), "/mActionArrowLeft.svg")
         self.alike = self._action(tr("Alike..."), "K", self.look_for_alike, tr("Reject the region and all whose spectra are like its own."))
@@ -92,6 +97,15 @@ class RegionsTab(QWidget):
         for action in (self.accept, self.reject, self.later, self.alike):
             verdicts.addWidget(_button(action))
         verdicts.addStretch()
+        self.report_button, self.export_button = QToolButton(), QToolButton()
+        for button, text, signal in (
+            (self.report_button, tr("Report..."), self.report),
+            (self.export_button, tr("Export..."), self.export),
+        ):
+            button.setText(text)
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            button.clicked.connect(signal)
+            verdicts.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(top)
@@ -148,6 +162,8 @@ class RegionsTab(QWidget):
         self.undo.clear()
         self.layer, self.path, self.means = layer, path, None
         self.model.show(regions)
+        self.table.setColumnHidden(GROUP, regions is None or bool(np.isnan(regions.columns["group"]).all()))
+        self.table.setColumnHidden(MATCH, regions is None or not any(regions.matches))
         self.table.sortByColumn(RANK, Qt.SortOrder.AscendingOrder)
         self._tell()
 
@@ -248,11 +264,18 @@ class RegionsTab(QWidget):
         for action in self.actions_by_key.values():
             action.setEnabled(there)
         self.alike.setEnabled(there and self.means is not None)
+        accepted = there and ACCEPTED in regions.verdicts
+        for button, what in (
+            (self.report_button, tr("A page, and if wanted a PDF, of the accepted regions.")),
+            (self.export_button, tr("The accepted regions as GeoPackage, GeoJSON, KML or CSV.")),
+        ):
+            button.setEnabled(accepted)
+            button.setToolTip(what if accepted else tr("Nothing is accepted yet: accept the regions that are to be handed on (A)."))
         if not there:
             self.state.setText(tr("No regions yet") if regions is None else tr("No region lies above the threshold"))
             return
-        done = sum(verdict in ("accepted", "rejected") for verdict in regions.verdicts)
-        later = regions.verdicts.count("later")
+        done = sum(verdict in (ACCEPTED, REJECTED) for verdict in regions.verdicts)
+        later = regions.verdicts.count(LATER)
         text = tr("{} of {} reviewed").format(done, len(regions))
         self.state.setText(tr("{}, {} later").format(text, later) if later else text)
 
@@ -279,7 +302,7 @@ class RegionsTab(QWidget):
         with np.errstate(invalid="ignore"):
             near = self.model.angles <= self.angle.value() / 10
         near[self._example] = True
-        return near & (np.array(self.model.regions.verdicts) != "accepted")
+        return near & (np.array(self.model.regions.verdicts) != ACCEPTED)
 
     def _show_alike(self):
         if self._example is None:
@@ -302,7 +325,7 @@ class RegionsTab(QWidget):
             note = tr("example: rejected with all within {:.1f}°").format(limit)
             if row != self._example:
                 note = tr("like region {}: {:.2f}°, limit {:.1f}°").format(rank, float(self.model.angles[row]), limit)
-            changes[row] = ("rejected", "; ".join(filter(None, (regions.notes[row], note))), when)
+            changes[row] = (REJECTED, "; ".join(filter(None, (regions.notes[row], note))), when)
         if changes and self._apply(tr("reject alike"), changes):
             self.leave_alike()
             self._go_on()

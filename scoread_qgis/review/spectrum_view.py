@@ -7,7 +7,7 @@ from qgis.PyQt.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QSizePo
 
 from ..scenes.spectrum_file import spectra_csv, write_spectra
 from ..translation import tr
-from .plots import EXPECTED, OBSERVED, PINS, SIMILAR, Line, SpectrumPlot
+from .plots import EXPECTED, MATCH, OBSERVED, PINS, SIMILAR, Line, SpectrumPlot
 
 
 class SpectrumView(QWidget):
@@ -72,9 +72,12 @@ class SpectrumView(QWidget):
         self._say("")
         self._enable(False)
 
-    def show_spectra(self, scene, title, seen, pins, similar=None, similar_title="", contributions=None, note=""):
-        """scene: `ReviewedScene`. title, seen: of the current place, or None. pins: (name, colour, `Seen`). similar: `Similar` or None."""
+    def show_spectra(self, scene, title, seen, pins, similar=None, similar_title="", contributions=None, note="", matches=()):
+        """scene: `ReviewedScene`. title, seen: of the current place, or None. pins: (name, colour, `Seen`). similar: `Similar` or None.
+        matches: (name, spectrum) of a library, the best first."""
         lines = []
+        for (name, spectrum), style in zip(matches, (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine)):
+            lines.insert(0, Line(tr("library: {}").format(name), MATCH, spectrum, style=style))
         if similar is not None:
             lines.append(Line(similar_title, SIMILAR, similar.spectrum, style=Qt.PenStyle.DotLine))
         lines += [Line(name, colour, pin.spectrum) for name, colour, pin in pins]

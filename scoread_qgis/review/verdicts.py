@@ -6,7 +6,8 @@ from qgis.core import QgsVectorDataProvider, QgsVectorLayer
 from qgis.PyQt import QtGui, QtWidgets, sip
 
 from ..translation import tr
-from ..workflows.review_regions import FIELDS, file_state
+from ..workflows.accepted import FIELDS
+from ..workflows.review_regions import file_state
 
 _HOME = QtWidgets if hasattr(QtWidgets, "QUndoStack") else QtGui  # of Qt 5 and of Qt 6
 QUndoCommand, QUndoStack = _HOME.QUndoCommand, _HOME.QUndoStack

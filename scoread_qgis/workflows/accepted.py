@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +13,8 @@ from ..scenes.ground import longitudes_latitudes
 if TYPE_CHECKING:
     from .sources import RegionSource
 
-VERDICT, NOTE, REVIEWED = "verdict", "note", "reviewed"  # fields of the regions, which a review fills in
-ACCEPTED, REJECTED, LATER = "accepted", "rejected", "later"  # values of the first; none where a region has not been looked at
+FIELDS = VERDICT, NOTE, REVIEWED = "verdict", "note", "reviewed"  # of the regions, as texts, which a review fills in
+VERDICTS = ACCEPTED, REJECTED, LATER = "accepted", "rejected", "later"  # values of the first; none where a region was not looked at
 
 
 def accepted_regions(regions: RegionSource) -> RegionSource:
@@ -33,7 +32,7 @@ def counted(regions: RegionSource) -> str:
     """How many regions got which verdict, in words."""
     verdicts = Counter(fields.get(VERDICT) for fields in regions.fields)
     told = [f"{verdicts[verdict]} {word}" for verdict, word in ((ACCEPTED, "accepted"), (REJECTED, "rejected"), (LATER, "put off"))]
-    return f"of {len(regions.fields)}, " + ", ".join([*told, f"{len(regions.fields) - sum(verdicts[v] for v in _ALL)} not reviewed"])
+    return f"of {len(regions.fields)}, " + ", ".join([*told, f"{len(regions.fields) - sum(verdicts[v] for v in VERDICTS)} not reviewed"])
 
 
 def places(regions: RegionSource, crs: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -62,6 +61,3 @@ def told(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-_ALL: Sequence[str] = (ACCEPTED, REJECTED, LATER)

@@ -10,22 +10,24 @@ from osgeo import gdal, ogr
 
 from ..scenes.gdal_calls import gdal_failures, open_dataset
 from ..scenes.provenance import read_provenance
+from .accepted import FIELDS
 
-VERDICTS = ("accepted", "rejected", "later")
-FIELDS = {"verdict": ogr.OFTString, "note": ogr.OFTString, "reviewed": ogr.OFTString}  # of a review, added to those of the regions
+NUMBERS = ("rank", "peak", "pixels", "area", "group")  # fields of the regions that are listed, where there are
+MATCHES = ("match_1", "match_2", "match_3")
 
 
 @dataclass
 class RegionList:
     """The regions of a file, one entry each, by rank.
 
-    ids: feature ids. columns: "rank", "peak", "pixels", "area" -> (n,) float64, NaN where there is none. verdicts, notes, reviewed: texts,
-    "" where there is none. shapes: their geometries as WKB. facts: their provenance. crs: WKT or "". state: `file_state` of the file that
-    was read.
+    ids: feature ids. columns: each of `NUMBERS` -> (n,) float64, NaN where there is none. matches: names of the best library spectra, the
+    best first. verdicts, notes, reviewed: texts, "" where there is none. shapes: their geometries as WKB. facts: their provenance. crs: WKT
+    or "". state: `file_state` of the file that was read.
     """
 
     ids: list[int]
     columns: dict[str, np.ndarray]
+    matches: list[tuple[str, ...]]
     verdicts: list[str]
     notes: list[str]
     reviewed: list[str]
@@ -48,9 +50,8 @@ def read_regions(path: str, layer_name: str = "") -> RegionList:
             f"{path} cannot be read as regions: {reason or 'it has no such layer'}. Choose a layer that Extract anomalies made."
         )
     names = [field.GetName() for field in layer.schema]
-    wanted = {"rank": ("rank",), "peak": ("peak",), "pixels": ("pixels",), "area": ("area",)}
-    numbers: dict[str, list[float]] = {name: [] for name in wanted}
-    texts: dict[str, list[str]] = {name: [] for name in FIELDS}
+    numbers: dict[str, list[float]] = {name: [] for name in NUMBERS}
+    texts: dict[str, list[str]] = {name: [] for name in (*FIELDS, *MATCHES)}
     ids, shapes = [], []
     with gdal_failures() as failures:
         for feature in layer:
@@ -74,8 +75,9 @@ def read_regions(path: str, layer_name: str = "") -> RegionList:
     reference = layer.GetSpatialRef()
     crs = "" if reference is None or reference.IsLocal() else reference.ExportToWkt()
     verdicts, notes, reviewed = ([texts[name][i] for i in order] for name in FIELDS)
+    matches = [tuple(filter(None, (texts[name][i] for name in MATCHES))) for i in order]
     return RegionList(
-        [ids[i] for i in order], {name: values[order] for name, values in columns.items()}, verdicts, notes, reviewed,
+        [ids[i] for i in order], {name: values[order] for name, values in columns.items()}, matches, verdicts, notes, reviewed,
         [shapes[i] for i in order], read_provenance(layer), crs, state,
     )  # fmt: skip
 

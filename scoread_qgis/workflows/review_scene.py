@@ -304,7 +304,7 @@ def can_bind(facts: dict[str, str]) -> str:
         return "The map does not say what detector made it, so that the contributions of the bands are not known."
     if "resampled" in facts.get("bands", ""):
         return "The scene was resampled for the model, so that the contributions are not those of its bands."
-    model = _model_file(facts)
+    model = model_file(facts)
     if model and not os.path.isfile(model):
         return f"The model {model}, which the map was made with, is no longer there."
     if facts.get("mask") and not os.path.exists(facts["mask"]):
@@ -314,7 +314,7 @@ def can_bind(facts: dict[str, str]) -> str:
 
 def needs_learning(facts: dict[str, str]) -> bool:
     """Whether making the detector again takes whole passes over the scene, since there is no model file to read."""
-    return not _model_file(facts)
+    return not model_file(facts)
 
 
 def bind_detector(scene: ReviewedScene, run: Run) -> tuple[Bound, str]:
@@ -327,7 +327,7 @@ def bind_detector(scene: ReviewedScene, run: Run) -> tuple[Bound, str]:
     facts = scene.facts
     if reason := can_bind(facts):
         raise ValueError(reason)
-    model, settings = _model_file(facts), _values(facts.get("settings", ""))
+    model, settings = model_file(facts), _values(facts.get("settings", ""))
     mask = MaskSource.of_file(facts["mask"]) if facts.get("mask") else None
     detection = Detection(
         scene.source, "", model=model, kind=facts["detector"], settings={} if model else settings, bands=scene.numbers, mask=mask,
@@ -393,7 +393,7 @@ def _used_bands(facts: dict[str, str], count: int) -> list[int]:
     return numbers if all(number <= count for number in numbers) else []
 
 
-def _model_file(facts: dict[str, str]) -> str | None:
+def model_file(facts: dict[str, str]) -> str | None:
     """The model file that a map was made with; None where it was learnt from the scene, or needs none."""
     model = facts.get("model", "")
     if model in ("", "learnt from the scene", "none is needed"):
