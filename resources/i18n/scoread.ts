@@ -84,6 +84,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>A page, and if wanted a PDF, of the accepted regions.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>A print layout with an atlas. Unset: scoread_report.qpt among the layout templates of your QGIS profile, or else that of the plugin.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -440,6 +444,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Export...</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Extract anomalies</source>
         <translation type="unfinished"></translation>
     </message>
@@ -581,6 +589,10 @@
     </message>
     <message>
         <source>Ground truth</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Group</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -816,6 +828,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Match</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Matched filter</source>
         <translation type="unfinished"></translation>
     </message>
@@ -877,6 +893,10 @@
     </message>
     <message>
         <source>Nothing in {name} stands out at a false-alarm rate of {rate:g}. Look at the map, or extract at a higher rate.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>Nothing is accepted yet: accept the regions that are to be handed on (A).</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -1184,6 +1204,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Report...</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Reports the regions that were accepted in the review: what was noted, a picture in true colour with north and scale, the place in the CRS of the map and in longitude and latitude, and the spectrum against the background that was expected there. As one page for a browser, and as a PDF with a sheet for each region, made by a print layout that you can change.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1377,6 +1401,10 @@
     </message>
     <message>
         <source>The Reed-Xiaoli detector: how far a spectrum lies from the mean of its background, measured by the background's covariance (squared Mahalanobis distance). It needs no model, and is the baseline for the others.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>The accepted regions as GeoPackage, GeoJSON, KML or CSV.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -1661,6 +1689,10 @@
     </message>
     <message>
         <source>later</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <source>library: {}</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
