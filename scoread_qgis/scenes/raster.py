@@ -13,6 +13,7 @@ import numpy as np
 from osgeo import gdal
 
 from ..core.cube import Cube
+from ..core.errors import FileTrouble
 from ..core.progress import Progress
 from ..core.reading_ahead import ReadingAhead
 from .bands import BandTable, check_bands, list_bands, match_wavelengths, read_band_table
@@ -77,7 +78,7 @@ class RasterFile:
         if dataset is None:
             dataset, reason = open_dataset(self.source)
         if dataset is None:
-            raise ValueError(f"{self.name} cannot be opened as a raster: {reason}. {self._hint()}")
+            raise FileTrouble(f"{self.name} cannot be opened as a raster: {reason}. {self._hint()}")
         if dataset.RasterCount == 0 and dataset.GetSubDatasets():
             names = "; ".join(source for source, _ in dataset.GetSubDatasets())
             raise ValueError(f"{self.name} is a container of several rasters. Choose one of: {names}")
@@ -196,7 +197,7 @@ class RasterFile:
                     break
                 row = last
         if read is None or failures:
-            raise ValueError(
+            raise FileTrouble(
                 f"{self.name} cannot be read at rows {first + 1} to {first + rows}: "
                 f"{failures[-1] if failures else 'GDAL does not say why'}. "
                 "The file is probably truncated or damaged: fetch it again."
