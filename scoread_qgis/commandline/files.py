@@ -9,7 +9,6 @@ import re
 
 from osgeo import gdal
 
-from ..core.errors import FileTrouble
 from ..scenes.gdal_calls import gdal_failures
 from ..scenes.provenance import without_secrets
 from ..scenes.score_map import ScoreMap
@@ -186,7 +185,7 @@ def why_again(output, sources, asked):
     """
     try:
         made = ScoreMap(output).metadata.get("asked")
-    except FileTrouble as error:
+    except ValueError as error:
         return str(error)
     if any(os.path.getmtime(source) > os.path.getmtime(output) for source in sources if os.path.exists(source)):
         return "what it was made from is newer"
