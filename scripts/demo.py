@@ -1,16 +1,22 @@
-"""The first light: make a sample scene, train, detect, all through qgis_process, and draw what came out."""
+"""The first light: make a sample scene, train, detect, all through qgis_process, and draw what came out.
+
+What is there and newer than the plugin and what it is made from is not made again.
+"""
 
 import os
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from headless import QgisProcess
+from headless import ROOT, QgisProcess
 from osgeo import gdal
 from sklearn.metrics import roc_auc_score
 
 gdal.UseExceptions()
+
+SCENE = {"OUTPUT": "scene.tif", "TRUTH": "truth.tif", "LIBRARY": "library.csv"}
 
 
 def main(folder):
@@ -30,22 +36,19 @@ def main(folder):
         )
     }
     start = time.monotonic()
-    qgis = QgisProcess()
-    say("Creating the sample scene ...")
-    qgis.run("scoread:sample_scene", OUTPUT=files["scene.tif"], TRUTH=files["truth.tif"], LIBRARY=files["library.csv"])
-    say("Train SGM ...")
-    qgis.run("scoread:train_sgm", INPUT=files["scene.tif"], MODEL=files["model.pt"])
-    say("Detect anomalies ...")
-    qgis.run("scoread:detect_anomalies", INPUT=files["scene.tif"], MODEL=files["model.pt"], OUTPUT=files["anomalies.tif"])
-    say("Detect anomalies (RX), to compare ...")
-    qgis.run("scoread:detect_rx", INPUT=files["scene.tif"], OUTPUT=files["rx.tif"])
-    say("Extract anomalies, and say what they are ...")
-    qgis.run("scoread:threshold_anomalies", INPUT=files["anomalies.tif"], REGIONS=files["regions.gpkg"])
-    qgis.run(
-        "scoread:identify_anomalies", INPUT=files["scene.tif"], REGIONS=files["regions.gpkg"], LIBRARIES=files["library.csv"],
-        OUTPUT=files["identified.gpkg"], REPORT=files["identified.html"],
+    step("Creating the sample scene", "sample_scene", {}, {each: files[name] for each, name in SCENE.items()})
+    scene, model = {"INPUT": files["scene.tif"]}, {"MODEL": files["model.pt"]}
+    step("Train SGM", "train_sgm", scene, model)
+    step("Detect anomalies", "detect_anomalies", {**scene, **model}, {"OUTPUT": files["anomalies.tif"]})
+    step("Detect anomalies (RX), to compare", "detect_rx", scene, {"OUTPUT": files["rx.tif"]})
+    step("Extract anomalies", "threshold_anomalies", {"INPUT": files["anomalies.tif"]}, {"REGIONS": files["regions.gpkg"]})
+    step(
+        "Say what they are", "identify_anomalies", {**scene, "REGIONS": files["regions.gpkg"], "LIBRARIES": files["library.csv"]},
+        {"OUTPUT": files["identified.gpkg"], "REPORT": files["identified.html"]},
     )  # fmt: skip
-    draw(files["scene.tif"], files["anomalies.tif"], str(folder / "anomalies.png"))
+    picture = str(folder / "anomalies.png")
+    if not up_to_date([picture], [files["scene.tif"], files["anomalies.tif"]]):
+        draw(files["scene.tif"], files["anomalies.tif"], picture)
 
     truth = read(files["truth.tif"]).ravel()
     auc = {name: roc_auc_score(truth, read(files[name]).ravel()) for name in ("anomalies.tif", "rx.tif")}
@@ -57,6 +60,27 @@ def main(folder):
         say(f"Anomaly {rank}: {name} (of the background, {share:.2%} matches as well)")
     for name in ("scene.tif", "truth.tif", "model.pt", "anomalies.tif", "anomalies.png", "identified.gpkg", "identified.html"):
         say(f"  {folder / name}")
+
+
+def step(title, algorithm, inputs, outputs):
+    """Run an algorithm, unless its outputs are up to date. inputs, outputs: its parameters that are files."""
+    if up_to_date(outputs.values(), inputs.values()):
+        say(f"{title}: up to date.")
+        return
+    say(f"{title} ...")
+    qgis().run(f"scoread:{algorithm}", **inputs, **outputs)
+
+
+@cache
+def qgis():
+    return QgisProcess()
+
+
+def up_to_date(outputs, inputs):
+    """Whether all outputs are there, and none is older than an input or what makes it."""
+    made = [*inputs, ROOT / "build" / "scoread_qgis" / ".built", __file__]
+    newest = max(os.path.getmtime(path) for path in made)
+    return all(os.path.exists(path) and os.path.getmtime(path) >= newest for path in outputs)
 
 
 def say(text):

@@ -1,6 +1,7 @@
 """Detection and training on a Dask cluster: a real scheduler and real worker processes on loopback, and what may happen to them."""
 
 import contextlib
+import csv
 import json
 import os
 import resource
@@ -180,13 +181,20 @@ class TestResults:
         write_scene(tmp_path / "mask.tif", inside, (0, 2, 0, 0, 0, -2))
         (tmp_path / "bad.tif").write_bytes((archive / "long.tif").read_bytes()[:9000])
         arguments = ["rx", archive / "*.tif", tmp_path / "bad.tif", "--mask", tmp_path / "mask.tif"]
-        code, out, err = cli(*arguments, "--output", tmp_path / "o", *BLOCKS, "--scheduler", cluster.address)
+        there = [*arguments, "--output", tmp_path / "o", *BLOCKS, "--scheduler", cluster.address, "--index", tmp_path / "o.csv"]
+        code, out, err = cli(*there)
         assert code == 1
         assert "3 of 4 scenes done (0 of them before), 1 failed.\n  " + str(tmp_path / "bad.tif") in out
         assert names(tmp_path / "o") == ["long_rx.tif", "small_rx.tif", "tiny_rx.tif"]
-        assert cli(*arguments, "--output", tmp_path / "p")[0] == 1
+        assert cli(*arguments, "--output", tmp_path / "p", "--index", tmp_path / "p.csv")[0] == 1
         for name in names(tmp_path / "o"):
             same_map(tmp_path / "o" / name, tmp_path / "p" / name)
+        mine, expected = (list(csv.DictReader((tmp_path / name).open())) for name in ("o.csv", "p.csv"))
+        assert [row["status"] for row in mine] == ["done", "done", "done", "failed"]
+        for row, other in zip(mine, expected):
+            assert all(row[name] == other[name] for name in ("scene", "status", "regions", "pixels"))
+            assert float(row["threshold"] or 0) == pytest.approx(float(other["threshold"] or 0), rel=1e-5)
+        assert "3 of 4 scenes done (3 of them before)" in cli(*there, "--resume")[1], "made with the same options"
 
     @pytest.mark.parametrize("mode", [[], ["--mode", "paper", "--epochs", 1, "--batch-size", 64, "--hidden", 16, "--conditional"]])
     def test_the_model_is_that_of_one_machine(self, cli, cluster, archive, tmp_path, mode):  # noqa: F811

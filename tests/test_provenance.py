@@ -20,7 +20,7 @@ from scoread_qgis.workflows.run import Run, plugin_version
 from scoread_qgis.workflows.sources import MaskSource, RasterSource
 from scoread_qgis.workflows.train import Training, train
 
-ALWAYS = {"scene", "scene_name", "detector", "detector_title", "model", "seed", "bands", "versions", "date"}
+ALWAYS = {"asked", "scene", "scene_name", "detector", "detector_title", "model", "seed", "bands", "versions", "date"}
 
 
 @pytest.fixture(scope="module")

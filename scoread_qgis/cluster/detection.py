@@ -1,23 +1,39 @@
 """Detection in many scenes, or in huge ones, on a cluster."""
 
-from ..core.errors import describe_error
+import time
+
+from ..core.errors import FileTrouble, describe_error
 from ..core.files import remove_temporaries
 from ..workflows.detect import Outcome
 from . import tasks
 from .engine import Engine
 
 
-def detect_on_cluster(client, detections, memory, tick=lambda done: None):
+def detect_on_cluster(client, detections, memory, tick=lambda done: None, counting=None):
     """Make the maps of the `Detection`s and yield an `Outcome` for each, in the order in which they end.
 
     client: `distributed.Client`. memory: bytes that a task may take. tick(tasks done): called at least every half a second.
+    counting: false-alarm rate and smallest region, at which what lies above the threshold of each map is counted, or None.
     A scene is one task; one that is larger than four times `memory` is split into row blocks where its detector allows that.
     Raises `engine.ClusterLost`. Whatever happens, a map is there whole or not at all.
     """
     engine = Engine(client, tick)
-    for detection, result, error in engine.run((detection, _plan(detection, memory)) for detection in detections):
-        log, fit = result or ((), None)
-        yield Outcome(detection, tuple(log), "" if error is None else describe_error(error), fit)
+    started = {}
+
+    def plan(detection):
+        started[detection.output] = time.monotonic()
+        log, fit = yield from _plan(detection, memory)
+        if not counting:
+            return log, fit, None
+        ((counts, more),) = yield [(tasks.count, (detection.output, *counting, memory))]
+        return [*log, *more], fit, counts
+
+    for detection, result, error in engine.run((detection, plan(detection)) for detection in detections):
+        log, fit, counts = result or ((), None, None)
+        yield Outcome(
+            detection, tuple(log), "" if error is None else describe_error(error), fit, isinstance(error, (FileTrouble, OSError)),
+            time.monotonic() - started.pop(detection.output), counts,
+        )  # fmt: skip
 
 
 def _plan(detection, memory):

@@ -11,10 +11,11 @@ from ..detectors.model_file import Model
 from ..scenes.raster import survey_bands
 from ..scenes.writer import MapWriter
 from ..workflows.detect import Ready, detect, make_ready, read_once, tell_area
+from ..workflows.extract import count_above
 from ..workflows.outputs import check_outputs
 from ..workflows.provenance import facts_of_map
 from ..workflows.run import Run
-from ..workflows.sources import chosen_cube, good_cubes
+from ..workflows.sources import RasterSource, chosen_cube, good_cubes
 
 _FEWEST_ROWS = 64  # of a block: the rows of context are read, and partly worked on, twice
 
@@ -178,6 +179,12 @@ def assemble(detection, layout, memory):
             writer.write(first, rows)
     detection.finish(run)
     return log
+
+
+def count(path, rate, min_area, memory):
+    """Count what lies above the threshold of a map. Returns (`Counts` or None, log)."""
+    run, log = _run(memory)
+    return count_above(RasterSource(path), rate, min_area, run), log
 
 
 def sample_rows(source, numbers, mask, span, count, seed, gather, halo, memory):

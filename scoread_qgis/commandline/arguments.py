@@ -23,9 +23,12 @@ from ..workflows.parameters import (
     TARGET_DETECTOR,
     UNFIT,
 )
+from ..workflows.run import plugin_version
 
 DESCRIPTION = "Finds what does not belong in a hyperspectral scene, without QGIS. Needs torch, numpy, scipy and GDAL's Python bindings."
-EXIT_CODES = "Exit code: 0 all done, 1 something failed (the summary says what and why), 2 wrong usage, 130 cancelled."
+EXIT_CODES = (
+    "Exit code: 0 all done, 1 something failed (the summary says what and why), 2 wrong usage, 130 cancelled, 141 nobody reads the output."
+)
 
 
 class Number:
@@ -92,6 +95,7 @@ def _add_settings(parser, *settings):
 
 def build_parser():
     parser = argparse.ArgumentParser(prog="python -m scoread_qgis", description=DESCRIPTION, epilog=EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"scoread_qgis {plugin_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, add, text in (
         ("train", _add_train, "learn the spectra of scenes as a score-based generative model (SGM), and keep it in a model file"),
@@ -208,7 +212,12 @@ def _add_info(parser):
 
 
 def _add_inputs(parser, text):
-    parser.add_argument("input", nargs="+", metavar="INPUT", help=f"{text}; patterns such as 'scenes/**/*.tif' too")
+    parser.add_argument("input", nargs="*", metavar="INPUT", help=f"{text}; patterns such as 'scenes/**/*.tif' too")
+    parser.add_argument(
+        "--manifest",
+        metavar="FILE",
+        help="list of scenes: a .csv with a column scene, a .json of STAC items, or text with one a line; paths are relative to its folder",
+    )
 
 
 def _add_output(parser, suffix):
@@ -220,7 +229,23 @@ def _add_output(parser, suffix):
     )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace maps that already exist")
-    existing.add_argument("--resume", action="store_true", help="skip maps that are complete and not older than their scene or model")
+    existing.add_argument(
+        "--resume",
+        action="store_true",
+        help="skip maps that are complete, made with these options, and not older than their scene or model",
+    )
+    parser.add_argument(
+        "--index",
+        metavar="FILE.csv|.geojson",
+        help="write a table of all scenes: map, status, seconds, fit, threshold at a false-alarm rate, regions and pixels above it, error",
+    )
+    parser.add_argument(
+        "--retries",
+        type=Number(int, 0),
+        default=0,
+        metavar="N",
+        help="how often scenes that could not be read, or written, are tried again",
+    )
 
 
 def _add_bands(parser, text):
@@ -246,6 +271,7 @@ def _add_memory(parser):
     parser.add_argument(
         "--memory", type=Number(int, 0), default=0, metavar="MB", help="memory for reading and detecting; 0: a quarter of what is free"
     )
+    parser.add_argument("--log-json", metavar="FILE.jsonl", help="append what is told of the work to a file, one JSON object a line")
 
 
 def _add_machines(parser):

@@ -1,8 +1,10 @@
-"""What a user sees of the work: a bar on a terminal, plain lines elsewhere."""
+"""What a user sees of the work: a bar on a terminal, plain lines elsewhere, and JSON lines in a file."""
 
+import json
 import shutil
 import sys
 import time
+from datetime import datetime, timezone
 
 _BAR = 24
 _REDRAW_SECONDS = 0.1
@@ -10,16 +12,24 @@ _LINE_SECONDS = 10
 
 
 class Display:
-    """Progress and log lines, on the standard error stream."""
+    """Progress and log lines, on the standard error stream. records: open file that the log lines and more are appended to, or None."""
 
-    def __init__(self, stream=None):
-        self._stream = stream or sys.stderr
+    def __init__(self, records=None):
+        self._stream, self._records = sys.stderr, records
         self._terminal = self._stream.isatty()
         self._shown, self._drawn = time.monotonic(), False
 
-    def line(self, text=""):
+    def line(self, text, **facts):
+        """Show a line. facts: more about it for the records."""
         self.clear()
         print(text, file=self._stream, flush=True)
+        self.record("log", text=text.strip(), **facts)
+
+    def record(self, event, **facts):
+        """Append what happened to the records alone."""
+        if self._records:
+            now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+            print(json.dumps({"time": now, "event": event, **facts}, ensure_ascii=False), file=self._records, flush=True)
 
     def progress(self, fraction, message):
         now = time.monotonic()
@@ -27,7 +37,7 @@ class Display:
             return
         self._shown = now
         if not self._terminal:
-            self.line(f"{fraction:4.0%} {message}")
+            print(f"{fraction:4.0%} {message}", file=self._stream, flush=True)
             return
         filled = round(_BAR * fraction)
         text = f"[{'#' * filled}{'.' * (_BAR - filled)}] {fraction:4.0%} {message}"

@@ -1,30 +1,133 @@
 """Which files a command reads and which it writes."""
 
+import csv
+import fnmatch
 import glob
+import json
 import os
 import re
 
+from osgeo import gdal
+
+from ..scenes.gdal_calls import gdal_failures
 from ..scenes.provenance import without_secrets
 from ..scenes.score_map import ScoreMap
 from ..workflows.sources import RasterSource
+
+_FOLDERS_OF_GDAL = "/vsi"
+_REMOTE = {"http://": "/vsicurl/http://", "https://": "/vsicurl/https://", "s3://": "/vsis3/", "gs://": "/vsigs/", "file://": ""}
 
 
 class UsageError(ValueError):
     """The command makes no sense as given; nothing has been done."""
 
 
+def inputs_of(options):
+    """The files that the inputs and the manifest of parsed options name, each once."""
+    listed = read_manifest(options.manifest) if options.manifest else []
+    inputs = list(dict.fromkeys([*expand(options.input), *listed]))
+    if not inputs:
+        raise UsageError("There is nothing to work on. Name the scenes, or give a list of them with --manifest.")
+    return inputs
+
+
 def expand(patterns):
     """The files that paths and patterns name, each once, in the order in which they are named; GDAL's connection strings as they are."""
     found = {}
     for pattern in patterns:
-        if os.path.exists(pattern) or not glob.has_magic(pattern):
+        remote = pattern.startswith(_FOLDERS_OF_GDAL)
+        if os.path.exists(pattern) or not glob.has_magic(pattern) or (remote and _is_remote_file(pattern)):
             found[pattern] = None
             continue
-        matches = [path for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
+        matches = _matches(pattern) if remote else [path for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
         if not matches:
-            raise UsageError(f"No file matches {pattern}.")
+            raise UsageError(f"No file matches {without_secrets(pattern)}.")
         found.update(dict.fromkeys(matches))
     return list(found)
+
+
+def _is_remote_file(path):
+    with gdal_failures():
+        status = gdal.VSIStatL(path)
+        return status is not None and not status.IsDirectory()
+    return False
+
+
+def _matches(pattern):
+    """The files in folders of GDAL's virtual file systems that a pattern names, in alphabetical order."""
+    first, *parts = re.split(r"(?<!/)/(?!/)", pattern[1:])  # the // of https:// is no end of a folder
+    places = [f"/{first}"]
+    for part in parts:
+        if part == "**":
+            places = [place for start in places for place in (start, *_folders_in(start))]
+        elif glob.has_magic(part):
+            places = [f"{place}/{name}" for place in places for name in _names_in(place) if fnmatch.fnmatchcase(name, part)]
+        else:
+            places = [f"{place}/{part}" for place in places]
+    return sorted(place for place in dict.fromkeys(places) if _is_remote_file(place))
+
+
+def _folders_in(place):
+    """All folders below a place."""
+    for name in _names_in(place):
+        folder = f"{place}/{name}"
+        status = gdal.VSIStatL(folder)
+        if status is not None and status.IsDirectory():
+            yield folder
+            yield from _folders_in(folder)
+
+
+def _names_in(place):
+    with gdal_failures():
+        return [name.rstrip("/") for name in gdal.ReadDir(place) or () if name.rstrip("/") not in (".", "..", "")]
+    return []
+
+
+def read_manifest(path):
+    """The scenes that a file lists: a CSV with a column `scene`, GeoJSON with a property `scene` or the `data` asset of STAC items, or else
+    text, one a line. Paths are relative to the folder of the file. Raises UsageError, with the remedy."""
+    read = {".csv": _scenes_of_csv, ".json": _scenes_of_json, ".geojson": _scenes_of_json}.get(os.path.splitext(path)[1].lower())
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            scenes = read(file) if read else [line.strip() for line in file if not line.lstrip().startswith("#")]
+    except (OSError, csv.Error, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"The manifest {path} cannot be read: {error}") from None
+    except (KeyError, TypeError, AttributeError):
+        raise UsageError(
+            f"The manifest {path} does not name a scene in each entry. A CSV needs a column scene, a feature of a .json or .geojson a "
+            "property scene, and a STAC item one asset of the name or the role data."
+        ) from None
+    scenes = [_located(scene, os.path.dirname(path)) for scene in scenes if scene]
+    if not scenes:
+        raise UsageError(f"The manifest {path} names no scene.")
+    return scenes
+
+
+def _scenes_of_csv(file):
+    return [row["scene"].strip() for row in csv.DictReader(file)]
+
+
+def _scenes_of_json(file):
+    found = json.load(file)
+    return [_scene_of(item) for item in found.get("features", [found])]
+
+
+def _scene_of(item):
+    assets = item.get("assets")
+    if assets is None:
+        return item["properties"]["scene"]
+    data = [asset for name, asset in assets.items() if name == "data" or "data" in asset.get("roles", ())]
+    if len(data) != 1:
+        raise KeyError("data")
+    return data[0]["href"]
+
+
+def _located(scene, folder):
+    for start, instead in _REMOTE.items():
+        if scene.startswith(start):
+            return instead + scene[len(start) :]
+    beside = os.path.join(folder, scene)
+    return beside if os.path.exists(beside) or ":" not in scene else scene
 
 
 def scene(path):
@@ -33,8 +136,8 @@ def scene(path):
 
 
 def outputs_of(inputs, output, suffix):
-    """Path of the map of each input. output: folder, or for one input a file that ends in .tif. Raises UsageError where two are the same,
-    or `output` looks like a file of another kind."""
+    """Path of the map of each input. output: folder, or for one input a file that ends in .tif. Where scenes have equal names, the maps of
+    all lie in folders like theirs. Raises UsageError where two are the same nevertheless, or `output` looks like a file of another kind."""
     if output.lower().endswith((".tif", ".tiff")) and not os.path.isdir(output):
         if len(inputs) > 1:
             raise UsageError(f"{output} is one file, but there are {len(inputs)} scenes. Give a folder.")
@@ -42,7 +145,10 @@ def outputs_of(inputs, output, suffix):
     elif os.path.splitext(output)[1] and not os.path.isdir(output):
         raise UsageError(f"{output}: maps are GeoTIFFs. Give a file a name that ends in .tif, and a folder one that ends in {os.sep}.")
     else:
-        paths = [os.path.join(output, f"{_stem(path)}{suffix}.tif") for path in inputs]
+        stems = [_stem(path) for path in inputs]
+        if len(set(stems)) < len(stems):
+            stems = [os.path.join(folder, stem) for folder, stem in zip(_folders(inputs), stems)]
+        paths = [os.path.join(output, f"{stem}{suffix}.tif") for stem in stems]
     owners = {}
     for path, source in zip(paths, inputs):
         if path in owners:
@@ -53,18 +159,44 @@ def outputs_of(inputs, output, suffix):
 
 def _stem(source):
     name = os.path.basename(source)
-    if os.path.exists(source) or ":" not in source:
+    if _is_path(source):
         return os.path.splitext(name)[0]
     return re.sub(r"[^\w.-]+", "_", name).strip("_")  # a subdataset
 
 
-def is_finished(output, sources):
-    """Whether a map exists, can be opened, and is not older than any of the files it was made from."""
-    if not os.path.exists(output):
-        return False
+def _is_path(source):
+    return os.path.exists(source) or ":" not in source or (source.startswith(_FOLDERS_OF_GDAL) and "?" not in source)
+
+
+def _folders(inputs):
+    """The folder of each input, relative to the deepest one that has them all."""
+    folders = [os.path.dirname(os.path.abspath(source)) if _is_path(source) else None for source in inputs]
     try:
-        ScoreMap(output)
-    except ValueError:
-        return False
-    made = os.path.getmtime(output)
-    return all(os.path.getmtime(source) <= made for source in sources if os.path.exists(source))
+        top = os.path.commonpath([folder for folder in folders if folder])
+    except ValueError:  # on several drives, or none is a path
+        return [""] * len(inputs)
+    return [os.path.relpath(folder, top) if folder and folder != top else "" for folder in folders]
+
+
+def why_again(output, sources, asked):
+    """Why the map at `output`, which exists, is not the one that is asked for; "" where it is.
+
+    sources: files that it is made from. asked: as `workflows.provenance.asked_in_json` makes it.
+    """
+    try:
+        made = ScoreMap(output).metadata.get("asked")
+    except ValueError as error:
+        return str(error)
+    if any(os.path.getmtime(source) > os.path.getmtime(output) for source in sources if os.path.exists(source)):
+        return "what it was made from is newer"
+    if made == asked:
+        return ""
+    if not made:
+        return "it does not tell with which options it was made"
+    before, now = json.loads(made), json.loads(asked)
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return f"the options differ: {', '.join(f'{name} {_told(now.get(name))} (before: {_told(before.get(name))})' for name in names)}"
+
+
+def _told(value):
+    return "not given" if value is None else value

@@ -5,41 +5,82 @@ import os
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from collections import Counter
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 from ..cluster.connection import NoCluster, check_shared, connect, task_memory
 from ..cluster.engine import ClusterLost
-from ..core.errors import describe_error
+from ..core.errors import FileTrouble, describe_error
+from ..core.files import check_place
 from ..core.progress import Cancelled
-from ..workflows.parameters import DETECTION, FERS_TRAINING, IDENTIFICATION, LARGEST, LOCAL_RX, SEED, SGM_TRAINING
+from ..workflows.parameters import DETECTION, FERS_TRAINING, IDENTIFICATION, LARGEST, LOCAL_RX, MIN_AREA, RATE, SEED, SGM_TRAINING
+from ..workflows.run import plugin_version
 from .arguments import build_parser, read_settings
 from .display import Display
-from .files import UsageError, expand, is_finished, outputs_of, scene
+from .files import UsageError, expand, inputs_of, outputs_of, scene, why_again
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
+_RETRY_SECONDS = 10  # for storage that is out of reach for a moment
 _NEEDED = {"torch": "torch", "scipy": "scipy", "numpy": "numpy", "osgeo": "GDAL's Python bindings (Debian: python3-gdal)"}
 
 
 def main(arguments=None):
     """Run a command and return the exit code."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # as by `| head`
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):  # what is left in their buffers goes there
+            os.dup2(nowhere, stream.fileno())
+        return UNREAD
+
+
+def _run(arguments):
     options = build_parser().parse_args(arguments)
     missing = [text for module, text in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         return _fail(f"This Python lacks {', '.join(missing)}. See docs/cluster.md for how to install.", USAGE)
-    display = Display()
+    try:
+        records = _records(getattr(options, "log_json", None))
+    except (ValueError, OSError) as error:
+        return _fail(error, USAGE)
+    with records as file:
+        display = Display(file)
+        display.record("start", command=options.command, version=plugin_version())
+        code = _command(options, display)
+        display.record("end", exit_code=code)
+        return code
+
+
+def _command(options, display):
     try:
         with _quiet_gdal(), _terminable():
             return _COMMANDS[options.command](options, display)
     except (UsageError, NoCluster) as error:
-        display.clear()
-        return _fail(error, USAGE)
+        return _fail(error, USAGE, display)
     except (KeyboardInterrupt, Cancelled) as cancel:
-        display.clear()
-        print(_describe_cancel(cancel, hasattr(options, "resume")), file=sys.stderr)
+        display.line(_describe_cancel(cancel, hasattr(options, "resume")))
         return INTERRUPTED
 
 
-def _fail(message, code):
+def _records(path):
+    """The file for JSON lines, open, or what stands for none."""
+    if not path:
+        return nullcontext()
+    if not path.lower().endswith(".jsonl"):  # so that nothing is appended to a scene
+        raise ValueError(f"{path}: give the file for JSON lines a name that ends in .jsonl.")
+    check_place(path, "file for JSON lines")
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    return open(path, "a", encoding="utf-8")
+
+
+def _fail(message, code, display=None):
+    if display:
+        display.clear()
+        display.record("error", text=str(message))
     print(f"Error: {message}", file=sys.stderr)
     return code
 
@@ -114,7 +155,7 @@ def _similar(options, display):
     libraries = [os.path.abspath(path) for path in options.library]
 
     def with_targets(searches):
-        where = scene(options.target_scene) if options.target_scene else scene(expand(options.input)[0])
+        where = scene(options.target_scene) if options.target_scene else searches[0].scene
         with _usage():
             return SimilarPlaces(searches, sought, where, libraries, options.entry).with_targets(Run(_memory(options), log=display.line))
 
@@ -132,8 +173,10 @@ def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=No
     from ..scenes.extent import Extent
     from ..workflows.detect import LIMIT, Detection
     from ..workflows.outputs import check_outputs
+    from ..workflows.provenance import asked_in_json
+    from .index import Index, plain
 
-    inputs = expand(options.input)
+    inputs = inputs_of(options)
     outputs = outputs_of(inputs, options.output, suffix)
     mask = _mask(options)
     extent = Extent(*options.extent, rows_down=True) if options.extent else None
@@ -145,8 +188,13 @@ def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=No
         for path, output in zip(inputs, outputs)
     ]
     with _usage():
-        written = [*((output, ".tif") for output in outputs), *((path, ending) for path in further.values())]
-        check_outputs(written, [*(each.scene for each in detections), how.get("model"), mask, *sources])
+        written = [
+            *((output, ".tif") for output in outputs),
+            *((path, ending) for path in further.values()),
+            (options.index, _index_ending(options.index)),
+        ]
+        check_outputs(written, [*(each.scene for each in detections), how.get("model"), mask, options.manifest, *sources])
+    index = Index(options.index, detections)
     there = [detection for detection in detections if os.path.exists(detection.output)]
     if there and not (options.overwrite or options.resume):
         raise UsageError(
@@ -154,32 +202,41 @@ def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=No
             "--overwrite."
         )
     older = [path for path in (how.get("model"), options.mask, *sources) if path]
-    skipped = {
-        detection.output
-        for detection in there
-        if options.resume and is_finished(detection.output, [detection.scene.source, *older])
-        if os.path.exists(further.get(detection.output, detection.output))
-    }
+    missing = [detection.output for detection in detections if not os.path.exists(detection.output)]
+    if prepare:
+        detections = prepare(detections)
+    skipped, reasons = set(), {}
+    for detection in detections if options.resume else ():
+        output = detection.output
+        if output in missing:
+            continue
+        if not os.path.exists(further.get(output, output)):
+            reasons[output] = f"its {ending} is missing"
+        elif reason := why_again(output, [detection.scene.source, *older], asked_in_json(detection.asked())):
+            reasons[output] = reason
+        else:
+            skipped.add(output)
+            index.skip(detection)
     wanted = [detection for detection in detections if detection.output not in skipped]
-    if prepare and wanted:
-        wanted = prepare(wanted)
     if skipped:
         display.line(f"{len(skipped)} of {len(detections)} maps are finished and skipped.")
+    for reason, count in Counter(reasons.values()).items():
+        output = next(output for output in reasons if reasons[output] == reason)
+        which = os.path.basename(output) if count == 1 else f"{count} maps, such as {os.path.basename(output)},"
+        display.line(f"{which} {'is' if count == 1 else 'are'} made again: {reason}.")
     remove_temporaries(*(detection.output for detection in wanted))
-    work = _on_cluster if options.scheduler or options.local_cluster else _here
     done, failed, trouble = [], [], None
     try:
-        for outcome in work(wanted, options, display) if wanted else ():
-            if outcome.error:
-                failed.append(outcome)
-            else:
-                done.append(outcome)
+        for outcome in _all_outcomes(wanted, options, display):
+            display.record("scene", **plain(index.add(outcome)))
+            (failed if outcome.error else done).append(outcome)
     except ClusterLost as error:
         trouble = error
     finally:
         display.clear()
         if len(done) + len(failed) < len(wanted):
             remove_temporaries(*(detection.output for detection in wanted))
+        index.write()
     print(f"{len(done) + len(skipped)} of {len(detections)} scenes done ({len(skipped)} of them before), {len(failed)} failed.")
     for outcome in failed:
         print(f"  {outcome.detection.scene.name}: {outcome.error}")
@@ -189,6 +246,32 @@ def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=No
     if trouble:
         print(f"{len(wanted) - len(done) - len(failed)} scenes are not done: {trouble}. Run the same command with --resume to go on.")
     return FAILED if failed or trouble else DONE
+
+
+def _index_ending(path):
+    return ".geojson" if path and path.lower().endswith(".geojson") else ".csv"
+
+
+def _all_outcomes(detections, options, display):
+    """Yield the last `Outcome` of each detection: those that could not be read or written are tried again at the end."""
+    work = _on_cluster if options.scheduler or options.local_cluster else _here
+    for left in range(options.retries, -1, -1):
+        again = []
+        for outcome in work(detections, options, display) if detections else ():
+            if outcome.file_trouble and left:
+                again.append(outcome.detection)
+            else:
+                yield outcome
+        if not again:
+            return
+        display.line(f"Scenes that could not be read or written, to be tried again in {_RETRY_SECONDS} s: {len(again)}.")
+        time.sleep(_RETRY_SECONDS)
+        detections = again
+
+
+def _counting(options):
+    """Rate and smallest region, at which the index counts what lies above the threshold; None where no index is wanted."""
+    return (getattr(options, "rate", RATE.default), getattr(options, "min_area", MIN_AREA.default)) if options.index else None
 
 
 def _on_cluster(detections, options, display):
@@ -203,13 +286,14 @@ def _on_cluster(detections, options, display):
         def tick(tasks_done):
             display.progress(ended / total, f"{ended} of {total} scenes ended, {failed} failed, {tasks_done} tasks done")
 
-        for outcome in detect_on_cluster(client, detections, _task_memory(client, options), tick):
+        for outcome in detect_on_cluster(client, detections, _task_memory(client, options), tick, _counting(options)):
             ended += 1
             failed += bool(outcome.error)
-            display.line(f"[{ended}/{total}] {outcome.detection.scene.name}")
+            name = outcome.detection.scene.name
+            display.line(f"[{ended}/{total}] {name}", scene=name)
             for line in outcome.log:
-                display.line(f"  {line}")
-            display.line(f"  failed: {outcome.error}" if outcome.error else f"  done: {outcome.detection.output}")
+                display.line(f"  {line}", scene=name)
+            display.line(f"  failed: {outcome.error}" if outcome.error else f"  done: {outcome.detection.output}", scene=name)
             yield outcome
 
 
@@ -217,12 +301,14 @@ def _here(detections, options, display):
     """Yield the `Outcome` of each detection, one after the other."""
     from ..core.progress import Progress
     from ..workflows.detect import Outcome, detect
+    from ..workflows.extract import count_above
     from ..workflows.run import Run
+    from ..workflows.sources import RasterSource
 
     total = len(detections)
     for number, detection in enumerate(detections, start=1):
         name = detection.scene.name
-        display.line(f"[{number}/{total}] {name}")
+        display.line(f"[{number}/{total}] {name}", scene=name)
         start = time.monotonic()
 
         def report(fraction, message, name=name):
@@ -230,24 +316,31 @@ def _here(detections, options, display):
 
         log = []
 
-        def tell(line, log=log):
+        def tell(line, log=log, name=name):
             log.append(line)
-            display.line(f"  {line}")
+            display.line(f"  {line}", scene=name)
 
+        run = Run(_memory(options), Progress(report, (number - 1) / total, number / total), tell)
         try:
-            ready = detect(detection, Run(_memory(options), Progress(report, (number - 1) / total, number / total), tell))
+            ready = detect(detection, run)
+            counting = _counting(options)
+            counts = count_above(RasterSource(detection.output), *counting, replace(run, progress=Progress())) if counting else None
+        except BrokenPipeError:
+            raise
         except Exception as error:  # one bad scene does not stop the others, whatever is bad about it
-            display.line(f"  failed: {describe_error(error)}")
-            yield Outcome(detection, tuple(log), describe_error(error))
+            display.line(f"  failed: {describe_error(error)}", scene=name)
+            trouble = isinstance(error, (FileTrouble, OSError))
+            yield Outcome(detection, tuple(log), describe_error(error), file_trouble=trouble, seconds=time.monotonic() - start)
         else:
-            display.line(f"  done in {time.monotonic() - start:.1f} s: {detection.output}")
-            yield Outcome(detection, tuple(log), fit=ready.fit)
+            seconds = time.monotonic() - start
+            display.line(f"  done in {seconds:.1f} s: {detection.output}", scene=name)
+            yield Outcome(detection, tuple(log), fit=ready.fit, seconds=seconds, counts=counts)
 
 
 def _train(options, display):
     from ..workflows.train import Training, train
 
-    scenes = [scene(path) for path in expand([*options.input, *options.more_inputs])]
+    scenes = [scene(path) for path in dict.fromkeys([*inputs_of(options), *expand(options.more_inputs)])]
     mask = _mask(options)
     training = Training(
         options.mode, scenes, os.path.abspath(options.model), options.bands, mask, read_settings(options, SGM_TRAINING), options.seed,
@@ -265,7 +358,7 @@ def _train(options, display):
 def _train_fers(options, display):
     from ..workflows.train import Training, train
 
-    scenes = [scene(path) for path in expand(options.input)]
+    scenes = [scene(path) for path in inputs_of(options)]
     settings = {**read_settings(options, FERS_TRAINING), "backbone_weights": options.backbone_weights}
     training = Training(
         "fers", scenes, os.path.abspath(options.model), options.bands, settings=settings, seed=options.seed, device=options.device,
@@ -290,8 +383,7 @@ def _report_training(train, options, display):
     except Cancelled:
         raise
     except Exception as error:
-        display.clear()
-        return _fail(describe_error(error), FAILED)
+        return _fail(describe_error(error), FAILED, display)
     display.clear()
     print(f"{options.model} is trained.")
     return DONE
@@ -338,8 +430,7 @@ def _identify(options, display):
     except (Cancelled, KeyboardInterrupt):
         raise
     except Exception as error:
-        display.clear()
-        return _fail(describe_error(error), FAILED)
+        return _fail(describe_error(error), FAILED, display)
     display.clear()
     print(
         f"{options.output}: {len(regions.shapes)} regions, {groups} groups"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+
+class FileTrouble(ValueError):
+    """A file could not be read or written. With storage that is out of reach for a moment, trying again may help."""
+
+
 _MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory")  # of torch, on CPUs and GPUs
 
 

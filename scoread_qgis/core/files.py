@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from .errors import FileTrouble
+
 # Companion files of GDAL and SQLite: overviews, statistics, masks, journals. Those of an old file do not match the new one.
 SIDECARS = (".ovr", ".aux.xml", ".msk", ".msk.ovr", "-wal", "-shm", "-journal")
 _OWNER = r"(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-(?P<start>\d+)"
@@ -97,8 +99,8 @@ def _publish(temporary: str, path: str) -> None:
             os.remove(hidden)
 
 
-def cannot_be_written(path: str | os.PathLike[str], what: str, error: Exception) -> ValueError:
-    """The ValueError that says why a file cannot be written, with the remedy. error: OSError, or what PyTorch raises instead."""
+def cannot_be_written(path: str | os.PathLike[str], what: str, error: Exception) -> FileTrouble:
+    """The error that says why a file cannot be written, with the remedy. error: OSError, or what PyTorch raises instead."""
     reason, remedy = getattr(error, "strerror", None) or str(error), "Choose a folder that you may write to."
     if not isinstance(error, OSError):
         reason, remedy = "writing it failed midway", "Is the disk full?"
@@ -108,11 +110,13 @@ def cannot_be_written(path: str | os.PathLike[str], what: str, error: Exception)
         remedy = "Was its folder removed in the meantime? Choose a folder that you may write to."
     elif isinstance(error, PermissionError) and os.path.exists(path):
         remedy = "Is it open elsewhere? Remove its layer from the project, or choose another name or a folder that you may write to."
-    return ValueError(f"The {what} {path} cannot be written: {reason}. {remedy}")
+    return FileTrouble(f"The {what} {path} cannot be written: {reason}. {remedy}")
 
 
 def check_place(path: str | os.PathLike[str], what: str) -> None:
     """Raise ValueError if no file can be created at `path`. Neither that file nor a folder is created or changed."""
+    if str(path).startswith("/vsi"):
+        raise ValueError(f"The {what} {path} cannot be written: GDAL's virtual file systems are only read. Choose a folder, or mount it.")
     path = os.path.abspath(str(path))
     folder = os.path.dirname(path)
     while not os.path.lexists(folder):

@@ -13,6 +13,7 @@ import numpy as np
 from osgeo import gdal
 
 from ..core.cube import Cube
+from ..core.errors import FileTrouble
 from ..core.progress import Progress
 from ..core.reading_ahead import ReadingAhead
 from .bands import BandTable, check_bands, list_bands, match_wavelengths, read_band_table
@@ -77,11 +78,17 @@ class RasterFile:
         if dataset is None:
             dataset, reason = open_dataset(self.source)
         if dataset is None:
-            raise ValueError(f"{self.name} cannot be opened as a raster: {reason}. {self._hint()}")
+            self._forget()
+            raise FileTrouble(f"{self.name} cannot be opened as a raster: {reason}. {self._hint()}")
         if dataset.RasterCount == 0 and dataset.GetSubDatasets():
             names = "; ".join(source for source, _ in dataset.GetSubDatasets())
             raise ValueError(f"{self.name} is a container of several rasters. Choose one of: {names}")
         return dataset, table
+
+    def _forget(self) -> None:
+        """GDAL remembers what servers answered, failures too: another try asks again."""
+        if self.source.startswith("/vsi"):
+            gdal.VSICurlPartialClearCache(self.source)
 
     def _hint(self) -> str:
         """What to do about a file that GDAL does not open."""
@@ -196,7 +203,8 @@ class RasterFile:
                     break
                 row = last
         if read is None or failures:
-            raise ValueError(
+            self._forget()
+            raise FileTrouble(
                 f"{self.name} cannot be read at rows {first + 1} to {first + rows}: "
                 f"{failures[-1] if failures else 'GDAL does not say why'}. "
                 "The file is probably truncated or damaged: fetch it again."

@@ -13,6 +13,7 @@ from ..core.progress import keeping
 from ..detectors.model_file import Model
 from ..detectors.registry import DETECTORS
 from ..detectors.shared.device import pick_device
+from ..scenes.bands import list_bands
 from ..scenes.extent import Extent, extent_pixels
 from ..scenes.provenance import without_secrets
 from ..scenes.raster import survey_bands
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..scenes.extent import Area
     from ..scenes.raster import RasterCube, RasterFile
     from ..scenes.resampling import ResampledCube
+    from .extract import Counts
     from .run import Run
 
 LIMIT = 0.9  # of `Fit.value`: benchmarks/transfer.py shows what it obtains
@@ -83,6 +85,23 @@ class Detection:
     def chosen(self, cube: RasterCube, run: Run) -> RasterCube:
         """The cube of those of its bands that the detector can use."""
         return cube
+
+    def asked(self) -> dict[str, Any]:
+        """All that decides what the map shows, in plain values, so that a map tells whether it is the one that is asked for."""
+        return {
+            "scene": without_secrets(self.scene.source),
+            "detector": None if self.model else self.kind,
+            "model": self.model and without_secrets(self.model),
+            "bands": list_bands(self.bands) if self.bands else None,
+            "mask": self.mask and without_secrets(self.mask.file or self.mask.source or self.mask.name),
+            "area": self.extent and str(self.extent),
+            "learn area": self.learn_area or None,
+            "largest": self.largest,
+            "unfit": self.unfit if self.model else None,
+            "seed": self.seed,
+            **self.settings,
+            **self.options,
+        }
 
     def finish(self, run: Run) -> float | None:
         """What is made of the map once it is there. Returns the threshold that this takes, None where there is none."""
@@ -223,12 +242,19 @@ def detect(detection: Detection, run: Run) -> Ready:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a `Detection` ended. log: its lines. error: why there is no map, "" where there is one. fit: as in `Ready`."""
+    """How a `Detection` ended. log: its lines. error: why there is no map, "" where there is one. fit: as in `Ready`.
+
+    file_trouble: whether a file could not be read or written. seconds: that it took. counts: what lies above the threshold, where that is
+    asked for.
+    """
 
     detection: Detection
     log: tuple[str, ...] = ()
     error: str = ""
     fit: float | None = None
+    file_trouble: bool = False
+    seconds: float = 0.0
+    counts: Counts | None = None
 
 
 def read_once(path: str, device: str | torch.device) -> Model:

@@ -95,6 +95,27 @@ def threshold_at(source: RasterSource, rate: float, run: Run) -> float:
     return float(np.float32(tail.threshold(rate)))  # type: ignore[union-attr]  # it is required
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What lies above the threshold of a map."""
+
+    threshold: float
+    regions: int
+    pixels: int
+
+
+def count_above(source: RasterSource, rate: float, min_area: int, run: Run) -> Counts | None:
+    """`Counts` of a map at the false-alarm rate `rate`: those that `extract` would find. None where the map has no such threshold."""
+    try:
+        threshold = threshold_at(source, rate, run.part(0.0, 0.5))
+    except ValueError as error:
+        run.log(f"No threshold: {error}")
+        return None
+    found = Regions.find(source.open_map(run.memory), threshold, CONNECTIVITY.default, min_area, run.progress.part(0.5, 1.0))
+    run.log(f"Threshold at a false-alarm rate of {rate:g}: {threshold:.6g}. Regions above it: {len(found)}.")
+    return Counts(threshold, len(found), int(found.pixels.sum()))
+
+
 def scores_sampled(score_map: Cube, name: str, seed: int, run: Run) -> np.ndarray:
     """Scores of the map called `name`, (n,) float32: all, or `SAMPLE` of them drawn at random."""
     _, drawn = score_map.sample(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -58,6 +59,13 @@ class Search(Detection):
     def described(self) -> dict[str, Any]:
         source = self.targets.scene.name if self.targets.scene else self.targets.library.files[0]  # type: ignore[union-attr]
         return {"targets": "; ".join(self.targets.names), "targets_of": source, **self.settings}
+
+    def asked(self) -> dict[str, Any]:
+        digest = hashlib.sha256()
+        for spectra in (self.targets.spectra, self.targets.marks, *(self.targets.library.values if self.targets.library else ())):
+            digest.update(b"" if spectra is None else " ".join(f"{value:.6g}" for value in spectra.flat).encode())
+        outlined = {"rate": self.rate, "smallest region": self.min_area} if self.regions else {}
+        return {**super().asked(), "targets": "; ".join(self.targets.names), "their spectra": digest.hexdigest()[:16], **outlined}
 
     @property
     def _map(self) -> RasterSource:

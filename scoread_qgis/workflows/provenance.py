@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ def facts_of_map(detection: Detection, ready: Ready, cube: RasterCube | Resample
         "mask": detection.mask and without_secrets(detection.mask.name),
         "area": detection.extent and f"{detection.extent}{', learnt from it alone' if detection.learn_area else ''}",
         "largest": detection.largest and f"{detection.largest} pixels",
+        "asked": asked_in_json(detection.asked()),
         "versions": _listed(run.versions(), " "),
         "date": now(),
     }
@@ -76,6 +78,11 @@ def facts_of_identification(identification: Identification, run: Run) -> Facts:
         "identified": now(),
         "identified_with": _listed(run.versions(), " "),
     }
+
+
+def asked_in_json(asked: dict[str, Any]) -> str:
+    """What `Detection.asked` returns, as the fact of a map."""
+    return json.dumps({name: value for name, value in asked.items() if value is not None}, ensure_ascii=False, default=str)
 
 
 def now() -> str:
