@@ -258,7 +258,7 @@ class TestMatches:
     def library(self, tmp_path):
         """A straight line and a curve, the latter twice under one name."""
         lines = ["wavelength (nm),line,curve,curve"]
-        lines += [f"{w},{w / 5000},{0.4 + 0.2 * np.sin(w / 300)},{0.4 - 0.2 * np.sin(w / 300)}" for w in range(350, 2601, 5)]
+        lines += [f"{w},{w / 5000},{0.4 + 0.2 * np.sin(w / 300)},{0.4 - 0.2 * np.sin(w / 300)}" for w in range(100, 3001, 5)]
         path = tmp_path / "library.csv"
         path.write_text("\n".join(lines), encoding="utf-8")
         return str(path)
