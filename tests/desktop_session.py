@@ -6,12 +6,14 @@ The folder of the session holds `scene.tif`.
 import time
 
 from desktop_steps import FOLDER, click, heartbeat, pause, report, start, until
-from qgis.core import QgsApplication, QgsProcessingContext, QgsProject, QgsRasterLayer
+from qgis.core import Qgis, QgsApplication, QgsProcessingContext, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QModelIndex, Qt, QTimer
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QDockWidget, QLineEdit, QProgressBar, QTextEdit, QToolBar, QTreeView
 from qgis.utils import iface, plugins
+
+ON_MAIN_THREAD = Qgis.versionInt() < 32600  # batches and designer models
 
 
 def open_dialog(title):
@@ -70,7 +72,7 @@ def batch_dialog(name, rows):
 
 
 def batch():
-    """A batch, in which Escape does not close the dialog, and one that is cancelled."""
+    """A batch, in which Escape does not close the dialog where it waits on the main thread, and one that is cancelled."""
     scene = str(FOLDER / "scene.tif")
     rows = [{"INPUT": scene, "MODE": 1, "OUTER_WINDOW": 9, "OUTPUT": str(FOLDER / f"batch_{number}.tif")} for number in (1, 2)]
     dialog = batch_dialog("scoread:detect_rx", rows)
@@ -78,15 +80,16 @@ def batch():
     heartbeat.phase("Batch")
     press_run(dialog)
     yield from until(lambda: 5 < dialog.findChild(QProgressBar).value() < 45)
-    QTest.keyClick(dialog, Qt.Key.Key_Escape)
-    dialog.close()
-    report["open in the midst of a batch"] = dialog.isVisible()
     close = dialog.buttonBox().button(QDialogButtonBox.StandardButton.Close)
-    report["close buttons"] = [close.isEnabled()]
+    if ON_MAIN_THREAD:
+        QTest.keyClick(dialog, Qt.Key.Key_Escape)
+        dialog.close()
+        report["open in the midst of a batch"] = dialog.isVisible()
+        report["close buttons"] = [close.isEnabled()]
     yield from until(lambda: (FOLDER / "batch_2.tif").exists() and dialog.runButton().isEnabled())
     yield from pause(0.5)
     heartbeat.phase(None)
-    report["close buttons"].append(close.isEnabled())
+    report.setdefault("close buttons", []).append(close.isEnabled())
     dialog.close()
 
     rows = [{"INPUT": scene, "MODE": 1, "OUTER_WINDOW": 41, "OUTPUT": str(FOLDER / "cancelled_batch.tif")}]
