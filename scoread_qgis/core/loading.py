@@ -9,8 +9,11 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_one_at_a_time = threading.Lock()
 
 
 def wait_passively() -> None:
@@ -51,13 +54,14 @@ def load_scipy() -> None:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Keep the garbage collector from running, and exempt what is imported meanwhile from it for good."""
-    known, collecting = len(sys.modules), gc.isenabled()
-    gc.disable()
-    try:
-        yield
-        if len(sys.modules) > known:
-            gc.freeze()
-    finally:
-        if collecting:
-            gc.enable()
+    """Keep the garbage collector from running, and exempt what is imported meanwhile from it for good; one import at a time."""
+    with _one_at_a_time:  # the first to end would switch the collector on again for the others
+        known, collecting = len(sys.modules), gc.isenabled()
+        gc.disable()
+        try:
+            yield
+            if len(sys.modules) > known:
+                gc.freeze()
+        finally:
+            if collecting:
+                gc.enable()
