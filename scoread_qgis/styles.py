@@ -133,7 +133,7 @@ def save_regions_style(path, how):
     renderer.setOrderBy(QgsFeatureRequest.OrderBy([QgsFeatureRequest.OrderByClause("rank", False)]))
     renderer.setOrderByEnabled(True)
     layer.setRenderer(renderer)
-    layer.saveStyleToDatabase("Regions", "", True, "")
+    _save_in_file(layer, "Regions")
 
 
 def save_groups_style(path):
@@ -179,7 +179,7 @@ def save_groups_style(path):
     table = layer.attributeTableConfig()
     table.setSortExpression('"group" * 1000000 + "rank"' if "rank" in fields else '"group"')  # those that are alike stand together
     layer.setAttributeTableConfig(table)
-    layer.saveStyleToDatabase("Groups", "", True, "")
+    _save_in_file(layer, "Groups")
 
 
 def save_mask_style(path, replaced, how):
@@ -276,6 +276,11 @@ def outline(color, width):
         layer.setPenJoinStyle(Qt.PenJoinStyle.MiterJoin)
         symbol.appendSymbolLayer(layer)
     return symbol
+
+
+def _save_in_file(layer, name):
+    """Keep the style of a layer in its GeoPackage, as the default. QGIS 3.44 warns of the older call."""
+    getattr(layer, "saveStyleToDatabaseV2", layer.saveStyleToDatabase)(name, "", True, "")
 
 
 def _ring(color, width):
