@@ -56,6 +56,18 @@ def desk(provider, qgis_new_project, monkeypatch):
         each.deleteLater()
 
 
+def fields(desk, wkt):
+    """A layer of one polygon, in the project."""
+    from qgis.core import QgsFeature, QgsGeometry, QgsVectorLayer
+
+    layer = QgsVectorLayer("Polygon", "fields", "memory")
+    feature = QgsFeature()
+    feature.setGeometry(QgsGeometry.fromWkt(wkt))
+    layer.dataProvider().addFeatures([feature])
+    desk.project.addMapLayer(layer)
+    return layer
+
+
 def raster(path, bands, band_name="", size=(60, 50)):
     dataset = gdal.GetDriverByName("GTiff").Create(str(path), *size, bands, gdal.GDT_Float32)
     dataset.SetGeoTransform((0, 1, 0, 0, 0, -1))
@@ -108,14 +120,8 @@ class TestPanel:
 
 class TestRun:
     def test_within_the_selected_polygons(self, desk, tmp_path):
-        from qgis.core import QgsFeature, QgsGeometry, QgsVectorLayer
-
         desk.activate(desk.add(raster(tmp_path / "Szene ä.tif", 12), "Szene ä"))
-        layer = QgsVectorLayer("Polygon", "fields", "memory")
-        feature = QgsFeature()
-        feature.setGeometry(QgsGeometry.fromWkt("POLYGON ((10 -10, 45 -10, 45 -40, 10 -40, 10 -10))"))
-        layer.dataProvider().addFeatures([feature])
-        desk.project.addMapLayer(layer)
+        layer = fields(desk, "POLYGON ((10 -10, 45 -10, 45 -40, 10 -40, 10 -10))")
         assert not desk.panel().polygons.isEnabled()
         layer.selectAll()
         panel = desk.panel()
@@ -158,14 +164,8 @@ class TestRun:
         assert desk.told[-1][0] == "Critical" and "a" in desk.told[-1][1]
 
     def test_what_is_refused_before_the_work_is_told(self, desk, tmp_path):
-        from qgis.core import QgsFeature, QgsGeometry, QgsVectorLayer
-
         desk.activate(desk.add(raster(tmp_path / "a.tif", 12), "a"))
-        layer = QgsVectorLayer("Polygon", "fields", "memory")
-        feature = QgsFeature()
-        feature.setGeometry(QgsGeometry.fromWkt("POLYGON ((10 -10, 45 -10, 45 -40, 10 -10))"))
-        layer.dataProvider().addFeatures([feature])
-        desk.project.addMapLayer(layer)
+        layer = fields(desk, "POLYGON ((10 -10, 45 -10, 45 -40, 10 -10))")
         layer.selectAll()
         panel = desk.panel()
         panel.polygons.setChecked(True)

@@ -51,11 +51,6 @@ def places(regions: RegionSource, crs: str) -> tuple[np.ndarray, np.ndarray | No
     return points, longitudes_latitudes(points, crs)
 
 
-def columns_of(regions: RegionSource) -> list[str]:
-    """Names of all fields, in the order in which they first come."""
-    return list(dict.fromkeys(name for fields in regions.fields for name in fields))
-
-
 def told(value: object) -> str:
     """The value of a field as it is read: six significant digits of numbers, nothing for None."""
     if value is None:

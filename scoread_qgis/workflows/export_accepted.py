@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..scenes.ground import crs_name
 from ..scenes.provenance import provenance_of
 from ..scenes.region_export import FORMATS, export_regions
-from .accepted import NOTE, accepted_regions, columns_of, counted, places
+from .accepted import NOTE, accepted_regions, counted, places
 from .outputs import check_outputs, write_table
 from .provenance import now
 
@@ -40,7 +40,7 @@ def export_accepted(export: Export, run: Run) -> int:
     chosen = accepted_regions(export.regions)
     run.log(f"{export.regions.name}: {counted(export.regions)}.")
     points, degrees = places(chosen, chosen.crs)
-    columns: dict[str, list[object]] = {name: [fields.get(name) for fields in chosen.fields] for name in columns_of(chosen)}
+    columns = chosen.columns()
     columns.update({"x": points[:, 0].tolist(), "y": points[:, 1].tolist()})
     if degrees is not None:
         columns.update({"longitude": degrees[:, 0].tolist(), "latitude": degrees[:, 1].tolist()})

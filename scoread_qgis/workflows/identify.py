@@ -307,7 +307,6 @@ def _mean_within(cube: RasterCube | ResampledCube, flat_field: MaskSource, run: 
 def _write(identification: Identification, chosen: RegionSource, numbers: np.ndarray, comparison: Comparison | None, run: Run) -> int:
     """Write the regions, say what the first ones are, and return how many have a clear match."""
     regions = identification.regions
-    fields: dict[str, Sequence[object]] = {**chosen.columns()}
     kinds: dict[str, type] = {"group": int}
     rest = len(regions.shapes) - len(chosen.shapes)
     found: dict[str, list[object]] = {"group": [int(number) if number else None for number in numbers]}
@@ -328,8 +327,7 @@ def _write(identification: Identification, chosen: RegionSource, numbers: np.nda
             run.log(_told(chosen.ids[region], comparison.of(region)))
     if rest:
         chosen = regions.first(len(regions.shapes))
-        fields = {**chosen.columns()}
-    others = {name: values for name, values in fields.items() if name not in found}
+    others: dict[str, Sequence[object]] = {name: values for name, values in chosen.columns().items() if name not in found}
     first = {"rank": others.pop("rank")} if "rank" in others else {}  # what was found stands before what was known
     fields = {**first, **{name: (*values, *[None] * rest) for name, values in found.items()}, **others}
     facts = {**(provenance_of(regions.file.partition("|")[0]) if regions.file else {}), **facts_of_identification(identification, run)}

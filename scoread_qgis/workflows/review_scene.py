@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.progress import Progress
+from ..decisions import matching
 from ..detectors.shared.expected_spectrum import MARGIN, WIDTH, Expected, expected_spectrum
 from ..scenes.bands import band_numbers
 from ..scenes.georeference import PIXELS
@@ -77,14 +78,9 @@ class RegionMeans:
 
 
 def spectral_angles(spectrum: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Angles in degrees, (n,), between a spectrum (bands,) and others (n, bands); NaN where one of the two is not known.
-
-    F. A. Kruse et al., "The spectral image processing system (SIPS)", Remote Sensing of Environment 44, 1993.
-    """
+    """Angles in degrees, (n,), between a spectrum (bands,) and others (n, bands); NaN where one of the two is not known in all bands."""
     spectrum, others = np.asarray(spectrum, np.float64), np.asarray(others, np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosines = others @ spectrum / (np.linalg.norm(others, axis=1) * np.linalg.norm(spectrum))
-    return np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+    return np.where(np.isfinite(others).all(axis=1), matching.spectral_angles(spectrum[None], others)[0], np.nan)
 
 
 class ReviewedScene:
