@@ -28,11 +28,11 @@ def detect(detector, values, valid=None, rows_per_block=64, **options):
     return np.concatenate([rows for _, rows in detector.detect(ArrayCube(values, valid, rows_per_block=rows_per_block), **options)])
 
 
-def expected(kind, values, targets, **options):
+def expected(kind, values, targets):
     """That of Spectral Python; its ACE has no sign, which is that of the matched filter."""
     exact = values.astype(np.float64)
-    filtered = spectral.matched_filter(exact, targets[0], **options)
-    return filtered if kind is MatchedFilter else np.sign(filtered) * spectral.ace(exact, targets, **options)
+    filtered = spectral.matched_filter(exact, targets[0])
+    return filtered if kind is MatchedFilter else np.sign(filtered) * spectral.ace(exact, targets)
 
 
 @BOTH
@@ -56,9 +56,18 @@ def test_global_equals_spectral_python_on_a_real_scene(kind):
 
 @BOTH
 def test_local_without_shrinkage_equals_spectral_python(kind):
+    """Its own `window=` needs numpy < 2.4, to which an array of one number is no number; its windows and its filters do not."""
+    from spectral.algorithms.spatial import map_outer_window_stats
+
+    def filtered(background, spectrum):
+        value = spectral.MatchedFilter(background, targets[0])(spectrum).item()
+        if kind is MatchedFilter:
+            return value
+        return np.sign(value) * np.asarray(spectral.ace(spectrum, targets, background=background)).item()
+
     values, targets = scene(), scene(1, 2, seed=5)[0, :1].astype(np.float64)
     actual = detect(kind(targets, background="local", inner_window=3, outer_window=7, shrinkage=0), values)
-    np.testing.assert_allclose(actual, expected(kind, values, targets, window=(3, 7)), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(actual, map_outer_window_stats(filtered, values.astype(np.float64), 3, 7), rtol=1e-3, atol=1e-5)
 
 
 def test_several_targets_are_a_subspace():

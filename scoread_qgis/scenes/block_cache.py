@@ -1,4 +1,4 @@
-"""GDAL's block cache. There is one for the whole process, which QGIS and other plugins use too."""
+"""GDAL's cache of decoded blocks, one for the whole process, which QGIS and other plugins use too, and that of blocks fetched."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from osgeo import gdal
 
 _LEAST = 16 * 2**20  # bytes, for what is written meanwhile
+_FETCHED = "GDAL_MAX_RAW_BLOCK_CACHE_SIZE"
 
 _lock = threading.Lock()
 _readers: list[tuple[int, int]] = []  # each with what it needs
@@ -22,6 +23,8 @@ def block_cache(reader: object, needed: int) -> Iterator[None]:
     GDAL's own size is a share of all memory, which is too much where memory is bounded, and less than what a row of tiles of a wide scene
     takes, each of which would be decoded again for every row. It is as large as all readers together need, each of which may be inside
     several times; the last one to leave restores its size.
+
+    As many bytes may be fetched from a server at once: beyond its own 10 MB, GDAL asks for one block after the other.
     """
     global _size_before
     entry = id(reader), needed
@@ -30,9 +33,12 @@ def block_cache(reader: object, needed: int) -> Iterator[None]:
             _size_before = gdal.GetCacheMax()
         _readers.append(entry)
         _set_size()
+    fetched_before = gdal.GetThreadLocalConfigOption(_FETCHED)
+    gdal.SetThreadLocalConfigOption(_FETCHED, str(_LEAST + needed))
     try:
         yield
     finally:
+        gdal.SetThreadLocalConfigOption(_FETCHED, fetched_before)
         with _lock:
             _readers.remove(entry)
             _set_size()

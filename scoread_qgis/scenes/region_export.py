@@ -78,7 +78,9 @@ def _fill(
     for column, values in written.items():
         kinds = {type(value) for value in values if value is not None}
         code = _KINDS[kinds.pop()] if len(kinds) == 1 and kinds <= set(_KINDS) else ogr.OFTReal if kinds == {int, float} else ogr.OFTString
-        layer.CreateField(ogr.FieldDefn(column, code))
+        if layer.GetLayerDefn().GetFieldIndex(column) < 0:  # KML without libkml has made name and description
+            layer.CreateField(ogr.FieldDefn(column, code))
+    places = {layer.GetLayerDefn().GetFieldIndex(column): values for column, values in written.items()}
     if kind == "GPKG":
         write_provenance(layer, metadata)
     try:
@@ -89,7 +91,7 @@ def _fill(
             feature = ogr.Feature(layer.GetLayerDefn())
             if by_number:
                 feature.SetFID(numbers[index])
-            for place, values in enumerate(written.values()):
+            for place, values in places.items():
                 if values[index] is None:
                     feature.SetFieldNull(place)
                 elif values[index] == values[index]:  # NaN is left unset
