@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from osgeo import gdal
 
+from .gdal_calls import gdal_option
+
 _LEAST = 16 * 2**20  # bytes, for what is written meanwhile
-_FETCHED = "GDAL_MAX_RAW_BLOCK_CACHE_SIZE"
 
 _lock = threading.Lock()
 _readers: list[tuple[int, int]] = []  # each with what it needs
@@ -33,12 +34,10 @@ def block_cache(reader: object, needed: int) -> Iterator[None]:
             _size_before = gdal.GetCacheMax()
         _readers.append(entry)
         _set_size()
-    fetched_before = gdal.GetThreadLocalConfigOption(_FETCHED)
-    gdal.SetThreadLocalConfigOption(_FETCHED, str(_LEAST + needed))
     try:
-        yield
+        with gdal_option("GDAL_MAX_RAW_BLOCK_CACHE_SIZE", str(_LEAST + needed)):
+            yield
     finally:
-        gdal.SetThreadLocalConfigOption(_FETCHED, fetched_before)
         with _lock:
             _readers.remove(entry)
             _set_size()

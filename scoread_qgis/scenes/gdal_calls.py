@@ -1,6 +1,6 @@
-"""Failures of GDAL, reported in the same way whether GDAL's exceptions are switched on or not.
+"""Failures of GDAL, reported in the same way whether GDAL's exceptions are switched on or not, and its options for a while.
 
-The switch applies to the whole process, and so to QGIS and its other plugins: this plugin never touches it.
+That switch applies to the whole process, and so to QGIS and its other plugins: this plugin never touches it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,20 @@ def gdal_failures() -> Iterator[list[str]]:
         failures.append(" ".join(str(error).splitlines()))  # newer GDAL chains its reasons, a line each
     finally:
         gdal.PopErrorHandler()
+
+
+@contextmanager
+def gdal_option(name: str, value: str) -> Iterator[None]:
+    """A configuration option of GDAL inside this block, for the current thread alone. GDAL before 3.5 has none and goes without."""
+    if not hasattr(gdal, "SetThreadLocalConfigOption"):
+        yield
+        return
+    before = gdal.GetThreadLocalConfigOption(name)
+    gdal.SetThreadLocalConfigOption(name, value)
+    try:
+        yield
+    finally:
+        gdal.SetThreadLocalConfigOption(name, before)
 
 
 def open_dataset(source: str | os.PathLike[str], kind: int = gdal.OF_RASTER) -> tuple[gdal.Dataset | None, str]:
