@@ -18,7 +18,8 @@ from scipy.stats import rankdata
 
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.detectors.fers import FERS
-from scoread_qgis.detectors.rx import GaussianStatistics, GlobalRX, MahalanobisDistance
+from scoread_qgis.detectors.rx import GlobalRX
+from scoread_qgis.detectors.shared.statistics import GaussianStatistics, MahalanobisDistance
 
 SCENES = ["abu-airport-1", "abu-airport-4", "abu-beach-1", "abu-urban-1", "abu-urban-3", "sandiego"]
 BANDS = 188

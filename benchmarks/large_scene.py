@@ -1,4 +1,5 @@
-"""A scene that does not fit into memory: python benchmarks/large_scene.py <folder> [--rows 3000 --columns 4000 --bands 200]
+"""A scene that does not fit into memory: PYTHONPATH=. python benchmarks/large_scene.py <folder>
+[--rows 3000 --columns 4000 --bands 200]
 
 Makes a synthetic int16 scene (4.8 GB by default) and one of a tenth of its rows in the folder, trains and detects in both as the algorithms
 do, each in a process of its own, and reports pixels a second, the shares of reading, arithmetic and writing, and peak memory.

@@ -1,4 +1,5 @@
-"""The same pixels in files of different layouts: python benchmarks/layouts.py <folder> [--rows 512 --columns 3000 --bands 100 --memory 256]
+"""The same pixels in files of different layouts: PYTHONPATH=. python benchmarks/layouts.py <folder>
+[--rows 512 --columns 3000 --bands 100 --memory 256]
 
 Makes the files in the folder and detects in each, by global RX and, with a model trained once, in the default mode, each in a process of
 its own. Prints time, peak memory above that before the detection, and what decompression alone takes: one pass of GDAL over the file, by

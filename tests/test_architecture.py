@@ -133,3 +133,29 @@ def test_work_uses_nothing_of_qgis():
                 assert not used & of_qgis, path
                 checked += 1
     assert checked > 8
+
+
+def test_benchmarks_and_scripts_name_what_the_package_has():
+    """No test runs them all, and some take hours: a name that has moved is seen here."""
+    missing = []
+    for path in sorted(path for folder in ("benchmarks", "scripts") for path in (PLUGIN.parent / folder).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == PLUGIN.name:
+                source = PLUGIN.parent.joinpath(*node.module.split("."))
+                has = names_of(source / "__init__.py") if source.is_dir() else names_of(source.with_suffix(".py"))
+                has |= {each.stem for each in source.glob("*")}
+                missing += [f"{path.name}: {node.module}.{name.name}" for name in node.names if name.name not in has]
+    assert not missing
+
+
+def names_of(path):
+    """Names that a module defines or imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {name.asname or name.name for name in node.names}
+        elif isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found

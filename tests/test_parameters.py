@@ -144,6 +144,13 @@ class TestQGIS:
                 assert wrong(limit + outwards * step)
         assert wrong(math.nan)
 
+    def test_labels_point_to_a_method_only_where_there_is_one(self, provider):
+        labels = {
+            algorithm.name(): {d.name(): d.description() for d in algorithm.parameterDefinitions()} for algorithm in provider.algorithms()
+        }
+        pointing = [name for name, own in labels.items() if any("for that method" in label for label in own.values())]
+        assert pointing == [name for name, own in labels.items() if "METHOD" in own] == ["threshold_anomalies"]
+
     def test_an_optional_setting_that_is_none_is_left_out(self, run, reached, sample, tmp_path):
         def start():
             with pytest.raises(Exception, match="reached"):

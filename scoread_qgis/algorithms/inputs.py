@@ -71,7 +71,8 @@ def report_parameter():
 
 
 REPORT_HELP = (
-    "A page with everything needed to judge and to repeat the run: settings, bands, loss curve, spectra sampled from the model, log."
+    "A page with everything needed to judge and to repeat the run: settings, bands, the loss curve where a network was trained, spectra "
+    "sampled from the model, log."
 )
 
 

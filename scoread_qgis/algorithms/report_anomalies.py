@@ -30,8 +30,8 @@ class ReportAnomalies(Algorithm):
     GROUP = "Anomaly maps"
     TAGS = ("review", "accepted", "report", "pdf", "print layout", "hand on")
     HELP = (
-        "Reports the regions that were accepted in the review: what was noted, a picture in true colour with north and scale, the place in "
-        "the CRS of the map and in longitude and latitude, and the spectrum against the background that was expected there. As one page "
+        "Reports the regions that were accepted in the review: what was noted, a picture in natural colour with north and scale, the place "
+        "in the CRS of the map and in longitude and latitude, and the spectrum against the background that was expected there. As one page "
         "for a browser, and as a PDF with a sheet for each region, made by a print layout that you can change."
     )
     PRESETS = {INPUT: best_scene, REGIONS: reviewed_regions}

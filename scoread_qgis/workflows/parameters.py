@@ -296,7 +296,7 @@ METHOD = Parameter(
 )
 RATE = Parameter(
     "rate",
-    "False-alarm rate (for that method)",
+    "False-alarm rate",
     "Share of the pixels of the background that may lie above the threshold. 0.001 is ten pixels of a scene of 100 × 100.",
     float,
     default=0.001,
@@ -324,7 +324,7 @@ CONNECTIVITY = Parameter(
     values=(8, 4),
     advanced=True,
 )
-EXTRACTION = (METHOD, RATE, PERCENTILE, VALUE, MIN_AREA, CONNECTIVITY)
+EXTRACTION = (METHOD, replace(RATE, title="False-alarm rate (for that method)"), PERCENTILE, VALUE, MIN_AREA, CONNECTIVITY)
 
 # Explanation of regions: a field of workflows.explain.RegionExplanation.
 TOP = Parameter(
