@@ -5,7 +5,8 @@ import logging
 import os
 from contextlib import contextmanager
 
-from ..core.files import temporary_name
+from ..core.files import check_place, store_of, temporary_name
+from ..scenes.object_stores import use_object_stores
 from ..workflows.memory import free_memory
 from ..workflows.run import plugin_version
 
@@ -78,7 +79,12 @@ def _check_workers(client):
 
 
 def check_shared(client, folder):
-    """Raise NoCluster where a worker does not see the files of this machine's `folder`."""
+    """Raise NoCluster where a worker does not see the files of this machine's `folder`, or cannot write to a store."""
+    if store_of(folder):
+        for address, reason in client.run(_why_unwritable, folder).items():
+            if reason:
+                raise NoCluster(f"The worker {address} cannot write: {reason}")
+        return
     os.makedirs(folder, exist_ok=True)
     probe = temporary_name(os.path.join(folder, "probe"))
     try:
@@ -93,6 +99,15 @@ def check_shared(client, folder):
             f"The workers {', '.join(blind)} do not see {os.path.abspath(folder)}. Scenes and results have to lie in storage that all "
             "machines share, under the same path."
         )
+
+
+def _why_unwritable(folder):
+    use_object_stores()
+    try:
+        check_place(f"{folder}/map", "map")
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def task_memory(client):

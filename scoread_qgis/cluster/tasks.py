@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core.files import remove_temporaries, temporary_name, whole_file
+from ..core.files import remove_temporaries, store_of, temporary_name, whole_file
 from ..core.progress import Cancelled, Progress
 from ..detectors.model_file import Model
+from ..scenes.object_stores import use_object_stores
 from ..scenes.raster import survey_bands
 from ..scenes.writer import MapWriter
 from ..workflows.detect import Ready, detect, make_ready, read_once, tell_area
@@ -16,6 +17,8 @@ from ..workflows.outputs import check_outputs
 from ..workflows.provenance import facts_of_map
 from ..workflows.run import Run
 from ..workflows.sources import RasterSource, chosen_cube, good_cubes
+
+use_object_stores()
 
 _FEWEST_ROWS = 64  # of a block: the rows of context are read, and partly worked on, twice
 
@@ -83,7 +86,9 @@ def detect_scene(detection, memory):
     run, log = _run(memory)
     remove_temporaries(detection.output)  # of a worker that was killed while it worked on this scene
     detector_class = detection.detector_class()
-    if detection.report is None and detector_class.in_row_blocks and len(spans := spans_of(detection.scene.open(), memory)) > 1:
+    # Tasks leave files for each other in a folder beside the map, which a store cannot be.
+    splits = detection.report is None and store_of(detection.output) is None and detector_class.in_row_blocks
+    if splits and len(spans := spans_of(detection.scene.open(), memory)) > 1:
         check_outputs([(detection.output, ".tif")], [detection.scene, detection.model, detection.mask], run.scratch)
         folder = temporary_name(detection.output, owned=False)
         os.makedirs(folder)

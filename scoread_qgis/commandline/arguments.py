@@ -24,6 +24,7 @@ from ..workflows.parameters import (
     UNFIT,
 )
 from ..workflows.run import plugin_version
+from .files import gdal_path
 
 DESCRIPTION = "Finds what does not belong in a hyperspectral scene, without QGIS. Needs torch, numpy, scipy and GDAL's Python bindings."
 EXIT_CODES = (
@@ -215,6 +216,7 @@ def _add_inputs(parser, text):
     parser.add_argument("input", nargs="*", metavar="INPUT", help=f"{text}; patterns such as 'scenes/**/*.tif' too")
     parser.add_argument(
         "--manifest",
+        type=gdal_path,
         metavar="FILE",
         help="list of scenes: a .csv with a column scene, a .json of STAC items, or text with one a line; paths are relative to its folder",
     )
@@ -223,6 +225,7 @@ def _add_inputs(parser, text):
 def _add_output(parser, suffix):
     parser.add_argument(
         "--output",
+        type=gdal_path,
         required=True,
         metavar="FOLDER|FILE.tif",
         help=f"folder for the maps, <name of the scene>{suffix}.tif; for one scene also a file",
@@ -236,6 +239,7 @@ def _add_output(parser, suffix):
     )
     parser.add_argument(
         "--index",
+        type=gdal_path,
         metavar="FILE.csv|.geojson",
         help="write a table of all scenes: map, status, seconds, fit, threshold at a false-alarm rate, regions and pixels above it, error",
     )

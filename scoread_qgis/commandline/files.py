@@ -9,7 +9,9 @@ import re
 
 from osgeo import gdal
 
+from ..core.files import absolute
 from ..scenes.gdal_calls import gdal_failures
+from ..scenes.object_stores import changed, in_object_store, open_text
 from ..scenes.provenance import without_secrets
 from ..scenes.score_map import ScoreMap
 from ..workflows.sources import RasterSource
@@ -34,7 +36,7 @@ def inputs_of(options):
 def expand(patterns):
     """The files that paths and patterns name, each once, in the order in which they are named; GDAL's connection strings as they are."""
     found = {}
-    for pattern in patterns:
+    for pattern in map(gdal_path, patterns):
         remote = pattern.startswith(_FOLDERS_OF_GDAL)
         if os.path.exists(pattern) or not glob.has_magic(pattern) or (remote and _is_remote_file(pattern)):
             found[pattern] = None
@@ -88,7 +90,7 @@ def read_manifest(path):
     text, one a line. Paths are relative to the folder of the file. Raises UsageError, with the remedy."""
     read = {".csv": _scenes_of_csv, ".json": _scenes_of_json, ".geojson": _scenes_of_json}.get(os.path.splitext(path)[1].lower())
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with open_text(path) as file:
             scenes = read(file) if read else [line.strip() for line in file if not line.lstrip().startswith("#")]
     except (OSError, csv.Error, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"The manifest {path} cannot be read: {error}") from None
@@ -122,10 +124,14 @@ def _scene_of(item):
     return data[0]["href"]
 
 
+def gdal_path(text):
+    """A path, or what GDAL reads at a URL."""
+    return next((instead + text[len(start) :] for start, instead in _REMOTE.items() if text.startswith(start)), text)
+
+
 def _located(scene, folder):
-    for start, instead in _REMOTE.items():
-        if scene.startswith(start):
-            return instead + scene[len(start) :]
+    if (path := gdal_path(scene)) != scene:
+        return path
     beside = os.path.join(folder, scene)
     return beside if os.path.exists(beside) or ":" not in scene else scene
 
@@ -154,7 +160,7 @@ def outputs_of(inputs, output, suffix):
         if path in owners:
             raise UsageError(f"{owners[path]} and {source} would both become {path}. Give them folders of their own.")
         owners[path] = source
-    return [os.path.abspath(path) for path in paths]
+    return [absolute(path) for path in paths]
 
 
 def _stem(source):
@@ -187,7 +193,8 @@ def why_again(output, sources, asked):
         made = ScoreMap(output).metadata.get("asked")
     except ValueError as error:
         return str(error)
-    if any(os.path.getmtime(source) > os.path.getmtime(output) for source in sources if os.path.exists(source)):
+    finished = changed(output) + in_object_store(output)  # stores tell whole seconds
+    if any((changed(source) or 0) > finished for source in sources):
         return "what it was made from is newer"
     if made == asked:
         return ""

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.files import whole_file
 from ..scenes.ground import longitudes_latitudes
+from ..scenes.object_stores import existing, open_text
 from ..scenes.provenance import provenance_of
 from ..workflows.outputs import write_table
 from .files import UsageError
@@ -24,7 +25,7 @@ class Index:
 
     def __init__(self, path, detections):
         self._path, self._detections = path, {detection.output: detection for detection in detections}
-        self._before = _read(path) if path and os.path.exists(path) else {}
+        self._before = _read(path) if path and existing([path]) else {}
         self._rows = {each.output: _row(each, NOT_DONE) for each in detections}
 
     def skip(self, detection):
@@ -72,7 +73,7 @@ def _row(detection, status):
 def _read(path):
     """The rows of an index by the paths of their maps. Raises UsageError for a file that is none."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open_text(path) as file:
             if path.lower().endswith(".geojson"):
                 rows = [feature["properties"] for feature in json.load(file)["features"]]
             else:

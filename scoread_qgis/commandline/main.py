@@ -47,6 +47,9 @@ def _run(arguments):
         records = _records(getattr(options, "log_json", None))
     except (ValueError, OSError) as error:
         return _fail(error, USAGE)
+    from ..scenes.object_stores import use_object_stores
+
+    use_object_stores()
     with records as file:
         display = Display(file)
         display.record("start", command=options.command, version=plugin_version())
@@ -72,6 +75,8 @@ def _records(path):
         return nullcontext()
     if not path.lower().endswith(".jsonl"):  # so that nothing is appended to a scene
         raise ValueError(f"{path}: give the file for JSON lines a name that ends in .jsonl.")
+    if path.startswith("/vsi"):
+        raise ValueError(f"{path}: JSON lines are appended to a file, which has to lie in a folder.")
     check_place(path, "file for JSON lines")
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     return open(path, "a", encoding="utf-8")
@@ -171,6 +176,7 @@ def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=No
     """
     from ..core.files import remove_temporaries
     from ..scenes.extent import Extent
+    from ..scenes.object_stores import existing
     from ..workflows.detect import LIMIT, Detection
     from ..workflows.outputs import check_outputs
     from ..workflows.provenance import asked_in_json
@@ -195,22 +201,21 @@ def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=No
         ]
         check_outputs(written, [*(each.scene for each in detections), how.get("model"), mask, options.manifest, *sources])
     index = Index(options.index, detections)
-    there = [detection for detection in detections if os.path.exists(detection.output)]
-    if there and not (options.overwrite or options.resume):
+    there = existing([*outputs, *further.values()])
+    maps = [output for output in outputs if output in there]
+    if maps and not (options.overwrite or options.resume):
         raise UsageError(
-            f"{len(there)} of {len(detections)} maps already exist, such as {there[0].output}. Choose --resume to skip them, or "
-            "--overwrite."
+            f"{len(maps)} of {len(outputs)} maps already exist, such as {maps[0]}. Choose --resume to skip them, or --overwrite."
         )
     older = [path for path in (how.get("model"), options.mask, *sources) if path]
-    missing = [detection.output for detection in detections if not os.path.exists(detection.output)]
     if prepare:
         detections = prepare(detections)
     skipped, reasons = set(), {}
     for detection in detections if options.resume else ():
         output = detection.output
-        if output in missing:
+        if output not in there:
             continue
-        if not os.path.exists(further.get(output, output)):
+        if further.get(output, output) not in there:
             reasons[output] = f"its {ending} is missing"
         elif reason := why_again(output, [detection.scene.source, *older], asked_in_json(detection.asked())):
             reasons[output] = reason

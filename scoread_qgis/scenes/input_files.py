@@ -13,6 +13,7 @@ from osgeo import gdal
 
 from ..core.files import SIDECARS
 from .gdal_calls import gdal_failures
+from .object_stores import existing, in_object_store
 
 # What comes before and after file names in connection strings of GDAL and QGIS.
 _BETWEEN = re.compile(r"""[:"',?&={}|]|/vsi\w+/|file://""")
@@ -38,6 +39,12 @@ def check_apart(outputs: Sequence[str], inputs: Iterable[str]) -> None:
         for key in keys & written.keys():
             raise ValueError(f"{output} and {written[key]} are the same file. Give each output a name of its own.")
         written.update(dict.fromkeys(keys, output))
+    remote = {output for output in outputs if in_object_store(output)}
+    if remote and existing(remote):
+        for source in inputs:
+            plain = in_object_store(source) and not source.lower().endswith(".vrt")
+            for path in {source, *(() if plain else _listed(source, gdal.OF_RASTER, []))} & remote:
+                raise ValueError(f"{path} is the input itself, or a file that {source} is read from. Choose another name for the output.")
     if not any(os.path.exists(output + ending) for output in outputs for ending in ("", *SIDECARS)):
         return  # inputs are there
     for source in inputs:
@@ -142,6 +149,8 @@ def _xml(place: str) -> str:
 
 def _identities(path: str) -> set[_Identity]:
     """What identifies a file, whatever its name: its path with links resolved, and its device and inode numbers."""
+    if in_object_store(path):
+        return {path}
     found: set[_Identity] = {os.path.normcase(os.path.realpath(path))}
     try:
         status = os.stat(path)

@@ -12,6 +12,7 @@ from typing import Union
 from osgeo import gdal, ogr
 
 from .gdal_calls import open_dataset
+from .object_stores import unlisted
 
 Facts = dict[str, object]  # name -> value
 Source = Union[gdal.Dataset, ogr.Layer]
@@ -46,7 +47,8 @@ def read_provenance(source: Source) -> dict[str, str]:
 
 def provenance_of(path: str | os.PathLike[str]) -> dict[str, str]:
     """The facts of a raster or a GeoPackage, as `read_provenance` returns them; {} where it cannot be opened."""
-    dataset, _ = open_dataset(path, gdal.OF_RASTER | gdal.OF_VECTOR)
+    with unlisted(path):
+        dataset, _ = open_dataset(path, gdal.OF_RASTER | gdal.OF_VECTOR)
     if dataset is None:
         return {}
     if dataset.RasterCount:

@@ -11,6 +11,7 @@ from ..core.cube import Cube
 from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
 from .nodata import NoData
+from .object_stores import unlisted
 from .portions import rows_within
 from .provenance import read_provenance, without_secrets
 
@@ -38,7 +39,8 @@ class ScoreMap(Cube):
         nodata: NoData | None = None,
     ) -> None:
         self.source, self.name = str(source), name or without_secrets(source)
-        dataset, reason = open_dataset(self.source)
+        with unlisted(self.source):
+            dataset, reason = open_dataset(self.source)
         if dataset is None or dataset.RasterCount == 0:
             raise ValueError(f"{self.name} cannot be opened as a raster: {reason or 'it has no bands'}. Choose an anomaly map.")
         self._dataset = dataset

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from osgeo import gdal
 
-from ..core.files import temporary_name, unfinished_file
+from ..core.files import absolute, unfinished_file
 from ..core.progress import Progress
 from .gdal_calls import gdal_failures
 from .georeference import Georeference
@@ -48,7 +48,7 @@ class _GeoTiff:
         options: Sequence[str] = (),
         cloud_optimised: bool = False,
     ) -> None:
-        self.path = os.path.abspath(str(path))
+        self.path = absolute(path)
         if os.path.splitext(self.path)[1].lower() not in (".tif", ".tiff"):
             raise ValueError(f"{path}: results are written as GeoTIFF. Give the file a name that ends in .tif.")
         if os.path.isdir(self.path):
@@ -62,7 +62,7 @@ class _GeoTiff:
         with ExitStack() as stack:
             pieces = self._part = str(stack.enter_context(unfinished_file(self.path, "raster")))
             if self._cloud_optimised:
-                pieces = temporary_name(self.path)
+                pieces += ".pieces"
                 stack.enter_context(_removed(pieces))
             with self._checked():
                 self.dataset = gdal.GetDriverByName("GTiff").Create(pieces, *self._shape)
