@@ -10,10 +10,9 @@ import re
 from osgeo import gdal
 
 from ..core.files import absolute
-from ..scenes.gdal_calls import gdal_failures
-from ..scenes.object_stores import changed, in_object_store, open_text
-from ..scenes.provenance import without_secrets
-from ..scenes.score_map import ScoreMap
+from ..scenes.gdal_calls import gdal_failures, open_dataset
+from ..scenes.object_stores import changed, in_object_store, open_text, unlisted
+from ..scenes.provenance import read_provenance, without_secrets
 from ..workflows.sources import RasterSource
 
 _FOLDERS_OF_GDAL = "/vsi"
@@ -41,7 +40,7 @@ def expand(patterns):
         if os.path.exists(pattern) or not glob.has_magic(pattern) or (remote and _is_remote_file(pattern)):
             found[pattern] = None
             continue
-        matches = _matches(pattern) if remote else [path for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
+        matches = _matches(pattern) if remote else [path for path in sorted(glob.glob(pattern, recursive=True)) if not os.path.isdir(path)]
         if not matches:
             raise UsageError(f"No file matches {without_secrets(pattern)}.")
         found.update(dict.fromkeys(matches))
@@ -189,10 +188,11 @@ def why_again(output, sources, asked):
 
     sources: files that it is made from. asked: as `workflows.provenance.asked_in_json` makes it.
     """
-    try:
-        made = ScoreMap(output).metadata.get("asked")
-    except ValueError as error:
-        return str(error)
+    with unlisted():
+        dataset, reason = open_dataset(output)
+    if dataset is None:
+        return f"it cannot be opened: {reason}"
+    made = read_provenance(dataset).get("asked")
     finished = changed(output) + in_object_store(output)  # stores tell whole seconds
     if any((changed(source) or 0) > finished for source in sources):
         return "what it was made from is newer"

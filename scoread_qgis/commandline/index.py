@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import time
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ..workflows.outputs import write_table
 from .files import UsageError
 
 FIELDS = ("scene", "map", "status", "seconds", "fit", "threshold", "regions", "pixels", "error")
+_WRITE_SECONDS = 60  # between two states of the file: what is killed has at least those
 DONE, DONE_BEFORE, FAILED, NOT_DONE = "done", "done before", "failed", "not done"
 
 
@@ -24,14 +26,15 @@ class Index:
     """
 
     def __init__(self, path, detections):
+        self._written, self._outlines = time.monotonic(), {}
         self._path, self._detections = path, {detection.output: detection for detection in detections}
         self._before = _read(path) if path and existing([path]) else {}
         self._rows = {each.output: _row(each, NOT_DONE) for each in detections}
 
     def skip(self, detection):
         """Note that the map of a detection was made before."""
-        row = {**self._rows[detection.output], **self._before.get(detection.output, {}), "status": DONE_BEFORE, "error": ""}
-        row["fit"] = row["fit"] or provenance_of(detection.output).get("fit", "")
+        before = self._before.get(detection.output) or {"fit": provenance_of(detection.output).get("fit", "")}
+        row = {**self._rows[detection.output], **before, "status": DONE_BEFORE, "error": ""}
         self._rows[detection.output] = row
 
     def add(self, outcome):
@@ -43,21 +46,32 @@ class Index:
         if outcome.counts:
             row.update(threshold=float(f"{outcome.counts.threshold:.9g}"), regions=outcome.counts.regions, pixels=outcome.counts.pixels)
         self._rows[outcome.detection.output] = row
+        if self._path and time.monotonic() - self._written > _WRITE_SECONDS:
+            self.write(ended=False)
         return row
 
-    def write(self):
-        """Write the file, where one is wanted. Raises ValueError where that fails."""
+    def write(self, ended=True):
+        """Write the file, where one is wanted. Raises ValueError where that fails.
+
+        ended: no scene is left to do. Before that, scenes that are not done have no outline: there may be many to open.
+        """
         if not self._path:
             return
+        self._written = time.monotonic()
         if not self._path.lower().endswith(".geojson"):
             write_table(self._path, FIELDS, ([row[name] for name in FIELDS] for row in self._rows.values()))
             return
         features = [
-            {"type": "Feature", "properties": plain(row), "geometry": _footprint(self._detections[output])}
+            {"type": "Feature", "properties": plain(row), "geometry": self._outline(output) if ended or row["status"] != NOT_DONE else None}
             for output, row in self._rows.items()
         ]
         with whole_file(self._path, "index") as part, part.open("w", encoding="utf-8") as file:
             json.dump({"type": "FeatureCollection", "features": features}, file, ensure_ascii=False)
+
+    def _outline(self, output):
+        if output not in self._outlines:
+            self._outlines[output] = _footprint(self._detections[output])
+        return self._outlines[output]
 
 
 def plain(row):

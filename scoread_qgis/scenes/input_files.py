@@ -48,13 +48,24 @@ def check_apart(outputs: Sequence[str], inputs: Iterable[str]) -> None:
     if not any(os.path.exists(output + ending) for output in outputs for ending in ("", *SIDECARS)):
         return  # inputs are there
     for source in inputs:
-        for path in input_files(source):
+        for path in [source] if _is_tiff(source) else input_files(source):
             for key in _identities(path):
                 if key in written:
                     raise ValueError(
                         f"{written[key]} is the input itself, or a file that {source} is read from, and inputs are never changed. "
                         "Choose another name for the output."
                     )
+
+
+def _is_tiff(source: str) -> bool:
+    """Whether a source is a TIFF on a disk: of what GDAL reads beside it, nothing can be an output. Many are soon known without GDAL."""
+    if not source.lower().endswith((".tif", ".tiff")) or not os.path.isfile(source):
+        return False
+    try:
+        with open(source, "rb") as file:
+            return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    except OSError:
+        return False
 
 
 def same_files(paths: Iterable[str], others: Iterable[str]) -> bool:

@@ -84,10 +84,10 @@ def changed(path: str) -> float | None:
 
 
 @contextmanager
-def unlisted(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Where a path is that of an object, GDAL does not look for files beside it in this block: for each map it would list all of them."""
+def unlisted() -> Iterator[None]:
+    """In this block GDAL looks for no files beside one that it opens. For each of many maps in a folder it would list all of them."""
     name = "GDAL_DISABLE_READDIR_ON_OPEN"
-    if not in_object_store(path) or not hasattr(gdal, "SetThreadLocalConfigOption"):  # older GDAL has it for all threads only
+    if not hasattr(gdal, "SetThreadLocalConfigOption"):  # older GDAL has it for all threads only
         yield
         return
     before = gdal.GetThreadLocalConfigOption(name)
