@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import BUILT, read
 from osgeo import gdal, ogr
-from test_command_line import cli, names  # noqa: F401  (cli is a fixture)
+from test_command_line import WITHOUT_QGIS, cli, names, start, wait_for  # noqa: F401  (cli is a fixture)
 from test_layouts import server  # noqa: F401  (a fixture)
 
 from scoread_qgis.commandline import main as commands
@@ -221,3 +221,36 @@ def test_output_that_nobody_reads_is_no_error(scenes):
     )  # fmt: skip
     os.close(writing)
     assert (process.returncode, process.stderr) == (141, "")
+
+
+def test_a_link_to_nothing_is_a_scene_that_fails(cli, scenes, tmp_path):  # noqa: F811
+    for name, target in (("a.tif", scenes / "a" / "s.tif"), ("b.tif", tmp_path / "nowhere")):
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "c.tif").mkdir()
+    code, out, _ = cli("rx", tmp_path / "*.tif", "--output", tmp_path / "o")
+    assert code == 1 and "1 of 2 scenes done (0 of them before), 1 failed." in out and f"{tmp_path}/b.tif" in out
+
+
+@pytest.mark.parametrize("ending", ["csv", "geojson"])
+def test_a_killed_run_leaves_its_index(cli, scenes, tmp_path, ending):  # noqa: F811
+    """With SIGKILL nothing can be written at the end; the index of before then tells of most scenes."""
+    index, log = tmp_path / f"i.{ending}", tmp_path / "l.jsonl"
+    for number in range(60):
+        (tmp_path / f"{number:02}.tif").symlink_to(scenes / "a" / "s.tif")
+    often = "from scoread_qgis.commandline import index; index._WRITE_SECONDS = 0; "
+    command = ["rx", tmp_path / "*.tif", "--output", tmp_path / "o", "--index", index]
+    process = start(*command, "--log-json", log, code=often + WITHOUT_QGIS)
+    wait_for(lambda: log.exists() and log.read_text().count('"event": "scene"') > 2, process)
+    process.kill()
+    process.communicate()
+
+    def rows():
+        return rows_of(index) if ending == "csv" else [each["properties"] for each in json.loads(index.read_text())["features"]]
+
+    kept = [row for row in rows() if row["status"] == "done"]
+    assert len(rows()) == 60 and 2 <= len(kept) < 60
+    assert cli(*command, "--resume")[0] == 0
+    again = {row["map"]: row for row in rows()}
+    assert len(again) == 60 and all(row["threshold"] for row in kept)
+    assert [again[row["map"]]["seconds"] for row in kept] == [row["seconds"] for row in kept]
+    assert all(again[row["map"]]["status"] == "done before" for row in kept)

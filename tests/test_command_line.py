@@ -81,7 +81,7 @@ class TestOptions:
             (["rx", "none*.tif", "--output", "o"], "No file matches none*.tif"),
             (["rx", "a.tif", "b.tif", "--output", "o.tif"], "o.tif is one file, but there are 2 scenes"),
             (["rx", "x/a.tif", "x/a.img", "y/a.img", "--output", "o"], "x/a.tif and x/a.img would both become"),
-            (["rx", "a.tif", "--output", "/vsis3/bucket/maps"], "a_rx.tif cannot be written: GDAL's virtual file systems are only read"),
+            (["rx", "a.tif", "--output", "/vsiaz/box/maps"], "a_rx.tif cannot be written: this file system of GDAL is only read"),
             (["rx", "/vsizip/none.zip/*.tif", "--output", "o"], "No file matches /vsizip/none.zip/*.tif"),
             (["rx", "--output", "o"], "nothing to work on"),
             (["rx", "--manifest", "none.csv", "--output", "o"], "The manifest none.csv cannot be read"),

@@ -7,6 +7,7 @@ import textwrap
 import numpy as np
 import pytest
 from osgeo import gdal
+from osgeo_utils.samples.validate_cloud_optimized_geotiff import validate
 
 from scoread_qgis.core.files import remove_litter
 from scoread_qgis.scenes.raster import RasterFile
@@ -67,6 +68,26 @@ def test_overviews_keep_the_largest_score(tmp_path, scene):
         np.testing.assert_array_equal(band.GetOverview(level).ReadAsArray(), expected)
     assert np.nanmax(expected) == 50
     assert np.isnan(expected[0, 0])
+
+
+@pytest.mark.parametrize("area", [None, (100, 690, 20, 40), (0, 20, 0, 20)])
+def test_maps_are_cloud_optimised_with_all_that_belongs_to_them(tmp_path, scene, area):
+    first, last, left, right = area or (0, 700, 0, 300)
+    scores = np.random.default_rng(1).random((last - first, right - left)).astype(np.float32)
+    with MapWriter(tmp_path / "map.tif", scene, "Anomaly score", area, {"seed": "3"}) as writer:
+        for row in reversed(range(first, last, 30)):  # in any order, and in pieces that are no whole blocks
+            for column in range(left, right, 17):
+                piece = scores[row - first : row - first + 30, column - left : column - left + 17]
+                writer.write(row, piece, column)
+    warnings, errors, _ = validate(str(tmp_path / "map.tif"), full_check=True)
+    assert (warnings, errors) == ([], [])
+    dataset = gdal.Open(str(tmp_path / "map.tif"))
+    assert dataset.GetMetadata("IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    assert dataset.GetMetadataItem("SCOREAD_SEED") == "3"
+    band = dataset.GetRasterBand(1)
+    np.testing.assert_array_equal(band.ReadAsArray(), scores)
+    np.testing.assert_allclose(band.GetStatistics(False, False), [scores.min(), scores.max(), scores.mean(), scores.std()], rtol=1e-5)
+    assert band.GetMetadataItem("STATISTICS_VALID_PERCENT") == "100"
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, scene):

@@ -1,13 +1,21 @@
 """Connecting to a Dask cluster: one that is running, or processes on this machine. Dask is only imported on demand."""
 
+from __future__ import annotations
+
 import importlib
 import logging
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from ..core.files import temporary_name
+from ..core.files import check_place, store_of, temporary_name
+from ..scenes.object_stores import use_object_stores
 from ..workflows.memory import free_memory
 from ..workflows.run import plugin_version
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _SECONDS_TO_CONNECT = 30
 
@@ -17,7 +25,7 @@ class NoCluster(ValueError):
 
 
 @contextmanager
-def connect(scheduler=None, local_workers=None):
+def connect(scheduler: str | None = None, local_workers: int | None = None) -> Iterator[Client]:
     """`distributed.Client` of the scheduler at an address such as tcp://host:8786, or of as many worker processes on this machine.
 
     Raises NoCluster, with the remedy, where dask.distributed is missing, nothing answers, or the workers have another version of this
@@ -53,7 +61,7 @@ def connect(scheduler=None, local_workers=None):
         yield client
 
 
-def _check_workers(client):
+def _check_workers(client: Client) -> None:
     from distributed import TimeoutError as DaskTimeoutError
 
     try:
@@ -63,7 +71,7 @@ def _check_workers(client):
             f"The scheduler {client.scheduler.address} has no workers. Start some with `dask worker {client.scheduler.address}`."
         ) from error
 
-    def version():  # sent by value: a worker that lacks the package has to be able to say so
+    def version() -> str:  # sent by value: a worker that lacks the package has to be able to say so
         try:
             return importlib.import_module("scoread_qgis.workflows.run").plugin_version()
         except ImportError as error:
@@ -77,8 +85,13 @@ def _check_workers(client):
             )
 
 
-def check_shared(client, folder):
-    """Raise NoCluster where a worker does not see the files of this machine's `folder`."""
+def check_shared(client: Client, folder: str) -> None:
+    """Raise NoCluster where a worker does not see the files of this machine's `folder`, or cannot write to a store."""
+    if store_of(folder):
+        for address, reason in client.run(_why_unwritable, folder).items():
+            if reason:
+                raise NoCluster(f"The worker {address} cannot write: {reason}")
+        return
     os.makedirs(folder, exist_ok=True)
     probe = temporary_name(os.path.join(folder, "probe"))
     try:
@@ -95,11 +108,20 @@ def check_shared(client, folder):
         )
 
 
-def task_memory(client):
+def _why_unwritable(folder: str) -> str:
+    use_object_stores()
+    try:
+        check_place(f"{folder}/map", "map")
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def task_memory(client: Client) -> int:
     """Bytes that reading and detecting may take in a task: a quarter of what the smallest worker has for each of its threads."""
     return min(client.run(_worker_memory).values())
 
 
-def _worker_memory(dask_worker):
+def _worker_memory(dask_worker: Any) -> int:
     limit = dask_worker.memory_manager.memory_limit or free_memory()
     return int(limit) // (4 * dask_worker.state.nthreads)

@@ -1,15 +1,30 @@
 """Detection in many scenes, or in huge ones, on a cluster."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ..core.errors import FileTrouble, describe_error
 from ..core.files import remove_temporaries
 from ..workflows.detect import Outcome
 from . import tasks
-from .engine import Engine
+from .engine import Engine, Plan
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from ..workflows.detect import Detection
 
 
-def detect_on_cluster(client, detections, memory, tick=lambda done: None, counting=None):
+def detect_on_cluster(
+    client: Client,
+    detections: Sequence[Detection],
+    memory: int,
+    tick: Callable[[int], object] = lambda done: None,
+    counting: tuple[float, int] | None = None,
+) -> Iterator[Outcome]:
     """Make the maps of the `Detection`s and yield an `Outcome` for each, in the order in which they end.
 
     client: `distributed.Client`. memory: bytes that a task may take. tick(tasks done): called at least every half a second.
@@ -20,7 +35,7 @@ def detect_on_cluster(client, detections, memory, tick=lambda done: None, counti
     engine = Engine(client, tick)
     started = {}
 
-    def plan(detection):
+    def plan(detection: Detection) -> Plan:
         started[detection.output] = time.monotonic()
         log, fit = yield from _plan(detection, memory)
         if not counting:
@@ -36,7 +51,7 @@ def detect_on_cluster(client, detections, memory, tick=lambda done: None, counti
         )  # fmt: skip
 
 
-def _plan(detection, memory):
+def _plan(detection: Detection, memory: int) -> Plan:
     """The steps to the map of one scene; returns its log and how well it fits the model."""
     try:
         ((layout, log, fit),) = yield [(tasks.detect_scene, (detection, memory))]

@@ -1,13 +1,22 @@
 """Work in steps, each a list of tasks that run in parallel on a Dask cluster, for many scenes at a time."""
 
+from __future__ import annotations
+
 import queue
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from distributed import Client
+
+Task = tuple[Callable[..., Any], tuple[Any, ...]]
+Plan = Generator[list[Task], list[Any], Any]
 _SECONDS_WITHOUT_WORKERS = 60
 _POLL_SECONDS = 0.5
 
@@ -24,10 +33,10 @@ class WorkerDied(ValueError):
 class _Step:
     """The tasks that a plan waits for."""
 
-    name: str
-    plan: object
-    tasks: list
-    results: list = field(default_factory=list)
+    name: Any
+    plan: Plan
+    tasks: list[Task]
+    results: list[Any] = field(default_factory=list)
     missing: int = 0
 
 
@@ -41,19 +50,22 @@ class Engine:
     tick(tasks done): called at least every half a second.
     """
 
-    def __init__(self, client, tick=lambda done: None):
+    def __init__(self, client: Client, tick: Callable[[int], object] = lambda done: None) -> None:
         self._client, self._tick = client, tick
         self._threads, self._asked, self._seen = 0, 0.0, time.monotonic()
         self.tasks_done = 0
 
-    def run(self, plans):
+    def run(self, plans: Iterable[tuple[Any, Plan]]) -> Iterator[tuple[Any, Any, Exception | None]]:
         """Yield (name, result, error) of each of the `plans`, pairs of name and generator, in the order in which they end.
 
         error is None, or what the plan raised. Raises ClusterLost where no cluster is left to go on. Closed early, it cancels the
         running tasks.
         """
-        plans, ready, flying, done = iter(plans), deque(), {}, queue.SimpleQueue()
-        steps = {}  # id of plan -> its _Step
+        plans = iter(plans)
+        ready: deque[tuple[_Step, int]] = deque()
+        flying: dict[Any, tuple[Any, _Step, int]] = {}
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        steps: dict[int, _Step] = {}  # id of plan -> its step
         try:
             while True:
                 capacity = self._capacity()
@@ -101,7 +113,9 @@ class Engine:
             for step in steps.values():
                 step.plan.close()
 
-    def _advance(self, step, results, error, steps, ready):
+    def _advance(
+        self, step: _Step, results: Any, error: BaseException | None, steps: dict[int, _Step], ready: deque[tuple[_Step, int]]
+    ) -> Iterator[tuple[Any, Any, Exception | None]]:
         """Continue a plan: queue its next tasks, or yield its end."""
         try:
             steps[id(step.plan)] = step
@@ -116,7 +130,7 @@ class Engine:
             steps[id(step.plan)] = following = _Step(step.name, step.plan, tasks, [None] * len(tasks), len(tasks))
             ready.extend((following, index) for index in range(len(tasks)))
 
-    def _capacity(self):
+    def _capacity(self) -> int:
         """Threads of all workers."""
         if self._client.status != "running":
             raise self._lost()
@@ -132,17 +146,17 @@ class Engine:
             raise ClusterLost(f"there has been no worker for {_SECONDS_WITHOUT_WORKERS} seconds")
         return self._threads
 
-    def _result(self, future):
+    def _result(self, future: Any) -> Any:
         try:
             return future.result()
         except (OSError, CancelledError) as error:
             raise self._lost() from error
 
-    def _lost(self):
+    def _lost(self) -> ClusterLost:
         return ClusterLost(f"the scheduler {self._client.scheduler.address} is gone, or was restarted")
 
 
-def _error(future):
+def _error(future: Any) -> Exception | None:
     """What a finished future raised, or None."""
     from distributed.scheduler import KilledWorker
 

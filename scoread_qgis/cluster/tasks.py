@@ -1,14 +1,19 @@
 """The tasks of the workers of a cluster. Pixels are read from and written to shared storage, never sent through scheduler or client."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, BinaryIO, Optional
 
 import numpy as np
 
-from ..core.files import remove_temporaries, temporary_name, whole_file
+from ..core.files import remove_temporaries, store_of, temporary_name, whole_file
 from ..core.progress import Cancelled, Progress
 from ..detectors.model_file import Model
-from ..scenes.raster import survey_bands
+from ..scenes.object_stores import use_object_stores
+from ..scenes.raster import RasterCube, survey_bands
 from ..scenes.writer import MapWriter
 from ..workflows.detect import Ready, detect, make_ready, read_once, tell_area
 from ..workflows.extract import count_above
@@ -16,6 +21,19 @@ from ..workflows.outputs import check_outputs
 from ..workflows.provenance import facts_of_map
 from ..workflows.run import Run
 from ..workflows.sources import RasterSource, chosen_cube, good_cubes
+
+if TYPE_CHECKING:
+    from ..detectors.contract import Detector
+    from ..scenes.extent import Area
+    from ..scenes.raster import BandSurvey, RasterFile
+    from ..workflows.detect import Detection
+    from ..workflows.extract import Counts
+    from ..workflows.sources import MaskSource
+
+Sample = tuple[np.ndarray, Optional[np.ndarray], Optional[tuple[np.ndarray, ...]]]  # of keys, positions, arrays
+Span = tuple[int, int]  # first row, row after the last
+
+use_object_stores()
 
 _FEWEST_ROWS = 64  # of a block: the rows of context are read, and partly worked on, twice
 
@@ -32,32 +50,40 @@ class Layout:
         that of the detection is used. fit, source: as in `Ready`.
     """
 
-    spans: tuple
-    area: tuple
+    spans: tuple[Span, ...]
+    area: Area
     folder: str
     learns: bool
     gathers: bool
-    numbers: tuple = None
-    model: str = None
-    fit: float = None
+    numbers: tuple[int, ...] | None = None
+    model: str | None = None
+    fit: float | None = None
     source: str = Ready.source
 
     @property
-    def map_spans(self):
+    def map_spans(self) -> tuple[Span, ...]:
         """(first row, row after the last) of each block of the map."""
         return _within(self.spans, self.area)
 
-    def ready(self, detection):
+    @property
+    def known(self) -> tuple[int, ...]:
+        """The bands that are used, once they are known."""
+        if self.numbers is None:
+            raise RuntimeError("no survey has found the bands yet")
+        return self.numbers
+
+    def ready(self, detection: Detection) -> Ready:
         """`Ready`, of a `Detection`."""
-        if self.model is None and detection.model is None:
-            detector = detection.told(detection.scene.open(), self.numbers)
-            model = Model(detector, len(self.numbers), settings=detection.described(), seed=detection.seed)
+        path = self.model or detection.model
+        if path is None:
+            detector = detection.told(detection.scene.open(), self.known)
+            model = Model(detector, len(self.known), settings=detection.described(), seed=detection.seed)
         else:
-            model = read_once(self.model or detection.model, detection.device)
+            model = read_once(path, detection.device)
         return Ready(model, self.fit, self.source)
 
 
-def spans_of(raster, memory):
+def spans_of(raster: RasterFile, memory: int) -> tuple[Span, ...]:
     """The row blocks of a `RasterFile` larger than four times `memory`, the memory of a worker; else the whole scene as one block."""
     row_bytes = raster.columns * raster.count * 4
     if raster.rows * row_bytes <= 4 * memory:
@@ -69,13 +95,13 @@ def spans_of(raster, memory):
     return tuple((first, min(first + rows, raster.rows)) for first in range(0, raster.rows, rows))
 
 
-def _within(spans, area):
+def _within(spans: Sequence[Span], area: Area) -> tuple[Span, ...]:
     """What of the rows of spans lies in an area."""
     cut = ((max(first, area[0]), min(last, area[1])) for first, last in spans)
     return tuple((first, last) for first, last in cut if first < last)
 
 
-def detect_scene(detection, memory):
+def detect_scene(detection: Detection, memory: int) -> tuple[Layout | None, list[str], float | None]:
     """Make the map of a `Detection`, or where the scene is too large return the `Layout` that splits it.
 
     Returns (Layout or None, log, fit).
@@ -83,7 +109,12 @@ def detect_scene(detection, memory):
     run, log = _run(memory)
     remove_temporaries(detection.output)  # of a worker that was killed while it worked on this scene
     detector_class = detection.detector_class()
-    if detection.report is None and detector_class.in_row_blocks and len(spans := spans_of(detection.scene.open(), memory)) > 1:
+    # Tasks leave files for each other in a folder beside the map, which a store cannot be.
+    splits = detection.report is None and store_of(detection.output) is None and detector_class.in_row_blocks
+    if splits and detection.model is not None:
+        quiet, _ = _run(memory)
+        splits = isinstance(detection.cube(quiet)[0], RasterCube)  # a scene that is resampled to the bands of the model is one task
+    if splits and len(spans := spans_of(detection.scene.open(), memory)) > 1:
         check_outputs([(detection.output, ".tif")], [detection.scene, detection.model, detection.mask], run.scratch)
         folder = temporary_name(detection.output, owned=False)
         os.makedirs(folder)
@@ -93,20 +124,22 @@ def detect_scene(detection, memory):
         if detection.model is not None:
             run.supported(detector_class.bind, detection.options)
             cube, _ = detection.cube(run)
-            numbers = tuple(cube.numbers)
+            numbers = tuple(cube.numbers)  # type: ignore[union-attr]  # not resampled
         spans = _within(spans, area) if detection.learn_area else spans
         return Layout(spans, area, folder, detection.learns, detector_class.gathered is not None, numbers), log, None
     fit = detect(detection, run).fit
     return None, log, fit
 
 
-def survey_rows(source, bands, span, memory, columns=(0, None)):
+def survey_rows(
+    source: RasterSource, bands: Sequence[int], span: Span, memory: int, columns: tuple[int, int | None] = (0, None)
+) -> BandSurvey:
     """`BandSurvey` of some rows of a `RasterSource`."""
     run, _ = _run(memory)
     return survey_bands(source.open(), bands, memory, run.progress, span, columns)
 
 
-def choose_bands(detection, layout, surveys, memory):
+def choose_bands(detection: Detection, layout: Layout, surveys: Sequence[BandSurvey], memory: int) -> tuple[Layout, list[str]]:
     """The `Layout` with the good bands, by the `BandSurvey`s of its blocks. Returns (Layout, log)."""
     run, log = _run(memory)
     survey = surveys[0]
@@ -116,10 +149,10 @@ def choose_bands(detection, layout, surveys, memory):
     return replace(layout, numbers=tuple(detection.chosen(cube, run).numbers)), log
 
 
-def make_model_ready(detection, layout, memory):
+def make_model_ready(detection: Detection, layout: Layout, memory: int) -> tuple[Layout, list[str], float | None]:
     """Learn the scene, or check whether it fits the model and adapt the model if not. Returns (Layout, log, fit)."""
     run, log = _run(memory)
-    numbers = {"numbers": list(layout.numbers), "of": detection.scene.open().count}
+    numbers = {"numbers": list(layout.known), "of": detection.scene.open().count}
     cube = _cube(detection, layout, run)
     ready = make_ready(detection, cube.within(*layout.area) if detection.learn_area else cube, numbers, run)
     layout = replace(layout, fit=ready.fit, source=ready.source)
@@ -130,7 +163,7 @@ def make_model_ready(detection, layout, memory):
     return replace(layout, model=path), log, ready.fit
 
 
-def gather(detection, layout, span, memory):
+def gather(detection: Detection, layout: Layout, span: Span, memory: int) -> None:
     """Write what binding gathers from some rows to the folder."""
     run, _ = _run(memory)
     part = _cube(detection, layout, run).within(*span, *learnt_columns(detection, layout))
@@ -138,7 +171,7 @@ def gather(detection, layout, span, memory):
     _save_gathered(gathered, _gathered_file(layout, span[0]))
 
 
-def merge_gathered(detection, layout):
+def merge_gathered(detection: Detection, layout: Layout) -> None:
     """Merge what was gathered from all blocks into that of the scene, also in the folder."""
     kind = detection.detector_class().gathered
     (first, _), *others = layout.spans
@@ -148,7 +181,7 @@ def merge_gathered(detection, layout):
     _save_gathered(gathered, _gathered_file(layout, "scene"))
 
 
-def map_rows(detection, layout, span, memory):
+def map_rows(detection: Detection, layout: Layout, span: Span, memory: int) -> None:
     """Write the map of some rows to the folder."""
     run, _ = _run(memory)
     detector = layout.ready(detection).model.detector
@@ -165,7 +198,7 @@ def map_rows(detection, layout, span, memory):
     _publish(_rows_file(layout, span[0]), lambda file: np.save(file, scores))
 
 
-def assemble(detection, layout, memory):
+def assemble(detection: Detection, layout: Layout, memory: int) -> list[str]:
     """Assemble the map from its rows, publish it, and make of it what is wanted. Returns the log."""
     run, log = _run(memory)
     cube, ready = _cube(detection, layout, run), layout.ready(detection)
@@ -181,79 +214,89 @@ def assemble(detection, layout, memory):
     return log
 
 
-def count(path, rate, min_area, memory):
+def count(path: str, rate: float, min_area: int, memory: int) -> tuple[Counts | None, list[str]]:
     """Count what lies above the threshold of a map. Returns (`Counts` or None, log)."""
     run, log = _run(memory)
     return count_above(RasterSource(path), rate, min_area, run), log
 
 
-def sample_rows(source, numbers, mask, span, count, seed, gather, halo, memory):
+def sample_rows(
+    source: RasterSource,
+    numbers: Sequence[int],
+    mask: MaskSource | None,
+    span: Span,
+    count: int,
+    seed: int,
+    gather: Callable[..., Any],
+    halo: int,
+    memory: int,
+) -> Sample:
     """The `count` smallest keys of `Cube.keyed_sample` over some rows of a scene, with their positions and arrays."""
     run, _ = _run(memory)
     cube = chosen_cube(source, numbers, mask, run)
     keys, positions, arrays = cube.within(*span).keyed_sample(count, seed, gather, halo, run.progress)
-    if len(keys) == 0:
+    if positions is None or arrays is None:
         return keys, positions, arrays
     order = np.argsort(keys)[:count]
     return keys[order], positions[order], tuple(array[order] for array in arrays)
 
 
-def _run(memory):
+def _run(memory: int) -> tuple[Run, list[str]]:
     """The run of a task, and the list that collects its log."""
-    log = []
+    log: list[str] = []
     return Run(memory, Progress(_Watch()), log.append, warn=log.append), log
 
 
 class _Watch:
     """Stops a task whose result is no longer wanted: it was cancelled, or the scheduler is gone. Dask itself cannot stop a thread."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         from distributed import get_worker
 
         self._worker = get_worker()
         self._key = self._worker.get_current_task()
 
-    def __call__(self, fraction, message):
+    def __call__(self, fraction: float, message: str) -> None:
         task = self._worker.state.tasks.get(self._key)
         if task is None or task.state == "cancelled" or self._worker.status.name not in ("running", "paused", "closing_gracefully"):
             raise Cancelled
 
 
-def _cube(detection, layout, run):
-    return chosen_cube(detection.scene, layout.numbers, detection.mask, run)
+def _cube(detection: Detection, layout: Layout, run: Run) -> Any:
+    return chosen_cube(detection.scene, layout.known, detection.mask, run)
 
 
-def _options(detection, detector, run):
+def _options(detection: Detection, detector: Detector, run: Run) -> dict[str, Any]:
     """Those of a `Detection` that its detector takes, of which the log has told already."""
     return replace(run, log=lambda line: None).supported(detector.bind, detection.options)
 
 
-def learnt_columns(detection, layout):
+def learnt_columns(detection: Detection, layout: Layout) -> tuple[int, int | None]:
     """First column, and column after the last one, of what is learnt from."""
     return layout.area[2:] if detection.learn_area else (0, None)
 
 
-def _rows_file(layout, first):
+def _rows_file(layout: Layout, first: int) -> str:
     return os.path.join(layout.folder, f"rows_{first}.npy")
 
 
-def _gathered_file(layout, which):
+def _gathered_file(layout: Layout, which: object) -> str:
     return os.path.join(layout.folder, f"gathered_{which}.safetensors")
 
 
-def _save_gathered(gathered, path):
+def _save_gathered(gathered: Any, path: str) -> None:
     from ..detectors.shared.tensor_file import encode
 
     _publish(path, lambda file: file.writelines(encode(gathered.state())))
 
 
-def _read_gathered(kind, path):
+def _read_gathered(kind: Any, path: str) -> Any:
     from ..detectors.shared.tensor_file import decode
 
     return kind.from_state(decode(path))
 
 
-def _publish(path, write):
+def _publish(path: str, write: Callable[[BinaryIO], object]) -> None:
     """Write a file for other tasks, whole or not at all. It creates no folder: that of a cancelled run is gone, and stays gone."""
     with whole_file(path, "file of a task", make_folder=False) as temporary, open(temporary, "wb") as file:
         write(file)

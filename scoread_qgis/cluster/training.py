@@ -1,12 +1,27 @@
 """Training over an archive: the cluster surveys the scenes and gathers the sample of pixels, from which one machine then trains."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..core.cube import merge_samples
 from ..scenes.raster import RasterCube
 from ..workflows.sources import good_cubes
 from . import tasks
-from .engine import Engine
+from .engine import Engine, Plan
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from ..core.progress import Progress
+    from ..workflows.run import Run
+    from ..workflows.sources import MaskSource, RasterSource
+    from .tasks import Span
+
+    _Scene = tuple[RasterSource, Sequence[int], MaskSource | None, Sequence[Span]]
 
 
 class ClusterCubes:
@@ -15,13 +30,15 @@ class ClusterCubes:
     client: `distributed.Client`. memory: bytes that a task may take. The model is that of training on one machine.
     """
 
-    def __init__(self, client, memory):
+    def __init__(self, client: Client, memory: int) -> None:
         self._client, self._memory = client, memory
 
-    def __call__(self, sources, bands, mask, run):
+    def __call__(
+        self, sources: Sequence[RasterSource], bands: Sequence[int], mask: MaskSource | None, run: Run
+    ) -> tuple[list[RasterCube], dict[str, Any]]:
         spans = [tasks.spans_of(source.open(), self._memory) for source in sources]
 
-        def survey(source, its_spans):
+        def survey(source: RasterSource, its_spans: Sequence[Span]) -> Plan:
             surveys = yield [(tasks.survey_rows, (source, bands, span, self._memory)) for span in its_spans]
             for other in surveys[1:]:
                 surveys[0].merge(other)
@@ -39,11 +56,11 @@ class ClusterCubes:
         )
         return [_SampledCube(cube, gathering, index) for index, cube in enumerate(cubes)], numbers
 
-    def _run(self, plans, progress, what, sources):
+    def _run(self, plans: Sequence[Plan], progress: Progress, what: str, sources: Sequence[RasterSource]) -> list[Any]:
         """Results of one plan for each of the sources. Raises what the first that fails raises."""
         results, ended = [None] * len(plans), 0
 
-        def tick(done):
+        def tick(done: int) -> None:
             progress(ended / len(plans), f"{what}, {ended} of {len(plans)} scenes done")
 
         for index, result, error in Engine(self._client, tick).run(enumerate(plans)):
@@ -57,17 +74,28 @@ class ClusterCubes:
 class _Gathering:
     """The samples of all scenes, drawn together when the first one is asked for."""
 
-    def __init__(self, run, scenes, memory):
-        self._run, self._scenes, self._memory, self._samples = run, scenes, memory, {}
+    def __init__(self, run: Callable[..., list[Any]], scenes: Sequence[_Scene], memory: int) -> None:
+        self._run, self._scenes, self._memory = run, scenes, memory
+        self._samples: dict[tuple[int, int, int], list[Any]] = {}
 
-    def sample(self, index, count, seed, gather, halo, progress):
+    def sample(self, index: int, count: int, seed: int, gather: Callable[..., Any], halo: int, progress: Progress | None) -> Any:
         wanted = (count, seed, halo)
         if wanted not in self._samples:
             self._samples = {wanted: self._run([self._plan(*scene, count, seed, gather, halo) for scene in self._scenes], progress)}
         return self._samples[wanted][index]
 
-    def _plan(self, source, numbers, mask, spans, count, seed, gather, halo):
-        def draw(span, most):
+    def _plan(
+        self,
+        source: RasterSource,
+        numbers: Sequence[int],
+        mask: MaskSource | None,
+        spans: Sequence[Span],
+        count: int,
+        seed: int,
+        gather: Callable[..., Any],
+        halo: int,
+    ) -> Plan:
+        def draw(span: Span, most: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
             return tasks.sample_rows, (source, numbers, mask, span, most, seed, gather, halo, self._memory)
 
         # A block is asked for somewhat more than its share. Where that was not enough to be sure, it is asked again, for all.
@@ -87,9 +115,11 @@ class _Gathering:
 class _SampledCube(RasterCube):
     """A `RasterCube` whose sample comes from the cluster; all else it reads itself."""
 
-    def __init__(self, cube, gathering, index):
+    def __init__(self, cube: RasterCube, gathering: _Gathering, index: int) -> None:
         vars(self).update(vars(cube))
         self._gathering, self._index = gathering, index
 
-    def sample(self, count, seed, gather, halo=0, progress=None, message="sampling"):
+    def sample(
+        self, count: int, seed: int, gather: Callable[..., Any], halo: int = 0, progress: Progress | None = None, message: str = "sampling"
+    ) -> Any:
         return self._gathering.sample(self._index, count, seed, gather, halo, progress)

@@ -1,7 +1,11 @@
 """The options of the command line. The settings among them are those of the algorithms in QGIS, from `workflows.parameters`."""
 
+from __future__ import annotations
+
 import argparse
 import math
+from collections.abc import Iterable
+from typing import Any
 
 from ..scenes.bands import band_numbers
 from ..workflows.parameters import (
@@ -22,8 +26,10 @@ from ..workflows.parameters import (
     SGM_TRAINING,
     TARGET_DETECTOR,
     UNFIT,
+    Parameter,
 )
 from ..workflows.run import plugin_version
+from .files import gdal_path
 
 DESCRIPTION = "Finds what does not belong in a hyperspectral scene, without QGIS. Needs torch, numpy, scipy and GDAL's Python bindings."
 EXIT_CODES = (
@@ -34,10 +40,10 @@ EXIT_CODES = (
 class Number:
     """A number within limits, as argparse wants the type of an argument."""
 
-    def __init__(self, kind, least=None, most=None):
+    def __init__(self, kind: type[int] | type[float], least: float | None = None, most: float | None = None) -> None:
         self.kind, self.least, self.most = kind, least, most
 
-    def __call__(self, text):
+    def __call__(self, text: str) -> float:
         try:
             value = self.kind(text)
         except ValueError:
@@ -54,30 +60,30 @@ class Number:
 class Choice:
     """What a word of a choice stands for, as argparse wants the type of an argument, which it applies to the default too."""
 
-    def __init__(self, setting):
+    def __init__(self, setting: Parameter) -> None:
         self.words = [label.lower().replace(" ", "-") for label in setting.choices]
-        self.default = None if setting.optional else self.words[setting.default_index]
+        self.default = None if setting.optional else self.words[setting.default_index or 0]
         self._setting = setting
 
-    def __call__(self, text):
+    def __call__(self, text: str) -> object:
         if text not in self.words:
             raise argparse.ArgumentTypeError(f"invalid choice: {text} (choose from {', '.join(self.words)})")
         return self._setting.value(self.words.index(text))
 
 
-def _bands(text):
+def _bands(text: str) -> tuple[int, ...]:
     try:
         return tuple(band_numbers(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def read_settings(options, settings):
+def read_settings(options: argparse.Namespace, settings: Iterable[Parameter]) -> dict[str, Any]:
     """The values of settings among the parsed options, by name; without those that are optional and not given."""
     return {each.name: value for each in settings if (value := getattr(options, each.name)) is not None}
 
 
-def _add_settings(parser, *settings):
+def _add_settings(parser: argparse.ArgumentParser, *settings: Parameter) -> None:
     """Add each `Parameter` of settings as an option."""
     for setting in settings:
         option = {"dest": setting.name, "default": setting.default, "help": setting.help.replace("%", "%%")}
@@ -93,7 +99,7 @@ def _add_settings(parser, *settings):
         parser.add_argument(f"--{setting.name.replace('_', '-')}", **option)
 
 
-def build_parser():
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scoread_qgis", description=DESCRIPTION, epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"scoread_qgis {plugin_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -110,7 +116,7 @@ def build_parser():
     return parser
 
 
-def _add_train(parser):
+def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_inputs(parser, "scenes of one sensor to learn; the mask applies to the first alone")
     parser.add_argument(
         "--more-inputs", nargs="+", default=[], metavar="INPUT", help="further scenes of the sensor, the same as further INPUTs"
@@ -123,7 +129,7 @@ def _add_train(parser):
     _add_machines(parser)
 
 
-def _add_train_fers(parser):
+def _add_train_fers(parser: argparse.ArgumentParser) -> None:
     _add_inputs(parser, "scenes of ordinary background")
     parser.add_argument("--model", required=True, metavar="FILE.pt", help="file for the model")
     _add_bands(parser, "bands to use, such as 1-100,115-188; by default all good ones that the scenes share")
@@ -133,7 +139,7 @@ def _add_train_fers(parser):
     _add_memory(parser)
 
 
-def _add_detect(parser):
+def _add_detect(parser: argparse.ArgumentParser) -> None:
     _add_inputs(parser, "scenes")
     parser.add_argument(
         "--model", metavar="FILE.pt", help="model file made by train or train-fers; without one, each scene is learnt first, in seconds"
@@ -147,7 +153,7 @@ def _add_detect(parser):
     _add_machines(parser)
 
 
-def _add_rx(parser):
+def _add_rx(parser: argparse.ArgumentParser) -> None:
     _add_inputs(parser, "scenes")
     _add_output(parser, "_rx")
     _add_bands(parser, "bands to use; by default all good ones")
@@ -157,7 +163,7 @@ def _add_rx(parser):
     _add_machines(parser)
 
 
-def _add_similar(parser):
+def _add_similar(parser: argparse.ArgumentParser) -> None:
     _add_inputs(parser, "scenes")
     _add_output(parser, "_similar")
     what = parser.add_mutually_exclusive_group(required=True)
@@ -187,7 +193,7 @@ def _add_similar(parser):
     _add_machines(parser)
 
 
-def _add_identify(parser):
+def _add_identify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="INPUT", help="the scene in which the regions lie")
     parser.add_argument("--regions", required=True, metavar="FILE", help="polygons or points, such as those of Extract anomalies")
     parser.add_argument(
@@ -205,24 +211,26 @@ def _add_identify(parser):
     _add_memory(parser)
 
 
-def _add_info(parser):
+def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input", nargs="+", metavar="INPUT", help="scenes, model files (.pt), maps and regions (.gpkg); patterns such as 'scenes/*.tif' too"
     )
 
 
-def _add_inputs(parser, text):
+def _add_inputs(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("input", nargs="*", metavar="INPUT", help=f"{text}; patterns such as 'scenes/**/*.tif' too")
     parser.add_argument(
         "--manifest",
+        type=gdal_path,
         metavar="FILE",
         help="list of scenes: a .csv with a column scene, a .json of STAC items, or text with one a line; paths are relative to its folder",
     )
 
 
-def _add_output(parser, suffix):
+def _add_output(parser: argparse.ArgumentParser, suffix: str) -> None:
     parser.add_argument(
         "--output",
+        type=gdal_path,
         required=True,
         metavar="FOLDER|FILE.tif",
         help=f"folder for the maps, <name of the scene>{suffix}.tif; for one scene also a file",
@@ -236,6 +244,7 @@ def _add_output(parser, suffix):
     )
     parser.add_argument(
         "--index",
+        type=gdal_path,
         metavar="FILE.csv|.geojson",
         help="write a table of all scenes: map, status, seconds, fit, threshold at a false-alarm rate, regions and pixels above it, error",
     )
@@ -248,15 +257,15 @@ def _add_output(parser, suffix):
     )
 
 
-def _add_bands(parser, text):
+def _add_bands(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--bands", type=_bands, default=(), metavar="LIST", help=text)
 
 
-def _add_mask(parser, text):
+def _add_mask(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--mask", metavar="FILE", help=f"polygons (any vector file) or raster (not 0) that say {text}")
 
 
-def _add_extent(parser):
+def _add_extent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extent",
         type=Number(float),
@@ -267,14 +276,14 @@ def _add_extent(parser):
     )
 
 
-def _add_memory(parser):
+def _add_memory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory", type=Number(int, 0), default=0, metavar="MB", help="memory for reading and detecting; 0: a quarter of what is free"
     )
     parser.add_argument("--log-json", metavar="FILE.jsonl", help="append what is told of the work to a file, one JSON object a line")
 
 
-def _add_machines(parser):
+def _add_machines(parser: argparse.ArgumentParser) -> None:
     _add_memory(parser)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--scheduler", metavar="ADDRESS", help="work on the Dask cluster of this scheduler, such as tcp://host:8786")

@@ -1,5 +1,7 @@
 """What is known of a scene, a model file, a map or regions, as text."""
 
+from __future__ import annotations
+
 import numpy as np
 from osgeo import gdal, osr
 
@@ -9,7 +11,7 @@ from ..scenes.raster import RasterFile
 from ..scenes.score_map import ScoreMap
 
 
-def describe(path):
+def describe(path: str) -> str:
     """What is known of a file. Raises ValueError for what is none of ours, nor a scene."""
     if path.lower().endswith(".pt"):
         return describe_model(path)
@@ -19,7 +21,7 @@ def describe(path):
     return describe_regions(path, facts) if path.lower().endswith(".gpkg") else describe_map(path)
 
 
-def describe_scene(path):
+def describe_scene(path: str) -> str:
     """Size, bands, wavelengths and CRS of a scene, from its headers. Raises ValueError for what is not a scene."""
     raster = RasterFile(path)
     first = raster.dataset.GetRasterBand(1)
@@ -45,7 +47,7 @@ def describe_scene(path):
     return "\n".join(lines)
 
 
-def describe_map(path):
+def describe_map(path: str) -> str:
     """Size and CRS of an anomaly map or a mask, and what it carries about its making. Raises ValueError for what cannot be read."""
     score_map = ScoreMap(path)
     lines = [
@@ -56,17 +58,17 @@ def describe_map(path):
     return "\n".join(lines + _told(score_map.metadata))
 
 
-def describe_regions(path, facts):
+def describe_regions(path: str, facts: dict[str, str]) -> str:
     """How many regions a GeoPackage holds, and the facts that it carries about their making."""
     dataset = gdal.OpenEx(path, gdal.OF_VECTOR)
     return "\n".join([f"{path}: regions", f"  regions: {dataset.GetLayer(0).GetFeatureCount()}", *_told(facts)])
 
 
-def _told(facts):
+def _told(facts: dict[str, str]) -> list[str]:
     return [f"  {name.replace('_', ' ')}: {text}" for name, text in facts.items()]
 
 
-def describe_model(path):
+def describe_model(path: str) -> str:
     """Kind, bands and training of a model file. Raises ValueError for what is not a model."""
     from ..detectors.model_file import Model
 
@@ -84,7 +86,7 @@ def describe_model(path):
     return "\n".join(lines)
 
 
-def _crs_name(wkt):
+def _crs_name(wkt: str) -> str:
     if not wkt:
         return "none"
     reference = osr.SpatialReference(wkt)

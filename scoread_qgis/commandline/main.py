@@ -1,13 +1,18 @@
 """The commands."""
 
+from __future__ import annotations
+
+import argparse
 import importlib.util
 import os
 import signal
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..cluster.connection import NoCluster, check_shared, connect, task_memory
 from ..cluster.engine import ClusterLost
@@ -20,12 +25,18 @@ from .arguments import build_parser, read_settings
 from .display import Display
 from .files import UsageError, expand, inputs_of, outputs_of, scene, why_again
 
+if TYPE_CHECKING:
+    from ..workflows.detect import Detection, Outcome
+    from ..workflows.find_similar import Search
+    from ..workflows.run import Run
+    from ..workflows.sources import MaskSource
+
 DONE, FAILED, USAGE, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 _RETRY_SECONDS = 10  # for storage that is out of reach for a moment
 _NEEDED = {"torch": "torch", "scipy": "scipy", "numpy": "numpy", "osgeo": "GDAL's Python bindings (Debian: python3-gdal)"}
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code."""
     try:
         code = _run(arguments)
@@ -38,7 +49,7 @@ def main(arguments=None):
         return UNREAD
 
 
-def _run(arguments):
+def _run(arguments: Sequence[str] | None) -> int:
     options = build_parser().parse_args(arguments)
     missing = [text for module, text in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
@@ -47,6 +58,9 @@ def _run(arguments):
         records = _records(getattr(options, "log_json", None))
     except (ValueError, OSError) as error:
         return _fail(error, USAGE)
+    from ..scenes.object_stores import use_object_stores
+
+    use_object_stores()
     with records as file:
         display = Display(file)
         display.record("start", command=options.command, version=plugin_version())
@@ -55,7 +69,7 @@ def _run(arguments):
         return code
 
 
-def _command(options, display):
+def _command(options: argparse.Namespace, display: Display) -> int:
     try:
         with _quiet_gdal(), _terminable():
             return _COMMANDS[options.command](options, display)
@@ -66,18 +80,20 @@ def _command(options, display):
         return INTERRUPTED
 
 
-def _records(path):
+def _records(path: str | None) -> AbstractContextManager[TextIO | None]:
     """The file for JSON lines, open, or what stands for none."""
     if not path:
         return nullcontext()
     if not path.lower().endswith(".jsonl"):  # so that nothing is appended to a scene
         raise ValueError(f"{path}: give the file for JSON lines a name that ends in .jsonl.")
+    if path.startswith("/vsi"):
+        raise ValueError(f"{path}: JSON lines are appended to a file, which has to lie in a folder.")
     check_place(path, "file for JSON lines")
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     return open(path, "a", encoding="utf-8")
 
 
-def _fail(message, code, display=None):
+def _fail(message: object, code: int, display: Display | None = None) -> int:
     if display:
         display.clear()
         display.record("error", text=str(message))
@@ -85,14 +101,14 @@ def _fail(message, code, display=None):
     return code
 
 
-def _describe_cancel(cancel, resumable):
+def _describe_cancel(cancel: BaseException, resumable: bool) -> str:
     if resumable:
         return "Cancelled: nothing was written of the unfinished scenes. The maps finished before are kept; --resume continues from them."
     return str(cancel) if isinstance(cancel, Cancelled) else str(Cancelled())
 
 
 @contextmanager
-def _quiet_gdal():
+def _quiet_gdal() -> Iterator[None]:
     """What GDAL has to say is part of the messages, and is not printed besides."""
     from osgeo import gdal
 
@@ -104,7 +120,7 @@ def _quiet_gdal():
 
 
 @contextmanager
-def _terminable():
+def _terminable() -> Iterator[None]:
     """SIGTERM, by which batch systems end a job, does what Ctrl-C does."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -113,7 +129,7 @@ def _terminable():
         signal.signal(signal.SIGTERM, before)
 
 
-def _detect(options, display):
+def _detect(options: argparse.Namespace, display: Display) -> int:
     given = read_settings(options, (SEED, *DETECTION))
     from ..workflows.detect import read_once
 
@@ -126,7 +142,7 @@ def _detect(options, display):
     return _make_maps(options, display, "_anomalies", how, ("report", ".html") if options.report else None)
 
 
-def _rx(options, display):
+def _rx(options: argparse.Namespace, display: Display) -> int:
     from ..detectors.registry import DETECTORS
 
     settings = read_settings(options, LOCAL_RX) if options.mode == "rx-local" else {}
@@ -135,7 +151,7 @@ def _rx(options, display):
     return _make_maps(options, display, "_rx", {"kind": options.mode, "settings": settings})
 
 
-def _similar(options, display):
+def _similar(options: argparse.Namespace, display: Display) -> int:
     from ..detectors.registry import DETECTORS
     from ..workflows.find_similar import Search, SimilarPlaces
     from ..workflows.run import Run
@@ -145,7 +161,7 @@ def _similar(options, display):
     how = {"kind": options.detector, "settings": settings, "rate": options.rate, "min_area": options.min_area}
     beside = ("regions", ".gpkg") if options.regions else None
     with _usage():
-        DETECTORS[options.detector]([[0.0]], **settings)  # which checks them
+        DETECTORS[options.detector]([[0.0]], **settings)  # type: ignore[call-arg]  # which checks them
         sought = RegionSource.of_file(options.targets) if options.targets else None
     if options.target_scene and not options.targets:
         raise UsageError("--target-scene is the scene of --targets, which are not given.")
@@ -154,7 +170,7 @@ def _similar(options, display):
 
     libraries = [os.path.abspath(path) for path in options.library]
 
-    def with_targets(searches):
+    def with_targets(searches: Sequence[Search]) -> list[Search]:
         where = scene(options.target_scene) if options.target_scene else searches[0].scene
         with _usage():
             return SimilarPlaces(searches, sought, where, libraries, options.entry).with_targets(Run(_memory(options), log=display.line))
@@ -163,7 +179,16 @@ def _similar(options, display):
     return _make_maps(options, display, "_similar", how, beside, Search, with_targets, sources)
 
 
-def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=None, sources=()):
+def _make_maps(
+    options: argparse.Namespace,
+    display: Display,
+    suffix: str,
+    how: dict[str, Any],
+    beside: tuple[str, str] | None = None,
+    kind: type[Detection] | None = None,
+    prepare: Callable[[Any], Sequence[Detection]] | None = None,
+    sources: Sequence[str] = (),
+) -> int:
     """Make the maps of all scenes independently: what fails is reported in the summary and does not stop the rest.
 
     how: of each `Detection`. beside: name of the field of a detection and suffix of a file beside the map, or None. kind: class of the
@@ -171,6 +196,7 @@ def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=No
     """
     from ..core.files import remove_temporaries
     from ..scenes.extent import Extent
+    from ..scenes.object_stores import existing
     from ..workflows.detect import LIMIT, Detection
     from ..workflows.outputs import check_outputs
     from ..workflows.provenance import asked_in_json
@@ -179,12 +205,15 @@ def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=No
     inputs = inputs_of(options)
     outputs = outputs_of(inputs, options.output, suffix)
     mask = _mask(options)
-    extent = Extent(*options.extent, rows_down=True) if options.extent else None
-    field, ending = beside or (None, "")
+    extent = None
+    if options.extent:
+        west, south, east, north = options.extent
+        extent = Extent(west, south, east, north, rows_down=True)
+    field, ending = beside or ("", "")
     further = {output: f"{os.path.splitext(output)[0]}{ending}" for output in outputs} if beside else {}
-    common = {"bands": options.bands, "mask": mask, "extent": extent, "learn_area": options.learn_area, **how}
-    detections = [
-        (kind or Detection)(scene(path), output, **common, **({field: further[output]} if beside else {}))
+    common: dict[str, Any] = {"bands": options.bands, "mask": mask, "extent": extent, "learn_area": options.learn_area, **how}
+    detections: Sequence[Detection] = [
+        (kind or Detection)(scene(path), output, **{**common, **({field: further[output]} if beside else {})})
         for path, output in zip(inputs, outputs)
     ]
     with _usage():
@@ -195,22 +224,21 @@ def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=No
         ]
         check_outputs(written, [*(each.scene for each in detections), how.get("model"), mask, options.manifest, *sources])
     index = Index(options.index, detections)
-    there = [detection for detection in detections if os.path.exists(detection.output)]
-    if there and not (options.overwrite or options.resume):
+    there = existing([*outputs, *further.values()])
+    maps = [output for output in outputs if output in there]
+    if maps and not (options.overwrite or options.resume):
         raise UsageError(
-            f"{len(there)} of {len(detections)} maps already exist, such as {there[0].output}. Choose --resume to skip them, or "
-            "--overwrite."
+            f"{len(maps)} of {len(outputs)} maps already exist, such as {maps[0]}. Choose --resume to skip them, or --overwrite."
         )
     older = [path for path in (how.get("model"), options.mask, *sources) if path]
-    missing = [detection.output for detection in detections if not os.path.exists(detection.output)]
     if prepare:
         detections = prepare(detections)
     skipped, reasons = set(), {}
     for detection in detections if options.resume else ():
         output = detection.output
-        if output in missing:
+        if output not in there:
             continue
-        if not os.path.exists(further.get(output, output)):
+        if further.get(output, output) not in there:
             reasons[output] = f"its {ending} is missing"
         elif reason := why_again(output, [detection.scene.source, *older], asked_in_json(detection.asked())):
             reasons[output] = reason
@@ -225,7 +253,9 @@ def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=No
         which = os.path.basename(output) if count == 1 else f"{count} maps, such as {os.path.basename(output)},"
         display.line(f"{which} {'is' if count == 1 else 'are'} made again: {reason}.")
     remove_temporaries(*(detection.output for detection in wanted))
-    done, failed, trouble = [], [], None
+    done: list[Outcome] = []
+    failed: list[Outcome] = []
+    trouble = None
     try:
         for outcome in _all_outcomes(wanted, options, display):
             display.record("scene", **plain(index.add(outcome)))
@@ -248,11 +278,11 @@ def _make_maps(options, display, suffix, how, beside=None, kind=None, prepare=No
     return FAILED if failed or trouble else DONE
 
 
-def _index_ending(path):
+def _index_ending(path: str | None) -> str:
     return ".geojson" if path and path.lower().endswith(".geojson") else ".csv"
 
 
-def _all_outcomes(detections, options, display):
+def _all_outcomes(detections: Sequence[Detection], options: argparse.Namespace, display: Display) -> Iterator[Outcome]:
     """Yield the last `Outcome` of each detection: those that could not be read or written are tried again at the end."""
     work = _on_cluster if options.scheduler or options.local_cluster else _here
     for left in range(options.retries, -1, -1):
@@ -269,12 +299,12 @@ def _all_outcomes(detections, options, display):
         detections = again
 
 
-def _counting(options):
+def _counting(options: argparse.Namespace) -> tuple[float, int] | None:
     """Rate and smallest region, at which the index counts what lies above the threshold; None where no index is wanted."""
     return (getattr(options, "rate", RATE.default), getattr(options, "min_area", MIN_AREA.default)) if options.index else None
 
 
-def _on_cluster(detections, options, display):
+def _on_cluster(detections: Sequence[Detection], options: argparse.Namespace, display: Display) -> Iterator[Outcome]:
     """Yield the `Outcome` of each detection, in the order in which they end."""
     from ..cluster.detection import detect_on_cluster
 
@@ -283,7 +313,7 @@ def _on_cluster(detections, options, display):
         for folder in sorted({os.path.dirname(detection.output) for detection in detections}):
             check_shared(client, folder)
 
-        def tick(tasks_done):
+        def tick(tasks_done: int) -> None:
             display.progress(ended / total, f"{ended} of {total} scenes ended, {failed} failed, {tasks_done} tasks done")
 
         for outcome in detect_on_cluster(client, detections, _task_memory(client, options), tick, _counting(options)):
@@ -297,7 +327,7 @@ def _on_cluster(detections, options, display):
             yield outcome
 
 
-def _here(detections, options, display):
+def _here(detections: Sequence[Detection], options: argparse.Namespace, display: Display) -> Iterator[Outcome]:
     """Yield the `Outcome` of each detection, one after the other."""
     from ..core.progress import Progress
     from ..workflows.detect import Outcome, detect
@@ -307,16 +337,16 @@ def _here(detections, options, display):
 
     total = len(detections)
     for number, detection in enumerate(detections, start=1):
-        name = detection.scene.name
+        name = str(detection.scene.name)
         display.line(f"[{number}/{total}] {name}", scene=name)
         start = time.monotonic()
 
-        def report(fraction, message, name=name):
+        def report(fraction: float, message: str, name: str = name) -> None:
             display.progress(fraction, f"{os.path.basename(name)}: {message}")
 
-        log = []
+        log: list[str] = []
 
-        def tell(line, log=log, name=name):
+        def tell(line: str, log: list[str] = log, name: str = name) -> None:
             log.append(line)
             display.line(f"  {line}", scene=name)
 
@@ -337,7 +367,7 @@ def _here(detections, options, display):
             yield Outcome(detection, tuple(log), fit=ready.fit, seconds=seconds, counts=counts)
 
 
-def _train(options, display):
+def _train(options: argparse.Namespace, display: Display) -> int:
     from ..workflows.train import Training, train
 
     scenes = [scene(path) for path in dict.fromkeys([*inputs_of(options), *expand(options.more_inputs)])]
@@ -355,7 +385,7 @@ def _train(options, display):
         return _report_training(lambda run: train(training, run, cubes), options, display)
 
 
-def _train_fers(options, display):
+def _train_fers(options: argparse.Namespace, display: Display) -> int:
     from ..workflows.train import Training, train
 
     scenes = [scene(path) for path in inputs_of(options)]
@@ -367,13 +397,13 @@ def _train_fers(options, display):
     return _report_training(lambda run: train(training, run), options, display)
 
 
-def _report_training(train, options, display):
+def _report_training(train: Callable[[Run], object], options: argparse.Namespace, display: Display) -> int:
     from ..core.progress import Progress
     from ..workflows.run import Run
 
     interrupted = _Interruption()
 
-    def report(fraction, message):
+    def report(fraction: float, message: str) -> None:
         interrupted.check()
         display.progress(fraction, message)
 
@@ -392,27 +422,27 @@ def _report_training(train, options, display):
 class _Interruption:
     """Within its block, Ctrl-C becomes `Cancelled` at the next word of progress, so that training can keep what it has learnt."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._asked = False
 
-    def check(self):
+    def check(self) -> None:
         if self._asked:
             raise Cancelled
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _ask(self, number, frame):
+    def _ask(self, number: int, frame: object) -> None:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
 
 
-def _identify(options, display):
+def _identify(options: argparse.Namespace, display: Display) -> int:
     from ..core.progress import Progress
     from ..workflows.identify import Identification, identify
     from ..workflows.run import Run
@@ -439,7 +469,7 @@ def _identify(options, display):
     return DONE
 
 
-def _info(options, display):
+def _info(options: argparse.Namespace, display: Display) -> int:
     from .info import describe
 
     code = DONE
@@ -451,25 +481,25 @@ def _info(options, display):
     return code
 
 
-def _memory(options):
+def _memory(options: argparse.Namespace) -> int:
     from ..workflows.memory import free_memory
 
     return options.memory * 2**20 or free_memory() // 4
 
 
-def _mask(options):
+def _mask(options: argparse.Namespace) -> MaskSource | None:
     from ..workflows.sources import MaskSource
 
     with _usage():
         return MaskSource.of_file(options.mask) if options.mask else None
 
 
-def _task_memory(client, options):
+def _task_memory(client: Any, options: argparse.Namespace) -> int:
     return options.memory * 2**20 or task_memory(client)
 
 
 @contextmanager
-def _usage():
+def _usage() -> Iterator[None]:
     """A ValueError inside is an error of usage."""
     try:
         yield

@@ -14,8 +14,9 @@ import tempfile
 import time
 import uuid
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import FileTrouble
@@ -26,7 +27,44 @@ _OWNER = r"(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-(?P<start>\d+)"
 _TEMPORARY = re.compile(rf"\.(?P<name>.+)\.(?:{_OWNER}-[0-9a-f]{{8}}|[0-9a-f]{{12}})\.part[\w.-]*$")
 _SCRATCH = re.compile(rf"scoread_(?:mask|regions)_(?:{_OWNER}_)?\w+$")
 _FORGOTTEN = 7 * 24 * 3600  # seconds after which a file whose process cannot be checked counts as abandoned
+_GDAL_ONLY = "/vsi"  # what paths begin with that GDAL alone can follow
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+@dataclass(frozen=True)
+class Store:
+    """A place for finished files that is no folder, such as an object store.
+
+    starts: what paths in it begin with. check(path): raises OSError where no file can be created. put(file, path): copies a file there,
+    whole or not at all; raises OSError.
+    """
+
+    starts: tuple[str, ...]
+    check: Callable[[str], None]
+    put: Callable[[str, str], None]
+
+
+_stores: list[Store] = []
+
+
+def add_store(store: Store) -> None:
+    """Let this process write to a store. Without any, files are written to folders alone."""
+    _stores[:] = [*(other for other in _stores if other.starts != store.starts), store]
+
+
+def store_of(path: str | os.PathLike[str]) -> Store | None:
+    """The store that a path lies in; None for a folder."""
+    return next((store for store in _stores if str(path).startswith(store.starts)), None)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """The absolute path of a file, or that in GDAL's file systems as it is."""
+    return str(path).replace(os.sep, "/") if str(path).startswith(_GDAL_ONLY) else os.path.abspath(str(path))
+
+
+def working_folder(path: str | os.PathLike[str]) -> str:
+    """The folder in which the file at `path` is while it is unfinished: its own, or for a store that of temporary files."""
+    return tempfile.gettempdir() if store_of(path) else os.path.dirname(absolute(path))
 
 
 def temporary_name(path: str | os.PathLike[str], owned: bool = True) -> str:
@@ -41,14 +79,14 @@ def temporary_name(path: str | os.PathLike[str], owned: bool = True) -> str:
 
 @contextmanager
 def unfinished_file(path: str | os.PathLike[str], what: str, ending: str = "", make_folder: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; leaving the `with` block without an error gives the file its name.
+    """A temporary path in the `working_folder` of `path` to write to; leaving the `with` block without an error gives the file its name.
 
     Nothing at `path` is touched before that; the sidecars of a file that is replaced are removed with it. what: what the file is, for the
     message. ending: of the temporary name, for formats that are recognised by it. make_folder: create the folder if it does not exist.
     Raises ValueError, with the remedy, where the folder cannot be created or the file cannot be renamed.
     """
-    path = os.path.abspath(str(path))
-    temporary = Path(temporary_name(path) + ending)
+    path, store = absolute(path), store_of(path)
+    temporary = Path(temporary_name(os.path.join(working_folder(path), os.path.basename(path))) + ending)
     try:
         try:
             if make_folder:
@@ -57,7 +95,10 @@ def unfinished_file(path: str | os.PathLike[str], what: str, ending: str = "", m
             raise cannot_be_written(path, what, error) from error
         yield temporary
         try:
-            _publish(str(temporary), path)
+            if store:
+                store.put(str(temporary), path)
+            else:
+                _publish(str(temporary), path)
         except OSError as error:
             raise cannot_be_written(path, what, error) from error
     finally:
@@ -115,8 +156,13 @@ def cannot_be_written(path: str | os.PathLike[str], what: str, error: Exception)
 
 def check_place(path: str | os.PathLike[str], what: str) -> None:
     """Raise ValueError if no file can be created at `path`. Neither that file nor a folder is created or changed."""
-    if str(path).startswith("/vsi"):
-        raise ValueError(f"The {what} {path} cannot be written: GDAL's virtual file systems are only read. Choose a folder, or mount it.")
+    if store := store_of(path):
+        try:
+            return store.check(absolute(path))
+        except OSError as error:
+            raise cannot_be_written(path, what, error) from error
+    if str(path).startswith(_GDAL_ONLY):
+        raise ValueError(f"The {what} {path} cannot be written: this file system of GDAL is only read here. Choose a folder, or mount it.")
     path = os.path.abspath(str(path))
     folder = os.path.dirname(path)
     while not os.path.lexists(folder):

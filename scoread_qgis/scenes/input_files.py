@@ -13,6 +13,7 @@ from osgeo import gdal
 
 from ..core.files import SIDECARS
 from .gdal_calls import gdal_failures
+from .object_stores import existing, in_object_store
 
 # What comes before and after file names in connection strings of GDAL and QGIS.
 _BETWEEN = re.compile(r"""[:"',?&={}|]|/vsi\w+/|file://""")
@@ -38,16 +39,33 @@ def check_apart(outputs: Sequence[str], inputs: Iterable[str]) -> None:
         for key in keys & written.keys():
             raise ValueError(f"{output} and {written[key]} are the same file. Give each output a name of its own.")
         written.update(dict.fromkeys(keys, output))
+    remote = {output for output in outputs if in_object_store(output)}
+    if remote and existing(remote):
+        for source in inputs:
+            plain = in_object_store(source) and not source.lower().endswith(".vrt")
+            for path in {source, *(() if plain else _listed(source, gdal.OF_RASTER, []))} & remote:
+                raise ValueError(f"{path} is the input itself, or a file that {source} is read from. Choose another name for the output.")
     if not any(os.path.exists(output + ending) for output in outputs for ending in ("", *SIDECARS)):
         return  # inputs are there
     for source in inputs:
-        for path in input_files(source):
+        for path in [source] if _is_tiff(source) else input_files(source):
             for key in _identities(path):
                 if key in written:
                     raise ValueError(
                         f"{written[key]} is the input itself, or a file that {source} is read from, and inputs are never changed. "
                         "Choose another name for the output."
                     )
+
+
+def _is_tiff(source: str) -> bool:
+    """Whether a source is a TIFF on a disk: of what GDAL reads beside it, nothing can be an output. Many are soon known without GDAL."""
+    if not source.lower().endswith((".tif", ".tiff")) or not os.path.isfile(source):
+        return False
+    try:
+        with open(source, "rb") as file:
+            return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    except OSError:
+        return False
 
 
 def same_files(paths: Iterable[str], others: Iterable[str]) -> bool:
@@ -142,6 +160,8 @@ def _xml(place: str) -> str:
 
 def _identities(path: str) -> set[_Identity]:
     """What identifies a file, whatever its name: its path with links resolved, and its device and inode numbers."""
+    if in_object_store(path):
+        return {path}
     found: set[_Identity] = {os.path.normcase(os.path.realpath(path))}
     try:
         status = os.stat(path)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import nullcontext
 from typing import Union
 
 from osgeo import gdal, ogr
 
 from .gdal_calls import open_dataset
+from .object_stores import in_object_store, unlisted
 
 Facts = dict[str, object]  # name -> value
 Source = Union[gdal.Dataset, ogr.Layer]
@@ -46,7 +48,8 @@ def read_provenance(source: Source) -> dict[str, str]:
 
 def provenance_of(path: str | os.PathLike[str]) -> dict[str, str]:
     """The facts of a raster or a GeoPackage, as `read_provenance` returns them; {} where it cannot be opened."""
-    dataset, _ = open_dataset(path, gdal.OF_RASTER | gdal.OF_VECTOR)
+    with unlisted() if in_object_store(path) else nullcontext():
+        dataset, _ = open_dataset(path, gdal.OF_RASTER | gdal.OF_VECTOR)
     if dataset is None:
         return {}
     if dataset.RasterCount:

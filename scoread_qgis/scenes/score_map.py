@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 
 import numpy as np
 from osgeo import gdal
@@ -11,6 +12,7 @@ from ..core.cube import Cube
 from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
 from .nodata import NoData
+from .object_stores import in_object_store, unlisted
 from .portions import rows_within
 from .provenance import read_provenance, without_secrets
 
@@ -38,7 +40,8 @@ class ScoreMap(Cube):
         nodata: NoData | None = None,
     ) -> None:
         self.source, self.name = str(source), name or without_secrets(source)
-        dataset, reason = open_dataset(self.source)
+        with unlisted() if in_object_store(self.source) else nullcontext():
+            dataset, reason = open_dataset(self.source)
         if dataset is None or dataset.RasterCount == 0:
             raise ValueError(f"{self.name} cannot be opened as a raster: {reason or 'it has no bands'}. Choose an anomaly map.")
         self._dataset = dataset

@@ -1,17 +1,17 @@
-"""GeoTIFFs that appear whole or not at all: anomaly maps, written by rows, and scenes."""
+"""GeoTIFFs that appear whole or not at all: anomaly maps, written by rows and cloud-optimised, and scenes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from osgeo import gdal
 
-from ..core.files import unfinished_file
+from ..core.files import absolute, unfinished_file
 from ..core.progress import Progress
 from .gdal_calls import gdal_failures
 from .georeference import Georeference
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from .raster import RasterFile
     from .score_map import ScoreMap
 
-_OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=4", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
+_LAYOUT = ["TILED=YES", "BIGTIFF=IF_SAFER"]
+_COMPRESSION = ["COMPRESS=DEFLATE", "ZLEVEL=4", "NUM_THREADS=2"]
+_CLOUD_OPTIMISED = ["BLOCKSIZE=256", "COMPRESS=DEFLATE", "LEVEL=4", "PREDICTOR=YES", "BIGTIFF=IF_SAFER", "NUM_THREADS=2"]
 _WINDOW = 512, 2048  # rows and columns worked on at a time, whole tiles of the file
 AnyTiff = TypeVar("AnyTiff", bound="_GeoTiff")
 
@@ -44,20 +46,26 @@ class _GeoTiff:
         data_type: int,
         georeference: Georeference,
         options: Sequence[str] = (),
+        cloud_optimised: bool = False,
     ) -> None:
-        self.path = os.path.abspath(str(path))
+        self.path = absolute(path)
         if os.path.splitext(self.path)[1].lower() not in (".tif", ".tiff"):
             raise ValueError(f"{path}: results are written as GeoTIFF. Give the file a name that ends in .tif.")
         if os.path.isdir(self.path):
             raise ValueError(f"{path} is a folder. Give the name of a file.")
-        self._shape, self._grid = (columns, rows, bands, data_type, [*_OPTIONS, *options]), georeference
+        compression = () if cloud_optimised else _COMPRESSION
+        self._shape, self._grid = (columns, rows, bands, data_type, [*_LAYOUT, *compression, *options]), georeference
+        self._cloud_optimised = cloud_optimised
         self.dataset = None
 
     def __enter__(self: AnyTiff) -> AnyTiff:
         with ExitStack() as stack:
-            self._part = str(stack.enter_context(unfinished_file(self.path, "raster")))
+            pieces = self._part = str(stack.enter_context(unfinished_file(self.path, "raster")))
+            if self._cloud_optimised:
+                pieces += ".pieces"
+                stack.enter_context(_removed(pieces))
             with self._checked():
-                self.dataset = gdal.GetDriverByName("GTiff").Create(self._part, *self._shape)
+                self.dataset = gdal.GetDriverByName("GTiff").Create(pieces, *self._shape)
             self._grid.write(self.dataset)
             self._begin()
             self._open = stack.pop_all()
@@ -91,6 +99,9 @@ class _GeoTiff:
         """Flush everything and read it back: GDAL reports a full disk only at the last moment."""
         with self._checked():
             self.dataset.FlushCache()
+        if self._cloud_optimised:
+            with self._checked():
+                self.dataset = gdal.GetDriverByName("COG").CreateCopy(self._part, self.dataset, options=_CLOUD_OPTIMISED)
         with self._checked():
             self.dataset = None
         with self._checked():
@@ -106,7 +117,8 @@ class MapWriter(_GeoTiff):
     path: .tif. raster: the scene's `RasterFile`. description: what the band shows. area: of the scene that the map covers, (first row, row
     after the last one, first column, column after the last one); by default the whole. metadata: facts of `provenance.write_provenance`.
     With overviews that keep the largest value of the pixels below, so that a single anomalous pixel is still seen from afar, and with
-    statistics.
+    statistics. The layout is that of a cloud-optimised GeoTIFF, where the overviews come before the pixels that they are made from: so
+    the pieces are written uncompressed to a temporary file, from which the map is made at the end.
     """
 
     def __init__(
@@ -120,7 +132,7 @@ class MapWriter(_GeoTiff):
         whole = (0, raster.rows, 0, raster.columns)
         first, last, left, right = covered = tuple(area or whole)
         georeference = raster.georeference if covered == whole else raster.georeference.of_window(first, left)
-        super().__init__(path, last - first, right - left, 1, gdal.GDT_Float32, georeference, ["PREDICTOR=3"])
+        super().__init__(path, last - first, right - left, 1, gdal.GDT_Float32, georeference, cloud_optimised=True)
         self._description, self._raster, self._metadata = description, raster, metadata or {}
         self._first, self._left = first, left
         self._count, self._sum, self._squares, self._lowest, self._highest = 0, 0.0, 0.0, np.inf, -np.inf
@@ -198,6 +210,16 @@ class MaskWriter(_GeoTiff):
         """Rows of the mask from `row` on, both (rows, columns) bool."""
         with self._checked():
             self._band.WriteArray(np.where(valid, anomalous, 255).astype(np.uint8), 0, int(row))
+
+
+@contextmanager
+def _removed(path: str) -> Iterator[None]:
+    """Remove the file at a path when the block ends."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.remove(path)
 
 
 def _windows(rows: int, columns: int) -> Iterator[tuple[int, int, int, int]]:

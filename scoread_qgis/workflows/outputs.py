@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.files import check_place, remove_litter, whole_file
+from ..core.files import check_place, remove_litter, whole_file, working_folder
 from ..scenes.input_files import check_apart
 from ..scenes.writer import MapWriter
 
@@ -41,7 +40,7 @@ def check_outputs(outputs: Iterable[tuple[str | None, str]], inputs: Iterable[ob
     check_apart([path for path, _ in wanted], list(_origins(inputs)))
     for path, _ in wanted:
         check_place(path, "result")
-    remove_litter([os.path.dirname(os.path.abspath(path)) for path, _ in wanted], scratch)
+    remove_litter([working_folder(path) for path, _ in wanted], scratch)
 
 
 def _origins(inputs: Iterable[object]) -> Iterator[str]:
