@@ -463,10 +463,14 @@ def _identify(options: argparse.Namespace, display: Display) -> int:
         return _fail(describe_error(error), FAILED, display)
     display.clear()
     print(
-        f"{options.output}: {len(regions.shapes)} regions, {groups} groups"
+        f"{options.output}: {_counted(len(regions.shapes), 'region')}, {_counted(groups, 'group')}"
         + (f", {matched} with a clear match." if options.library else ".")
     )
     return DONE
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def _info(options: argparse.Namespace, display: Display) -> int:

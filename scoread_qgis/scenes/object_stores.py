@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import TextIO
 
 from osgeo import gdal
 
 from ..core.files import Store, add_store
-from .gdal_calls import gdal_failures
+from .gdal_calls import gdal_failures, gdal_option
 
 _STARTS = ("/vsis3/", "/vsigs/")
 _LISTED = 100  # files of a folder from which on the folder is listed: the answer to one request names 1000
@@ -83,19 +83,9 @@ def changed(path: str) -> float | None:
     return None if status is None else float(status.mtime)
 
 
-@contextmanager
-def unlisted() -> Iterator[None]:
+def unlisted() -> AbstractContextManager[None]:
     """In this block GDAL looks for no files beside one that it opens. For each of many maps in a folder it would list all of them."""
-    name = "GDAL_DISABLE_READDIR_ON_OPEN"
-    if not hasattr(gdal, "SetThreadLocalConfigOption"):  # older GDAL has it for all threads only
-        yield
-        return
-    before = gdal.GetThreadLocalConfigOption(name)
-    gdal.SetThreadLocalConfigOption(name, "EMPTY_DIR")
-    try:
-        yield
-    finally:
-        gdal.SetThreadLocalConfigOption(name, before)
+    return gdal_option("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")
 
 
 def open_text(path: str) -> TextIO:
