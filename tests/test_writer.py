@@ -116,7 +116,7 @@ def test_a_killed_process_leaves_no_file_that_looks_finished(tmp_path, scene):
     assert not (tmp_path / "map.tif").exists()
     left = [p.name for p in tmp_path.iterdir() if p.is_file()]
     assert left
-    assert all(name.endswith(".part") for name in left)
+    assert all(name.endswith((".part", ".part.pieces")) for name in left)
     remove_litter([tmp_path])
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
