@@ -35,7 +35,6 @@ def test_what_needs_no_qgis_runs(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     passed, skipped = (int(number) for number in re.search(r"(\d+) passed, (\d+) skipped", done.stdout).groups())
-    assert passed >= 10 and skipped >= 6
+    assert passed >= 10 and skipped >= 5
     reasons = re.findall(r"^SKIPPED \[\d+\] .*: (.*)$", done.stdout, re.MULTILINE)
     assert set(reasons) == {"needs QGIS"}
-    assert re.search("test_all_of_it.py.*needs QGIS", done.stdout)
