@@ -2,6 +2,8 @@
 
 import filecmp
 import gc
+import importlib.util
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,10 +13,31 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 BUILT = ROOT / "build" / "scoread_qgis"
+QGIS = importlib.util.find_spec("qgis") is not None
+
+
+class WithoutQGIS:
+    """Where there is no QGIS, whatever imports it is skipped: a test, or a file of tests."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in ("qgis", "processing"):
+            pytest.skip("needs QGIS", allow_module_level=True)
+
+
+if not QGIS:
+    sys.meta_path.append(WithoutQGIS)
+
+    @pytest.fixture(scope="session")
+    def qgis_app():
+        pytest.skip("needs QGIS")
+
+    qgis_processing = qgis_iface = qgis_new_project = qgis_app
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "needs_data: uses the real scenes in ../shared/data, and is skipped where they are absent")
+    config.addinivalue_line("markers", "only_on(platform, ...): uses what only these have, as sys.platform calls them")
     if hasattr(config, "workerinput"):
         return
     if stale := [str(path) for path in _sources() if not _is_built(path)]:
@@ -32,10 +55,12 @@ def _is_built(source):
 
 
 def pytest_collection_modifyitems(items):
-    if not DATA.is_dir():
-        for item in items:
-            if item.get_closest_marker("needs_data"):
-                item.add_marker(pytest.mark.skip(reason=f"needs the real scenes in {DATA}"))
+    for item in items:
+        if item.get_closest_marker("needs_data") and not DATA.is_dir():
+            item.add_marker(pytest.mark.skip(reason=f"needs the real scenes in {DATA}"))
+        only = item.get_closest_marker("only_on")
+        if only and sys.platform not in only.args:
+            item.add_marker(pytest.mark.skip(reason=f"needs {' or '.join(only.args)}"))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -45,8 +70,10 @@ def pytest_runtest_teardown(item, nextitem):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nothing_outlives_qgis(qgis_app):
+def nothing_outlives_qgis(request):
     """Layers and rasters that only cycles keep alive, such as those of expected errors, go before QGIS does, and GDAL's drivers with it."""
+    if QGIS:
+        request.getfixturevalue("qgis_app")
     yield
     gc.collect()
 
@@ -81,6 +108,14 @@ def provider(qgis_app, qgis_processing, layer_tree):
     plugin.initProcessing()
     yield QgsApplication.processingRegistry().providerById("scoread")
     plugin.unload()
+
+
+@pytest.fixture(scope="session")
+def qgis(qgis_app):
+    """qgis_process, with the plugin as it is installed."""
+    from headless import QgisProcess
+
+    return QgisProcess()
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def limited_memory(more):
     try:
         import resource
 
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     except (ImportError, OSError):
         yield
         return

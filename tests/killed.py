@@ -105,14 +105,14 @@ def main(folder, task):
         sidecar = Path(f"{result}.aux.xml")
         if number % 2:
             result.write_text("what was there before")
-            sidecar.write_text("of what was there before")
+            sidecar.write_text("of what was there before", encoding="utf-8")
         assert not child(task, folder, moment), f"the process should have been killed at event {moment} of {len(events)}"
         litter += len([path for path in out.iterdir() if ".part" in path.name]) + len(os.listdir(f"{folder}/tmp"))
         if not result.exists():
             assert number % 2 == 0, f"what was there before is gone after a kill at event {moment}"
             states["absent"] += 1
         elif result.stat().st_size == 21:
-            assert result.read_text() == "what was there before"
+            assert result.read_text(encoding="utf-8") == "what was there before"
             states["old"] += 1
         else:
             assert content(result) == whole, f"not whole after a kill at event {moment}"

@@ -43,7 +43,7 @@ def make_tensor(name, shape, dtype):
 
 def content(kind):
     """What version 0.2.0 kept in the file of a detector of this kind."""
-    return _filled(json.loads((FOLDER / f"{kind}.json").read_text()))
+    return _filled(json.loads((FOLDER / f"{kind}.json").read_text(encoding="utf-8")))
 
 
 def write(kind, path):

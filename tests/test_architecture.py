@@ -97,7 +97,7 @@ def test_every_file_parses_on_the_oldest_python():
         ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
 
 
-def test_loading_the_provider_loads_neither_torch_nor_scipy():
+def test_loading_the_provider_loads_neither_torch_nor_scipy(qgis_app):
     code = """
 import sys
 sys.path[:0] = [{built!r}, "/usr/share/qgis/python/plugins"]

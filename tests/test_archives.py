@@ -69,7 +69,7 @@ def test_the_index_tells_what_extract_anomalies_finds(cli, run, scenes, tmp_path
         assert float(row["threshold"]) == pytest.approx(result.THRESHOLD, rel=1e-6)
         assert int(row["regions"]) == result.COUNT > 0
         assert int(row["pixels"]) == np.count_nonzero(read(tmp_path / "m.tif") == 1)
-        assert 0 < float(row["seconds"]) < 60
+        assert float(row["seconds"]) > 0
     kept = {row["map"]: (row["threshold"], row["seconds"]) for row in rows}
     assert cli("rx", *found, "--output", tmp_path / "o", "--index", index, "--resume")[0] == 1
     assert [row["status"] for row in rows_of(index)] == ["done before", "done before", "failed"]
@@ -88,7 +88,7 @@ def test_the_index_tells_what_extract_anomalies_finds(cli, run, scenes, tmp_path
         assert code == 2 and ("ends in .csv" in err or "is the input itself" in err)
     (tmp_path / "other.csv").write_text("x,y\n1,2\n")
     code, _, err = cli("rx", found[0], "--output", tmp_path / "p", "--index", tmp_path / "other.csv")
-    assert code == 2 and "is no index of results" in err and (tmp_path / "other.csv").read_text() == "x,y\n1,2\n"
+    assert code == 2 and "is no index of results" in err and (tmp_path / "other.csv").read_text(encoding="utf-8") == "x,y\n1,2\n"
 
 
 def test_resume_knows_the_options(cli, scenes, tmp_path):  # noqa: F811
@@ -209,6 +209,7 @@ def test_version(cli):  # noqa: F811
     assert (code, out) == (0, f"scoread_qgis {plugin_version()}\n")
 
 
+@pytest.mark.only_on("linux", "darwin")
 def test_output_that_nobody_reads_is_no_error(scenes):
     """As by `scoread info ... | head -1`: the reader is gone before the first line."""
     environment = {**os.environ, "PYTHONPATH": str(BUILT.parent), "PYTHONWARNINGS": "ignore"}  # GDAL has some

@@ -175,11 +175,6 @@ def test_real_georeferenced_scenes(provider, data, tmp_path, name):
         np.testing.assert_array_equal(np.isnan(scores), raw[0] == -32768)
 
 
-@pytest.fixture(scope="module")
-def qgis():
-    return QgisProcess()
-
-
 class TestHeadless:
     """qgis_process, end to end, with the plugin as it is installed."""
 
@@ -208,7 +203,7 @@ class TestHeadless:
         assert "a.pt is not a model of this plugin" in done.stdout + done.stderr
         assert not (tmp_path / "a.tif").exists()
 
-    def test_without_torch_the_provider_loads_and_tells_what_to_install(self, tmp_path):
+    def test_without_torch_the_provider_loads_and_tells_what_to_install(self, qgis_app, tmp_path):
         """Python is made to believe that there is no torch, wherever it is installed."""
         (tmp_path / "sitecustomize.py").write_text('import sys\n\nsys.modules["torch"] = None\n', encoding="utf-8")
         qgis = QgisProcess()

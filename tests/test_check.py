@@ -65,7 +65,7 @@ print(installation_report())
 """
 
 
-def test_a_torch_that_does_not_load_is_in_the_report(tmp_path):
+def test_a_torch_that_does_not_load_is_in_the_report(qgis_app, tmp_path):
     (tmp_path / "site" / "torch").mkdir(parents=True)
     (tmp_path / "site" / "torch" / "__init__.py").write_text("raise OSError('[WinError 126] c10.dll or one of its dependencies')")
     done = subprocess.run(

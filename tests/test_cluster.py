@@ -4,7 +4,6 @@ import contextlib
 import csv
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from scoread_qgis.scenes.simulated import simulate_scene
 from scoread_qgis.scenes.writer import write_scene
 
 distributed = pytest.importorskip("distributed", reason="needs dask.distributed: python -m pip install distributed")
+pytestmark = pytest.mark.only_on("linux", "darwin")
 
 BLOCKS = ["--memory", 1]  # MB: the long scene is then split into row blocks
 
@@ -45,8 +45,10 @@ class Cluster:
         }
         file = self.folder / f"scheduler_{time.monotonic_ns()}.json"
         self.scheduler = self._start("scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", file)
-        wait_for(lambda: file.exists() and file.read_text().endswith("}"), self.scheduler)  # it is there before it is written
-        self.address = json.loads(file.read_text())["address"]
+        wait_for(
+            lambda: file.exists() and file.read_text(encoding="utf-8").endswith("}"), self.scheduler
+        )  # it is there before it is written
+        self.address = json.loads(file.read_text(encoding="utf-8"))["address"]
         self.workers = [
             self._start("worker", self.address, "--nthreads", "1", "--no-dashboard", "--local-directory", self.folder, *arguments,
                         preexec_fn=before_worker)
@@ -56,7 +58,7 @@ class Cluster:
         self.client.wait_for_workers(len(workers), timeout=120)
 
     def _start(self, *arguments, **options):
-        log = open(self.folder / f"{arguments[0]}_{time.monotonic_ns()}.log", "w")  # noqa: SIM115  (the process keeps it)
+        log = open(self.folder / f"{arguments[0]}_{time.monotonic_ns()}.log", "w", encoding="utf-8")  # noqa: SIM115  (the process keeps it)
         return subprocess.Popen(
             [sys.executable, "-m", "dask", *map(str, arguments)],
             env=self._environment,
@@ -392,6 +394,8 @@ def full_disk(cluster, tmp_path):
         yield folder, cluster.address
         subprocess.run(["umount", folder], check=True)
     else:
+        import resource
+
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # noqa: E731
         with Cluster(tmp_path / "cluster", [["--no-nanny"]], before_worker=limit) as limited:
             yield folder, limited.address

@@ -1,7 +1,6 @@
 """The command line, as its user runs it: many scenes, bad ones among them, without QGIS."""
 
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -25,15 +24,15 @@ WITHOUT_QGIS = (
 def start(*arguments, code=WITHOUT_QGIS, **options):
     """A process of the command line that cannot import QGIS."""
     environment = {**os.environ, "PYTHONPATH": str(BUILT.parent), "OMP_NUM_THREADS": "1"}
-    # Where the tests run in the background, SIGINT is ignored, and would be in their processes.
     options = {
-        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
         "text": True,
         "cwd": BUILT.parent,
         **options,
     }
+    if sys.platform != "win32":  # where the tests run in the background, SIGINT is ignored, and would be in their processes
+        options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment, **options)
 
 
@@ -116,8 +115,8 @@ class TestManyScenes:
         assert process.returncode == 1, err
         assert "2 of 4 scenes done (0 of them before), 2 failed." in out
         failures = [line for line in out.splitlines() if line.startswith("  ")]
-        assert f"{archive}/damaged.tif: {archive}/damaged.tif cannot be" in failures[0]
-        assert f"{archive}/none.tif cannot be opened as a raster" in failures[1]
+        assert f"{archive / 'damaged.tif'}: {archive / 'damaged.tif'} cannot be" in failures[0]
+        assert f"{archive / 'none.tif'} cannot be opened as a raster" in failures[1]
         assert names(tmp_path / "maps") == ["one_anomalies.tif", "two_anomalies.tif"]
         assert "\r" not in err
         assert "[1/4]" in err
@@ -210,6 +209,7 @@ class TestAgain:
         assert code == 2
         assert "is the input itself" in err
 
+    @pytest.mark.only_on("linux", "darwin")
     def test_ctrl_c_cleans_up_and_resume_goes_on(self, archive, tmp_path):
         """Two scenes: the first takes long, and is interrupted in the midst of writing."""
         write_scene(tmp_path / "large.tif", np.random.default_rng(0).random((200, 200, 30)).astype(np.float32))
@@ -292,7 +292,10 @@ class TestInfo:
 
 
 class TestTerminal:
+    @pytest.mark.only_on("linux", "darwin")
     def test_a_bar_on_a_terminal(self, tmp_path):
+        import pty
+
         write_scene(tmp_path / "s.tif", np.random.default_rng(0).random((60, 100, 20)).astype(np.float32))
         controller, terminal = pty.openpty()
         process = start("rx", tmp_path / "s.tif", "--mode", "local", "--output", tmp_path / "o.tif", stderr=terminal)

@@ -194,7 +194,7 @@ def test_a_new_detector_is_one_file_and_one_line(tmp_path):
     shutil.copytree(BUILT, tmp_path / "scoread_qgis", ignore=shutil.ignore_patterns("__pycache__"))
     detectors = tmp_path / "scoread_qgis" / "detectors"
     (detectors / "toy.py").write_text(TOY)
-    registry = (detectors / "registry.py").read_text()
+    registry = (detectors / "registry.py").read_text(encoding="utf-8")
     (detectors / "registry.py").write_text(registry + "DETECTORS['toy'] = __import__('scoread_qgis.detectors.toy', fromlist=['Toy']).Toy\n")
     (tmp_path / "use.py").write_text(USE)
     done = subprocess.run(

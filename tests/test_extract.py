@@ -248,6 +248,7 @@ def test_cancel_leaves_nothing(provider, make_map, tmp_path, at):
     assert {p.name for p in tmp_path.iterdir()} <= {"map.tif", "map.tif.aux.xml"}, "the latter is of QGIS itself"
 
 
+@pytest.mark.only_on("linux")
 def test_a_large_map_is_never_in_memory_whole(tmp_path):
     """6000 × 6000 pixels, 137 MB as they are read, with 16 MB to read them."""
     driver = gdal.GetDriverByName("GTiff")
@@ -281,6 +282,7 @@ def test_a_large_map_is_never_in_memory_whole(tmp_path):
     assert float(megabytes) < 120
 
 
+@pytest.mark.only_on("linux", "darwin")
 @pytest.mark.parametrize("limit", [60_000, 400_000])
 def test_a_full_disk_is_told_and_leaves_nothing(make_map, tmp_path, limit):
     """A limit on the size of files stands for the full disk."""

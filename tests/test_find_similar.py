@@ -16,7 +16,7 @@ from scoread_qgis.workflows.find_similar import Search, SimilarPlaces, find_simi
 from scoread_qgis.workflows.run import Run
 from scoread_qgis.workflows.sources import RasterSource, RegionSource
 
-spectral = pytest.importorskip("spectral")
+spectral = pytest.importorskip("spectral", reason="needs Spectral Python: python -m pip install spectral")
 UTM = osr.SpatialReference()
 UTM.ImportFromEPSG(32631)
 WKT = UTM.ExportToWkt()
@@ -126,7 +126,7 @@ class TestQGIS:
             "explain_anomalies", INPUT=str(folder / "scene.tif"), MODEL=found.MODEL, REGIONS=found.REGIONS, TABLE=str(tmp_path / "why.csv")
         )
         assert explained.COUNT == 5
-        header, *rows = [line.split(",") for line in (tmp_path / "why.csv").read_text().splitlines()]
+        header, *rows = [line.split(",") for line in (tmp_path / "why.csv").read_text(encoding="utf-8").splitlines()]
         for row in rows:
             score, below, shares = (float(row[header.index(name)]) for name in ("mean_spectrum_value", "background_value", "contributions"))
             assert below + shares == pytest.approx(score, abs=1e-6)

@@ -11,7 +11,7 @@ from wheels import WORKING_TORCH, Server, make_wheel, pip_environment
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory):
+def seen(qgis_app, tmp_path_factory):
     """What a user saw who had no PyTorch, asked for it, cancelled, failed, installed it from a folder, and removed it."""
     folder = tmp_path_factory.mktemp("desk")
     make_wheel(folder / "wheels", code=WORKING_TORCH + "#" * 500_000)
@@ -142,7 +142,7 @@ print("PROXY", repr([qgis_proxy("https://download.pytorch.org/whl/cpu"), qgis_pr
 
 
 @pytest.mark.parametrize(("kind", "scheme"), [("HttpProxy", "http"), ("Socks5Proxy", "socks5h")])
-def test_the_proxy_of_qgis(kind, scheme, tmp_path):
+def test_the_proxy_of_qgis(qgis_app, kind, scheme, tmp_path):
     code = PROXY.format(built=str(Path(__file__).parents[1] / "build"), profile=str(tmp_path), kind=kind)
     environment = {**pip_environment(os.environ, tmp_path), "QT_QPA_PLATFORM": "offscreen"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)

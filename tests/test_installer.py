@@ -157,7 +157,7 @@ class TestFails:
         (desk.profile / "python").write_text("a file in the way")
         with pytest.raises(ValueError, match=r"cannot be written: .*Check the permissions"):
             desk.install()
-        assert (desk.profile / "python").read_text() == "a file in the way"
+        assert (desk.profile / "python").read_text(encoding="utf-8") == "a file in the way"
 
     def test_full_disk(self, desk):
         make_wheel(desk.wheels)
@@ -211,7 +211,7 @@ def test_cancel_in_the_midst_of_a_download(desk):
             desk.install(Source("", index=server.url, disk_mb=1), progress=cancel_when_half_is_there)
         assert any(path.endswith(".whl") for _, path, _ in server.requests)
     desk.is_clean()
-    children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text(encoding="utf-8").split()
     assert not [c for c in children if b"pip" in Path(f"/proc/{c}/cmdline").read_bytes()], "pip was ended"
 
 

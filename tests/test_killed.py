@@ -29,6 +29,7 @@ def material(sample, tmp_path_factory):
     return folder
 
 
+@pytest.mark.only_on("linux", "darwin")
 @pytest.mark.parametrize("task", ["train", "detect", "extract"])
 def test_killed(material, task):
     done = subprocess.run(

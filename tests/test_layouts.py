@@ -200,6 +200,7 @@ def test_the_survey_of_bands_in_strips(tmp_path):
     assert survey.any_filled == 20_000
 
 
+@pytest.mark.only_on("linux")
 def test_memory_of_a_wide_scene(tmp_path):
     """The peak of a detection in 12,000 columns: whole rows, with the context that they need, would take more than twice as much."""
     rows, columns, bands, megabytes = 26, 12_000, 40, 64

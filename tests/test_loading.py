@@ -10,7 +10,7 @@ PLUGIN = "from scoread_qgis.core.loading import load_torch; load_torch()"
 SCIENCE = "import scoread_qgis.detectors.registry"  # as the command line, the workers of a cluster and scripts do
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks GNU's OpenMP what it does")
+@pytest.mark.only_on("linux")  # asks GNU's OpenMP what it does
 @pytest.mark.parametrize("program, own, expected", [(PLUGIN, None, "PASSIVE"), (SCIENCE, None, "PASSIVE"), (SCIENCE, "ACTIVE", "ACTIVE")])
 def test_waiting_threads_sleep_unless_the_user_wants_otherwise(program, own, expected):
     environment = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}

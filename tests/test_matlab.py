@@ -165,7 +165,8 @@ def save_7_3(path, h5py, variables):
 def save_version_7_3(request, monkeypatch):
     """Writes a file of version 7.3, to be read through GDAL's driver or through h5py."""
     h5py = pytest.importorskip("h5py", reason="needs h5py (Debian: python3-h5py) to write files of version 7.3")
-    gdal = pytest.importorskip("osgeo.gdal")
+    from osgeo import gdal
+
     if request.param == "h5py":
         monkeypatch.setattr(gdal, "GetDriverByName", lambda name: None)
         monkeypatch.setattr(matlab, "_open_with_gdal", None)
@@ -206,7 +207,8 @@ def test_an_incomplete_file_of_version_7_3(file, save_version_7_3):
 
 
 def test_version_7_3_without_a_reader(file, monkeypatch):
-    gdal = pytest.importorskip("osgeo.gdal")
+    from osgeo import gdal
+
     monkeypatch.setattr(gdal, "GetDriverByName", lambda name: None)
     monkeypatch.setattr(matlab, "find_spec", lambda name: None)
     file.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(400))

@@ -320,7 +320,7 @@ def test_a_raster_mask_fits_a_scene_without_a_regular_grid(tmp_path, exceptions,
 
 
 def header(path, old, new):
-    text = path.with_suffix(".hdr").read_text()
+    text = path.with_suffix(".hdr").read_text(encoding="utf-8")
     assert old in text
     path.with_suffix(".hdr").write_text(text.replace(old, new))
 

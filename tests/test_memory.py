@@ -19,7 +19,7 @@ def without_proc(monkeypatch):
     monkeypatch.setattr(os, "sysconf", lambda name: (_ for _ in ()).throw(ValueError("unrecognized configuration name")))
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/meminfo"), reason="needs /proc")
+@pytest.mark.only_on("linux")
 def test_linux(monkeypatch):
     monkeypatch.setitem(sys.modules, "psutil", None)
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

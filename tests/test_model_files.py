@@ -3,7 +3,6 @@
 import io
 import json
 import pickle
-import resource
 import shutil
 import tarfile
 import zipfile
@@ -161,7 +160,10 @@ class TestNewFiles:
             with pytest.raises(ValueError, match="a.pt is not a model of this plugin, or is damaged: .* Choose a file made by Train SGM"):
                 Model.load(tmp_path / "a.pt")
 
+    @pytest.mark.only_on("linux", "darwin")
     def test_a_disk_that_is_full_is_told(self, models, tmp_path):
+        import resource
+
         (tmp_path / "a.pt").write_text("the model before")
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
@@ -170,7 +172,7 @@ class TestNewFiles:
                 models["sgm"].save(tmp_path / "a.pt")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a.pt": "the model before"}
+        assert {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()} == {"a.pt": "the model before"}
 
     def test_a_model_that_diverged_is_not_kept(self, tmp_path):
         model = Model.load(old_models.write("sgm-paper", tmp_path / "old.pt"))

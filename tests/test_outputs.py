@@ -56,16 +56,21 @@ class TestInputFiles:
         vrt = translate(folder / "s.vrt", scene, "VRT")
         directory = f"GTIFF_DIR:1:{scene}"
         over_directory = translate(folder / "d.vrt", directory, "VRT")
-        (folder / "by_text.vrt").write_text(Path(vrt).read_text().replace("../in/s.tif", directory).replace('relativeToVRT="1"', ""))
+        (folder / "by_text.vrt").write_text(
+            Path(vrt).read_text(encoding="utf-8").replace("../in/s.tif", directory).replace('relativeToVRT="1"', "")
+        )
         shutil.copy(vrt, folder / "named_as.tif")
         with zipfile.ZipFile(folder / "v.zip", "w") as archive:
-            archive.writestr("z.vrt", Path(vrt).read_text().replace("../in/s.tif", str(scene)).replace('relativeToVRT="1"', ""))
+            archive.writestr(
+                "z.vrt", Path(vrt).read_text(encoding="utf-8").replace("../in/s.tif", str(scene)).replace('relativeToVRT="1"', "")
+            )
         return {
             "path": str(scene), "symbolic link": str(folder / "link.tif"), "hard link": str(folder / "hard.tif"), "VRT": vrt,
             "VRT in VRT": translate(folder / "outer.vrt", vrt, "VRT"),
             "VRT in VRT in VRT": translate(folder / "o2.vrt", folder / "outer.vrt", "VRT"),
             "connection string": directory, "VRT of a connection string": over_directory, "written by hand": str(folder / "by_text.vrt"),
-            "VRT by another suffix": str(folder / "named_as.tif"), "inline": Path(vrt).read_text().replace("../in/s.tif", str(scene)),
+            "VRT by another suffix": str(folder / "named_as.tif"),
+            "inline": Path(vrt).read_text(encoding="utf-8").replace("../in/s.tif", str(scene)),
             "vrt://": f"vrt://{scene}?bands=1,2", "of a layer": f"{scene}|option:OVERVIEW_LEVEL=0", "quoted": f'NETCDF:"{scene}":v',
             "URL": f"file://{quote(str(scene))}?type=csv", "VRT in an archive": f"/vsizip/{folder}/v.zip/z.vrt",
             "range of bytes": f"/vsisubfile/0_100000,{scene}",
@@ -91,7 +96,7 @@ class TestInputFiles:
     def test_files_of_the_same_name_elsewhere_are_others(self, wrapped, tmp_path, monkeypatch):
         (tmp_path / "work").mkdir()
         monkeypatch.chdir(tmp_path / "work")
-        Path("s.tif").write_text("an older result")
+        Path("s.tif").write_text("an older result", encoding="utf-8")
         for source in wrapped.values():
             check_apart([os.path.abspath("s.tif"), "other.tif"], [source])
 
@@ -110,19 +115,22 @@ class TestCheck:
         before = names(tmp_path)
         check_outputs([(tmp_path / "map.tif", ".tif"), (tmp_path / "m.pt", ".pt"), (tmp_path / "new" / "folder" / "m.html", ".html")], [])
         assert names(tmp_path) == before
-        assert (tmp_path / ".map.tif.trial").read_text() == (tmp_path / "precious").read_text().replace("precious", "mine") == "mine"
+        assert (
+            (tmp_path / ".map.tif.trial").read_text(encoding="utf-8")
+            == (tmp_path / "precious").read_text(encoding="utf-8").replace("precious", "mine")
+            == "mine"
+        )
         for taken in ("precious", ".m.pt.trial"):  # even if a unique name were not
             monkeypatch.setattr(files, "temporary_name", lambda path, taken=taken: str(tmp_path / taken))
             with pytest.raises(ValueError, match="cannot be written: File exists"):
                 check_place(tmp_path / "map.tif", "map")
-        assert (tmp_path / "precious").read_text() == "precious"
+        assert (tmp_path / "precious").read_text(encoding="utf-8") == "precious"
 
     def test_unwritable(self, tmp_path):
         (tmp_path / "file").write_text("")
         (tmp_path / "folder.tif").mkdir()
         for path, message in (
-            ("/proc/nowhere/map.tif", "cannot be written.*Choose a folder"),
-            (tmp_path / "file" / "map.tif", "cannot be written"),
+            (tmp_path / "file" / "map.tif", "cannot be written.*Choose a folder"),
             (tmp_path / "folder.tif", "is a folder"),
             (tmp_path / "map.png", r"ends in \.tif"),
         ):
@@ -149,7 +157,7 @@ def material(provider, sample, tmp_path_factory):
         feature["verdict"] = "accepted"
         layer.SetFeature(feature)
     del feature, layer, regions
-    Path(made["l.csv"]).write_text("Wavelength (nm),grass,soil\n400,0.1,0.2\n1000,0.4,0.3\n2500,0.2,0.35\n")
+    Path(made["l.csv"]).write_text("Wavelength (nm),grass,soil\n400,0.1,0.2\n1000,0.4,0.3\n2500,0.2,0.35\n", encoding="utf-8")
     for name in ("w.pth", "a.mat"):
         Path(made[name]).write_bytes(b"something")
     return made
@@ -296,7 +304,7 @@ class TestReplacement:
         with pytest.raises(ValueError, match="cannot be written"), unfinished_file(tmp_path / "a.tif", "map") as part:
             part.write_text("new")
         assert names(tmp_path) == ["a.tif", "a.tif.ovr"]
-        assert (tmp_path / "a.tif.ovr").read_text() == "overviews"
+        assert (tmp_path / "a.tif.ovr").read_text(encoding="utf-8") == "overviews"
 
     def test_layers_show_the_new_file(self, run, scene, tmp_path):
         from qgis.core import QgsProject, QgsRasterLayer, QgsVectorLayer
@@ -359,14 +367,14 @@ class TestStyleBeside:
         for _ in range(2):
             assert self.detect(scene, tmp_path / "base2.tif") == "singlebandpseudocolor"
             assert (tmp_path / "base2.qml").exists() == bool(style)
-        assert not style or (tmp_path / "base2.qml").read_text() == style
+        assert not style or (tmp_path / "base2.qml").read_text(encoding="utf-8") == style
 
     def test_that_of_a_vector_file_is_kept(self, provider, scene, material, tmp_path):
         shutil.copy(material["r.gpkg"], tmp_path / "fields.gpkg")
         (tmp_path / "fields.qml").write_text("<qgis><renderer-v2/></qgis>")
         for _ in range(2):
             assert self.detect(scene, tmp_path / "fields.tif") == "singlebandpseudocolor"
-            assert (tmp_path / "fields.qml").read_text() == "<qgis><renderer-v2/></qgis>"
+            assert (tmp_path / "fields.qml").read_text(encoding="utf-8") == "<qgis><renderer-v2/></qgis>"
 
     def test_that_of_the_map_is_replaced_with_it(self, provider, scene, tmp_path):
         path = tmp_path / "map.qml"
@@ -427,6 +435,7 @@ class TestFaults:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    @pytest.mark.only_on("linux", "darwin")
     def test_the_disk_is_full_while_a_model_is_saved(self, tmp_path):
         said = self.limited(
             """
@@ -446,6 +455,7 @@ class TestFaults:
         assert "enforce" not in said
         assert names(tmp_path) == []
 
+    @pytest.mark.only_on("linux", "darwin")
     def test_the_temporary_folder_is_full(self, tmp_path):
         write_scene(tmp_path / "s.tif", np.random.default_rng(0).random((400, 400, 2)).astype(np.float32))
         write_scene(tmp_path / "m.tif", np.random.default_rng(0).random((400, 400)).astype(np.float32))

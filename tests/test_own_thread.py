@@ -51,6 +51,7 @@ def test_a_call_that_fails_stops_the_work():
     assert ended == ["stopped"]
 
 
+@pytest.mark.only_on("linux", "darwin")
 def test_an_interrupt_stops_the_work():
     ended = []
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -116,7 +116,7 @@ def test_surveys_of_parts_merge(tmp_path):
 
 def test_leftovers_are_those_of_the_file_alone(tmp_path):
     for path in (tmp_path / "a.tif", tmp_path / "ba.tif"):
-        with open(temporary_name(path), "w"):
+        with open(temporary_name(path), "w", encoding="utf-8"):
             pass
     folder = temporary_name(tmp_path / "a.tif")
     (tmp_path / folder).mkdir()

@@ -120,7 +120,7 @@ class TestByHand:
         assert done.returncode == 0, done.stderr
         assert (folder / "torch/__init__.py").is_file()
 
-    @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+    @pytest.mark.only_on("linux", "darwin")
     def test_a_shell_runs_nothing_that_is_in_the_name_of_a_folder(self, tmp_path):
         folder = tmp_path / """$(touch one) `touch two` "; touch three; ' \\ !a"""
         command = command_by_hand(["torch"], str(folder), {}, Source("", CPU_INDEX)).partition(" install ")[2]

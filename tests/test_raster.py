@@ -120,7 +120,7 @@ def test_wavelengths_of_an_envi_header(tmp_path, values, unit, factor):
     ]
     if unit:
         lines.append(f"wavelength units = {unit}")
-    header.write_text(header.read_text() + "\n".join(lines) + "\n")
+    header.write_text(header.read_text(encoding="utf-8") + "\n".join(lines) + "\n")
     raster = RasterFile(path)
     np.testing.assert_allclose(raster.table.wavelengths, nanometres)
     np.testing.assert_allclose(raster.table.fwhm, 10)

@@ -158,7 +158,7 @@ def test_cancel_leaves_what_was_there(tmp_path, phase):
 
     with pytest.raises(Cancelled):
         write(tmp_path, scores_with_holes(1), progress=Progress(report))
-    assert (tmp_path / "regions.gpkg").read_text() == "what was there before"
+    assert (tmp_path / "regions.gpkg").read_text(encoding="utf-8") == "what was there before"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif", "regions.gpkg"]
 
 

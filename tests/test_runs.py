@@ -12,7 +12,6 @@ import time
 import numpy as np
 import pytest
 from conftest import LogFeedback
-from headless import QgisProcess
 from test_command_line import cli, names, start, wait_for  # noqa: F401  (cli is a fixture)
 
 from scoread_qgis.commandline.display import Display
@@ -154,12 +153,8 @@ class TestCancelInQgis:
         assert names(tmp_path) == []
 
 
-@pytest.fixture(scope="module")
-def qgis():
-    return QgisProcess()
-
-
 class TestCancelOnTheCommandLine:
+    @pytest.mark.only_on("linux", "darwin")
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_training_has_nothing_to_resume(self, sample, tmp_path, number):
         process = start("train", sample.path, "--mode", "paper", "--model", tmp_path / "m.pt")

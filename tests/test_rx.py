@@ -15,7 +15,7 @@ from scoread_qgis.detectors.shared.local_windows import ledoit_wolf_shrinkage
 from scoread_qgis.detectors.shared.statistics import GaussianStatistics
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-spectral = pytest.importorskip("spectral")
+spectral = pytest.importorskip("spectral", reason="needs Spectral Python: python -m pip install spectral")
 
 
 def scene(rows=18, columns=15, bands=6, seed=0):
@@ -74,7 +74,7 @@ def ring(values, valid, row, column, inner, outer):
 @pytest.mark.parametrize("bands, outer", [(6, 7), (60, 7), (60, 5)])
 def test_local_with_ledoit_wolf_equals_scikit_learn(bands, outer):
     """With more and with fewer pixels than bands in the windows, and with invalid pixels, which no window may use."""
-    covariance = pytest.importorskip("sklearn.covariance")
+    covariance = pytest.importorskip("sklearn.covariance", reason="needs scikit-learn: python -m pip install scikit-learn")
     values, valid = scene(bands=bands), np.random.default_rng(1).random((18, 15)) > 0.1
     values[~valid] = 1e30
     actual = detect(LocalRX(3, outer), values, valid)

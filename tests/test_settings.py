@@ -100,7 +100,7 @@ def test_temporary_files_go_where_the_settings_say(setting, train, watch, sample
 
 
 def test_folder_for_temporary_files_that_cannot_be_made(setting, train, tmp_path):
-    Path(tmp_path / "file").write_text("in the way")
+    Path(tmp_path / "file").write_text("in the way", encoding="utf-8")
     setting("SCOREAD_CACHE", str(tmp_path / "file" / "scratch"))
     with pytest.raises(QgsProcessingException, match="The folder for temporary files .* cannot be made: .* Choose another"):
         train()

@@ -14,7 +14,7 @@ from scoread_qgis.detectors.target.background import Background
 from scoread_qgis.detectors.target.own_pixels import OwnPixels
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-spectral = pytest.importorskip("spectral")
+spectral = pytest.importorskip("spectral", reason="needs Spectral Python: python -m pip install spectral")
 BOTH = pytest.mark.parametrize("kind", [MatchedFilter, ACE])
 
 
@@ -43,7 +43,7 @@ def test_global_equals_spectral_python(kind):
     assert (actual < 0).any() and (actual > 0).any()
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
+@pytest.mark.needs_data
 @BOTH
 def test_global_equals_spectral_python_on_a_real_scene(kind):
     from scipy.io import loadmat

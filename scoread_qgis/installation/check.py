@@ -1,9 +1,13 @@
 """What is installed and whether it works: a report for users and their bug reports."""
 
+from __future__ import annotations
+
 import importlib
 import platform
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from qgis.core import Qgis
@@ -19,7 +23,7 @@ LEAST_AUC = 0.9  # of the self test; chance is 0.5
 _WRONG = ("MISSING", "FAILED")  # how what is wrong begins in the report
 
 
-def installation_report(progress=None):
+def installation_report(progress: Progress | None = None) -> str:
     """Versions, devices and the result of the self test, as lines of text. What is missing or broken is reported, never raised."""
     progress = progress or Progress()
     add_package_folder()
@@ -41,13 +45,13 @@ def installation_report(progress=None):
     return "\n".join(lines)
 
 
-def problems(report):
+def problems(report: str) -> list[str]:
     """What is wrong according to a report: names such as "PyTorch", "Self test"."""
     lines = (line.partition(": ") for line in report.splitlines())
     return [name for name, _, found in lines if found.startswith(_WRONG)]
 
 
-def self_test(device="auto", progress=None):
+def self_test(device: str = "auto", progress: Progress | None = None) -> str:
     """Train on a simulated scene and detect in it; returns a line of text on quality and speed. Takes some seconds."""
     from ..core.cube import ArrayCube
     from ..detectors.default_mode.sgm import SGM
@@ -55,24 +59,24 @@ def self_test(device="auto", progress=None):
     from ..scenes.simulated import simulate_scene
 
     progress = progress or Progress()
-    device = pick_device(device)
+    chosen = pick_device(device)
     scene = simulate_scene(64, 64, 60, seed=0, progress=progress.part(0.0, 0.2))
     cube = ArrayCube(scene.cube[..., scene.good] * scene.scale, wavelengths=scene.wavelengths[scene.good])
     with torch_threads():
         start = time.monotonic()
-        model = SGM.train([cube], seed=0, device=device, progress=progress.part(0.2, 0.8))
+        model = SGM.train([cube], seed=0, device=chosen, progress=progress.part(0.2, 0.8))
         trained = time.monotonic()
         scores = np.concatenate([rows for _, rows in model.detect(cube, progress.part(0.8, 1.0))])
         detected = time.monotonic()
     auc = _auc(scores, scene.truth > 0)
     verdict = "passed" if auc >= LEAST_AUC else f"FAILED, the area should be at least {LEAST_AUC}"
     return (
-        f"{verdict}: trained in {trained - start:.1f} s and detected in {detected - trained:.1f} s on {device}, "
+        f"{verdict}: trained in {trained - start:.1f} s and detected in {detected - trained:.1f} s on {chosen}, "
         f"area under the ROC curve {auc:.3f}"
     )
 
 
-def _package(name):
+def _package(name: str) -> str:
     """Version and location of a package, or why it cannot be used."""
     top = name.partition(".")[0]
     if not location(top):
@@ -81,7 +85,7 @@ def _package(name):
     return f"{version}, {location(top)}{' (installed by this plugin)' if is_ours(top) else ''}"
 
 
-def _devices():
+def _devices() -> str:
     import torch
 
     found = [f"CPU with {torch.get_num_threads()} threads"]
@@ -94,7 +98,7 @@ def _devices():
     return ", ".join(found)
 
 
-def _attempt(question):
+def _attempt(question: Callable[[], Any]) -> Any:
     """The result of `question()`, or what went wrong."""
     try:
         return question()
@@ -104,7 +108,7 @@ def _attempt(question):
         return f"FAILED, {type(error).__name__}: {error}"
 
 
-def _auc(scores, truth):
+def _auc(scores: np.ndarray, truth: np.ndarray) -> float:
     """Area under the ROC curve: how often an anomalous pixel scores higher than a background pixel."""
     background = np.sort(scores[~truth])
     return float(np.searchsorted(background, scores[truth]).mean() / len(background))

@@ -1,8 +1,12 @@
 """The dialog Plugins > ScoreAD > Install PyTorch...: says what would be done, and does it in the background."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from qgis.core import QgsApplication
 from qgis.gui import QgsFileWidget
@@ -18,22 +22,24 @@ from qgis.PyQt.QtWidgets import (
     QRadioButton,
     QSizePolicy,
     QVBoxLayout,
+    QWidget,
 )
 
+from ..core.progress import Progress
 from ..translation import tr
 from .installer import install, uninstall
 from .packages import is_ours, location, missing, package_folder, removal_mark, version, versions_to_keep
-from .pip_command import TITLES, command_by_hand, pip_obstacle, requirements, sources, wheels
+from .pip_command import TITLES, Source, command_by_hand, pip_obstacle, requirements, sources, wheels
 from .proxy import qgis_proxy
 from .task import Task
 
 
 class InstallDialog(QDialog):
-    def __init__(self, parent=None):
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle(tr("Install PyTorch for ScoreAD"))
         self.resize(700, 600)
-        self.task = None
+        self.task: Task | None = None
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self.state = QLabel(wordWrap=True)
         self.choices = QGroupBox(tr("What to install"))
@@ -80,11 +86,11 @@ class InstallDialog(QDialog):
         layout.addWidget(buttons)
         self.radios[0].setChecked(True)
 
-    def source(self):
+    def source(self) -> Source:
         """The chosen `Source`."""
         return next((s for s, radio in zip(self._sources, self.radios) if radio.isChecked()), None) or wheels(self.wheels.filePath())
 
-    def refresh(self):
+    def refresh(self) -> None:
         """Show what is there, and what can be done about it."""
         names, source, kept, folder = missing(), self.source(), versions_to_keep(), package_folder()
         waits, idle, obstacle = os.path.exists(removal_mark(folder)), self.task is None, pip_obstacle()
@@ -106,24 +112,24 @@ class InstallDialog(QDialog):
             widget.setVisible(not idle or bool(self.step.text()))
         self.log.setVisible(not idle or bool(self.log.toPlainText()))
 
-    def install(self):
+    def install(self) -> None:
         names, source, kept, folder = missing(), self.source(), versions_to_keep(), package_folder()
         proxy = "" if source.folder else qgis_proxy(source.place)
         restart = any(name in sys.modules for name in names)
         self._start(tr("Install PyTorch for ScoreAD"), lambda progress, log: install(names, source, folder, kept, proxy, progress, log))
         self._done = tr("Installed. Start QGIS again to use it.") if restart else tr("Installed. It can be used at once.")
 
-    def uninstall(self):
+    def uninstall(self) -> None:
         self._start(tr("Uninstall PyTorch of ScoreAD"), lambda progress, log: uninstall(package_folder(), progress, log))
         self._done = tr("Uninstalled. QGIS keeps what it has loaded until it is closed.")
 
-    def stop(self):
+    def stop(self) -> None:
         """Cancel what is under way."""
         if self.task is not None:
             self.step.setText(tr("Stopping..."))
             self.task.cancel()
 
-    def _start(self, title, work):
+    def _start(self, title: str, work: Callable[[Progress, Callable[[str], Any]], Any]) -> None:
         self.log.clear()
         self.bar.setValue(0)
         self.task = Task(title, work)
@@ -133,11 +139,11 @@ class InstallDialog(QDialog):
         QgsApplication.taskManager().addTask(self.task)
         self.refresh()
 
-    def _moved(self, fraction, message):
+    def _moved(self, fraction: float, message: str) -> None:
         self.bar.setValue(round(1000 * fraction))
         self.step.setText(message[:1].upper() + message[1:])
 
-    def _ended(self, result, error):
+    def _ended(self, result: object, error: str) -> None:
         self.task = None
         self.step.setText({"": self._done, "cancelled": tr("Cancelled. Nothing was installed.")}.get(error, error))
         if error:
@@ -145,7 +151,7 @@ class InstallDialog(QDialog):
         self.refresh()
 
 
-def _state(names, folder, waits, obstacle):
+def _state(names: list[str], folder: str, waits: bool, obstacle: str) -> str:
     if waits:
         return tr("<b>PyTorch will be removed when QGIS starts next</b>, since its files are in use: {folder}").format(folder=folder)
     there = "; ".join(f"{TITLES[name]} {version(name)}, {os.path.dirname(location(name))}" for name in TITLES if name not in names)
@@ -164,7 +170,7 @@ def _state(names, folder, waits, obstacle):
     return f"{text} {obstacle}" if obstacle else text
 
 
-def _facts(names, source, kept, folder):
+def _facts(names: list[str], source: Source, kept: dict[str, str], folder: str) -> str:
     packages = ", ".join(TITLES[name] for name in names)
     if source.folder or not source.download_mb:
         what = tr("{packages} and what it needs come from the wheels in {folder}; nothing is downloaded.").format(
@@ -184,5 +190,5 @@ def _facts(names, source, kept, folder):
     return what + "<br>" + where.format(folder=package_folder(), free=_size(free), stays=stays)
 
 
-def _size(megabytes):
+def _size(megabytes: int) -> str:
     return f"{megabytes / 1000:.1f} GB" if megabytes >= 950 else f"{megabytes} MB"

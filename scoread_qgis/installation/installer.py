@@ -4,19 +4,24 @@ pip works in a staging folder beside the final one. What it installed is tested 
 so that the plugin's folder exists only with packages that work.
 """
 
+from __future__ import annotations
+
 import importlib.metadata
 import os
 import shutil
 import sys
 import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from qgis.PyQt.QtCore import QLockFile, QProcess, QProcessEnvironment
 
 from ..core.progress import Progress
 from .packages import add_package_folder, removal_mark
-from .pip_command import constraints, environment, explain, pip_runs, python_candidates, without_passwords
+from .pip_command import Source, constraints, environment, explain, pip_runs, python_candidates, without_passwords
 
 _IS_THIS_PYTHON = "import sys, pip; print('python', sys.version_info[0], sys.version_info[1], sys.maxsize)"
+Log = Callable[[str], Any]
 # As the plugin uses them: torch shares memory with numpy, and trains.
 _TRIALS = {
     "torch": "import numpy, torch; layer = torch.nn.Linear(2, 1); "
@@ -25,7 +30,15 @@ _TRIALS = {
 }
 
 
-def install(names, source, folder, kept, proxy="", progress=None, log=print):
+def install(
+    names: Sequence[str],
+    source: Source,
+    folder: str,
+    kept: dict[str, str],
+    proxy: str = "",
+    progress: Progress | None = None,
+    log: Log = print,
+) -> None:
     """Install the packages `names` from a `Source` as the new folder `folder`.
 
     kept: {name: version} of packages that QGIS has, which are neither replaced nor installed twice. proxy: URL, or "".
@@ -63,7 +76,7 @@ def install(names, source, folder, kept, proxy="", progress=None, log=print):
     progress(1.0, "installed")
 
 
-def _install(names, source, staging, kept, proxy, progress, log):
+def _install(names: Sequence[str], source: Source, staging: str, kept: dict[str, str], proxy: str, progress: Progress, log: Log) -> None:
     packages, scratch = os.path.join(staging, "packages"), os.path.join(staging, "scratch")
     os.mkdir(scratch)
     with open(os.path.join(staging, "constraints.txt"), "w", encoding="utf-8") as file:
@@ -78,7 +91,7 @@ def _install(names, source, staging, kept, proxy, progress, log):
     for arguments in pip_runs(names, source, packages, kept, file.name):
         log(f"pip {' '.join(arguments)}")
 
-        def tick():
+        def tick() -> None:
             size = _size(staging)
             progress(min(0.9, 0.9 * size / expected), f"downloading and unpacking, {size >> 20} MB of about {expected >> 20} MB")
 
@@ -98,7 +111,7 @@ def _install(names, source, staging, kept, proxy, progress, log):
             )
 
 
-def uninstall(folder, progress=None, log=print):
+def uninstall(folder: str, progress: Progress | None = None, log: Log = print) -> bool:
     """Remove the plugin's packages. Returns whether they are gone; False if that has to wait for the next start of QGIS.
 
     Windows does not remove files that are loaded; then a mark is left for `packages.remove_marked_folder`.
@@ -121,7 +134,7 @@ def uninstall(folder, progress=None, log=print):
     return True
 
 
-def _find_python(variables, scratch, tick):
+def _find_python(variables: dict[str, str], scratch: str, tick: Callable[[], None]) -> str:
     """Path of an interpreter of the same Python that QGIS runs, with pip."""
     candidates = python_candidates()
     for candidate in candidates:
@@ -135,7 +148,9 @@ def _find_python(variables, scratch, tick):
     )
 
 
-def _run(program, arguments, variables, folder, tick, log):
+def _run(
+    program: str, arguments: list[str], variables: dict[str, str], folder: str, tick: Callable[[], None], log: Log | None
+) -> tuple[int, str]:
     """Run a program in `folder` and return its exit code and all that it printed. `tick()` is called every second and may raise."""
     process = QProcess()
     process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
@@ -170,7 +185,7 @@ def _run(program, arguments, variables, folder, tick, log):
     return code, without_passwords(output.decode("utf-8", "replace"))
 
 
-def _remove_distributions(folder, names):
+def _remove_distributions(folder: str, names: Iterable[str]) -> None:
     """Remove the installed packages `names` from a folder of packages: QGIS has them, of the same version."""
     names = {name.lower().replace("_", "-") for name in names}
     for distribution in list(importlib.metadata.distributions(path=[folder])):
@@ -184,7 +199,7 @@ def _remove_distributions(folder, names):
             os.rmdir(path)
 
 
-def _rename(path, folder):
+def _rename(path: str, folder: str) -> None:
     """Rename a folder, with retries: on Windows, virus scanners lock new files for some seconds."""
     for attempt in range(10):
         try:
@@ -195,7 +210,7 @@ def _rename(path, folder):
             time.sleep(1)
 
 
-def _size(folder):
+def _size(folder: str) -> int:
     """Bytes of all files in a folder that may change meanwhile."""
     total = 0
     for path, _, files in os.walk(folder):

@@ -1,11 +1,14 @@
 """The folder of the plugin's own packages: where it is, what is found there or elsewhere, and the message on what is missing."""
 
+from __future__ import annotations
+
 import importlib
 import importlib.metadata
 import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 
 from qgis.core import QgsApplication
 
@@ -14,17 +17,17 @@ from .pip_command import TITLES, command_by_hand
 MENU_PATH = "Plugins > ScoreAD > Install PyTorch..."
 
 
-def package_folder():
+def package_folder() -> str:
     """Folder in the user's profile for packages that only this plugin uses, so that none of QGIS' own is replaced."""
     return os.path.normpath(os.path.join(QgsApplication.qgisSettingsDirPath(), "python", "scoread_packages"))
 
 
-def removal_mark(folder):
+def removal_mark(folder: str) -> str:
     """File beside `folder` that marks it for removal when QGIS starts, before anything in it is loaded."""
     return folder + ".remove"
 
 
-def add_package_folder():
+def add_package_folder() -> None:
     """Append the plugin's own folder to the search path, so that packages of QGIS come first. No restart is needed."""
     folder = package_folder()
     if os.path.exists(removal_mark(folder)):
@@ -34,7 +37,7 @@ def add_package_folder():
     importlib.invalidate_caches()
 
 
-def remove_marked_folder():
+def remove_marked_folder() -> None:
     """Finish an uninstall that had to wait until QGIS released the files. Called once, when the plugin is loaded."""
     folder = package_folder()
     if os.path.exists(removal_mark(folder)):
@@ -43,14 +46,14 @@ def remove_marked_folder():
             os.remove(removal_mark(folder))
 
 
-def location(name):
+def location(name: str) -> str:
     """Folder of an importable package, without importing it; "" if it does not exist, or no longer exists."""
     spec = importlib.util.find_spec(name)
-    there = spec is not None and spec.origin is not None and os.path.exists(spec.origin)
-    return os.path.dirname(spec.origin) if there else ""
+    origin = spec.origin if spec is not None else None
+    return os.path.dirname(origin) if origin is not None and os.path.exists(origin) else ""
 
 
-def version(name):
+def version(name: str) -> str:
     """Version of an installed package, without importing it; "" if unknown."""
     try:
         return importlib.metadata.version(name)
@@ -58,23 +61,23 @@ def version(name):
         return ""
 
 
-def is_ours(name):
+def is_ours(name: str) -> bool:
     """Whether a package is found in the plugin's own folder."""
     return os.path.normcase(os.path.dirname(location(name))) == os.path.normcase(package_folder())
 
 
-def missing(needed=("torch", "scipy")):
+def missing(needed: Sequence[str] = ("torch", "scipy")) -> list[str]:
     """Those of the `needed` packages that cannot be found."""
     add_package_folder()
     return [name for name in needed if not location(name)]
 
 
-def versions_to_keep():
+def versions_to_keep() -> dict[str, str]:
     """Version of each package that QGIS' Python has, and that torch, or something it brings, imports: {name: version}."""
     return {name: version(name).partition("+")[0] for name in ("numpy", "scipy", "sympy", "typing_extensions") if version(name)}
 
 
-def missing_packages_message(needed):
+def missing_packages_message(needed: Sequence[str]) -> str:
     """A message on which of the `needed` packages are missing and how to install them; "" if all are there. Imports none of them."""
     names = missing(needed)
     if not names:

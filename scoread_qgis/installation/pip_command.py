@@ -1,5 +1,7 @@
 """The pip command for PyTorch: which Python, which packages, from where, with which constraints. Needs only the standard library."""
 
+from __future__ import annotations
+
 import glob
 import importlib.util
 import os
@@ -7,6 +9,7 @@ import platform
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -38,11 +41,11 @@ class Source:
     disk_mb: int = 900
 
     @property
-    def place(self):
+    def place(self) -> str:
         return self.folder or self.index or "https://pypi.org/simple"
 
 
-def sources(kept, system=sys.platform, machine=None):
+def sources(kept: dict[str, str], system: str = sys.platform, machine: str | None = None) -> list[Source]:
     """The builds of PyTorch for a system (`sys.platform`) and processor, as `Source`s; the first one runs everywhere.
 
     kept: {name: version} of packages that QGIS has.
@@ -57,13 +60,13 @@ def sources(kept, system=sys.platform, machine=None):
     return builds
 
 
-def wheels(folder):
+def wheels(folder: str) -> Source:
     """A folder of wheels as a `Source`. The size on disk is estimated at four times that of PyTorch's wheel."""
     size = sum(os.path.getsize(file) for file in glob.glob(os.path.join(glob.escape(folder), "torch-*.whl")))
     return Source("From a folder of wheels", folder=folder, download_mb=0, disk_mb=4 * size >> 20)
 
 
-def requirements(names, kept):
+def requirements(names: Sequence[str], kept: dict[str, str]) -> list[str]:
     """Requirements for pip: the packages `names`, with an older torch where QGIS has old packages. kept: {name: version} that QGIS has."""
     # No version of torch is too old to be safe here: the known ways to run code with a file of weights go through torch.load, and the files
     # of models and weights are read without it (detectors.shared). 2.1 is the oldest that the detectors work with.
@@ -74,12 +77,12 @@ def requirements(names, kept):
     return [torch if name == "torch" else name for name in names]
 
 
-def constraints(kept):
+def constraints(kept: dict[str, str]) -> str:
     """Text of a constraints file that keeps the packages of QGIS at their versions."""
     return "".join(f"{name}=={version}\n" for name, version in kept.items())
 
 
-def pip_runs(names, source, folder, kept, constraints_file):
+def pip_runs(names: Sequence[str], source: Source, folder: str, kept: dict[str, str], constraints_file: str) -> list[list[str]]:
     """Arguments after `python -m pip` of each run that installs `names` from a `Source` into `folder`.
 
     SciPy is on PyPI, and not on PyTorch's index, hence a run of its own.
@@ -89,17 +92,17 @@ def pip_runs(names, source, folder, kept, constraints_file):
     return [[*common, *_from(source, group), *requirements(group, kept)] for group in _groups(names, source)]
 
 
-def _groups(names, source):
+def _groups(names: Sequence[str], source: Source) -> list[Sequence[str]]:
     return [[name] for name in names] if source.index else [names]
 
 
-def _from(source, names):
+def _from(source: Source, names: Sequence[str]) -> list[str]:
     if source.folder:
         return ["--no-index", "--find-links", source.folder]
     return ["--index-url", source.index] if source.index and "torch" in names else []
 
 
-def environment(proxy=""):
+def environment(proxy: str = "") -> dict[str, str]:
     """Environment variables for pip, in addition to those of QGIS. proxy: URL with user and password, or "" for that of the system."""
     variables = {"PYTHONIOENCODING": "utf-8", "PIP_REQUIRE_VIRTUALENV": "0"}
     if proxy:
@@ -107,13 +110,13 @@ def environment(proxy=""):
     return variables
 
 
-def proxy_url(scheme, host, port, user, password):
+def proxy_url(scheme: str, host: str, port: int, user: str, password: str) -> str:
     """URL of a proxy, its user and password percent-encoded; without a login where the user is ""."""
     login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
     return f"{scheme}://{login}{host}:{port}"
 
 
-def without_passwords(text):
+def without_passwords(text: str) -> str:
     """A text for display, without user names and passwords in its URLs.
 
     A password may contain unencoded / and @: everything up to the last @ of a word is removed, at worst with some of a path.
@@ -122,11 +125,11 @@ def without_passwords(text):
 
 
 def python_candidates(
-    executable=sys.executable,
-    prefixes=(sys.prefix, sys.base_prefix, sys.exec_prefix),
-    version=sys.version_info[:2],
-    windows=os.name == "nt",
-):
+    executable: str = sys.executable,
+    prefixes: Sequence[str] = (sys.prefix, sys.base_prefix, sys.exec_prefix),
+    version: tuple[int, int] = sys.version_info[:2],
+    windows: bool = os.name == "nt",
+) -> list[str]:
     """Files that may be the interpreter of this Python, most likely first.
 
     Inside QGIS, `sys.executable` is QGIS itself, or whatever python3 is first on the PATH. Looked at in this order: OSGeo4W has python.exe
@@ -140,7 +143,7 @@ def python_candidates(
     return [file for file in dict.fromkeys(files) if os.path.isfile(file)]
 
 
-def pip_obstacle():
+def pip_obstacle() -> str:
     """Why pip cannot be run from here, with the remedy; "" where it can."""
     if os.path.exists(FLATPAK_INFO):
         return (
@@ -152,7 +155,9 @@ def pip_obstacle():
     return ""
 
 
-def command_by_hand(names, folder, kept, source=None, flatpak=None):
+def command_by_hand(
+    names: Sequence[str], folder: str, kept: dict[str, str], source: Source | None = None, flatpak: bool | None = None
+) -> str:
     """The command for a terminal that installs `names` into `folder`. flatpak: whether QGIS runs in Flatpak; by default, look."""
     source = source or sources(kept)[0]
     flatpak = os.path.exists(FLATPAK_INFO) if flatpak is None else flatpak
@@ -170,7 +175,7 @@ def command_by_hand(names, folder, kept, source=None, flatpak=None):
     return "\n".join(lines)
 
 
-def _quoted(word):
+def _quoted(word: str) -> str:
     """A word quoted for a terminal, so that nothing in it is run: POSIX shells expand double quotes, Windows knows no others."""
     if os.name != "nt":
         return shlex.quote(word)
@@ -216,7 +221,7 @@ _REMEDIES = (
 )  # fmt: skip
 
 
-def explain(output):
+def explain(output: str) -> str:
     """What went wrong and the remedy, from the output of pip."""
     errors = [
         line.partition("ERROR:")[2].strip()
@@ -233,5 +238,5 @@ def explain(output):
     return f"Nothing was installed. {remedy} pip said: {said}"
 
 
-def _numbers(version):
+def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])

@@ -1,7 +1,11 @@
 """Work of a dialog in the background, as QGIS' task manager runs and shows it."""
 
+from __future__ import annotations
+
 import traceback
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from qgis.core import QgsTask
 from qgis.PyQt.QtCore import pyqtSignal
@@ -21,12 +25,14 @@ class Task(QgsTask):
     moved = pyqtSignal(float, str)
     ended = pyqtSignal(object, str)
 
-    def __init__(self, title, work, flags=QgsTask.Flag.CanCancel):
+    def __init__(
+        self, title: str, work: Callable[[Progress, Callable[[str], Any]], Any], flags: QgsTask.Flag = QgsTask.Flag.CanCancel
+    ) -> None:
         super().__init__(title, flags)
         self._work = work
         self._result, self._error = None, ""
 
-    def run(self):
+    def run(self) -> bool:
         try:
             self._result = on_own_thread(lambda tell: self._work(Progress(partial(self._report, tell)), partial(tell, self.said.emit)))
         except Cancelled:
@@ -38,10 +44,10 @@ class Task(QgsTask):
             self.said.emit(traceback.format_exc())
         return not self._error
 
-    def finished(self, succeeded):
+    def finished(self, succeeded: bool) -> None:
         self.ended.emit(self._result, self._error or ("" if succeeded else "cancelled"))
 
-    def _report(self, tell, fraction, message):
+    def _report(self, tell: Callable[..., Any], fraction: float, message: str) -> None:
         if self.isCanceled():
             raise Cancelled
         tell(self.setProgress, 100 * fraction)

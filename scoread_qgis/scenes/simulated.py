@@ -16,13 +16,17 @@ from ..core.progress import Progress
 ANOMALIES = ("painted metal", "tarpaulin", "plastic", "mineral", "camouflage net")
 
 _CLASSES = ("crop", "meadow", "stubble", "soil", "wood", "water", "asphalt", "tiles", "metal roof", "concrete")
-_SHARE_OF_FIELDS = (0.3, 0.3, 0.2, 0.2)  # of the first four
-# What makes real scenes hard, beside mixed pixels and uneven light: dense settlements of roofs no two of which are alike, and objects that
-# hardly ever fill a pixel, so that their contrast is lower than that of their material.
+# Set by statistics of fifteen public scenes (docs/simulation.md), and not by what any detector finds.
+_BUILT = ("asphalt", "tiles", "metal roof", "concrete")
+_SHARE_OF_FIELDS = (0.1, 0.2, 0.3, 0.4)  # of the first four
+_WATER = 0.01  # of the scene
+_SHADE = 0.4  # of the sunlight in the shadow of a house
 _SETTLEMENT = 4.0  # pixels from its middle to a typical house
 _HOUSES = 80  # of a settlement
-_ROOFS = 0.03  # typical relative difference of one roof from others of its class, by each of some curves
+_ROOFS = 0.01  # typical relative difference of one roof from others of its class, by each of some curves
 _VARIANTS = 3  # spectra of a class, mixed in proportions of each field and place
+_VARIABILITY = 0.004  # typical relative difference of a place from others of its class, by each of some curves
+_PECULIAR = 0.4  # of an anomaly's surface is of its own material; the rest is as roofs and roads are
 _PARCEL = 350  # pixels of a field, and of the land for each house
 _SUBPIXELS = 3  # the landscape is drawn on a grid this much finer than the pixels, each way
 _GRID = np.arange(370.0, 2532.0, 2.0)  # nanometres
@@ -68,7 +72,7 @@ def simulate_scene(
     scale = SimulatedScene.scale
 
     classes, parcels, sun = _landscape(rows, columns, generator, progress.part(0.0, 0.4))
-    objects, coverage = _plant(rows, columns, generator)
+    objects, ordinary, coverage = _plant(rows, columns, generator)
     curves, strengths = _variability(parcels, max(6, rows * columns // _PARCEL), wavelengths, generator)
     brightness = np.exp(0.02 * generator.standard_normal((rows, columns)) + 0.06 * _random_field(rows, columns, 1.2, generator))
     materials = [_class_spectrum(name, generator) for name in _CLASSES for _ in range(_VARIANTS)]
@@ -77,14 +81,14 @@ def simulate_scene(
     shares = np.empty((rows, columns, len(spectra)), dtype=np.float32)
     for index in range(len(_CLASSES)):
         progress(0.4 + 0.03 * index, f"mixing the materials, {index + 1} of {len(_CLASSES)}")
-        share = _pixel_means(classes == index) * (1 - coverage) * brightness
+        share = (_pixel_means(classes == index) * (1 - coverage) + (1 - _PECULIAR) * coverage * (ordinary == index)) * brightness
         for variant, proportion in enumerate(_proportions(parcels, generator)):
             shares[..., index * _VARIANTS + variant] = _point_spread(share * proportion)
     for index in range(len(ANOMALIES)):
-        shares[..., index - len(ANOMALIES)] = _point_spread(coverage * (objects == index) * brightness)
+        shares[..., index - len(ANOMALIES)] = _point_spread(_PECULIAR * coverage * (objects == index) * brightness)
 
     cube = np.empty((rows, columns, band_count), dtype=np.int16)
-    gain = 1 + 0.002 * generator.standard_normal(
+    gain = 1 + 0.001 * generator.standard_normal(
         (columns, band_count), dtype=np.float32
     )  # every column and band has its own detector element
     for row in range(rows):
@@ -131,8 +135,8 @@ def _transmission(w: np.ndarray) -> np.ndarray:
 
 
 def _noise_level(reflectance: np.ndarray, photons: np.ndarray) -> np.ndarray:
-    """Standard deviation of the reflectance: read-out noise and photon noise; the signal-to-noise ratio is about 200 in the green."""
-    return np.sqrt(4.5e-4**2 + 7.4e-6 * np.clip(reflectance, 0, None) * photons) / photons
+    """Standard deviation of the reflectance: read-out noise and photon noise; the signal-to-noise ratio is about 500 in the green."""
+    return np.sqrt(1.6e-4**2 + 1e-6 * np.clip(reflectance, 0, None) * photons) / photons
 
 
 def _point_spread(image: np.ndarray) -> np.ndarray:
@@ -181,7 +185,7 @@ def _landscape(rows: int, columns: int, generator: np.random.Generator, progress
     classes[wood] = _CLASSES.index("wood")
     sun[wood] *= np.exp(0.2 * draw_field(0.5, 0.6, "shade of the trees")[wood])
     wet = draw_field(2.2, 0.7, "water")
-    classes[wet < np.quantile(wet, 0.05)] = _CLASSES.index("water")
+    classes[wet < np.quantile(wet, _WATER)] = _CLASSES.index("water")
     roads = max(2, round((rows + columns) / 60))
     for road in range(roads):
         progress(0.8 + 0.1 * road / roads, "drawing the landscape, roads")
@@ -221,7 +225,7 @@ def _build(
         return (np.abs(along) < half[0]) & (np.abs(across) < half[1])
 
     house = inside(0, 0)
-    sun[window][inside(-_SUBPIXELS, -_SUBPIXELS) & ~house] *= 0.1
+    sun[window][inside(-_SUBPIXELS, -_SUBPIXELS) & ~house] *= _SHADE
     sun[window][house] = np.where(x + y > row + column, 1.1, 0.85)[house]  # two sides of the roof
     classes[window][house] = _CLASSES.index(name)
     parcels[window][house] = parcel
@@ -252,28 +256,29 @@ def _variability(
     weights = _peak(wavelengths[:, None], _GRID, smoothness)
     curves = (weights @ generator.standard_normal((len(smoothness), _GRID.size, 1)))[..., 0]
     curves /= curves.std(axis=1, keepdims=True)
-    unevenness = np.exp(0.3 * _random_field(rows, columns, 1.0, generator))
+    unevenness = np.exp(0.2 * _random_field(rows, columns, 1.0, generator))
     own = _ROOFS * generator.standard_t(3, (parcels.max() + 1, len(curves)))
     own[:fields] = 0
-    strengths = [0.012 * unevenness * _random_field(rows, columns, 0.5, generator) + each[parcels] for each in own.T]
+    strengths = [_VARIABILITY * unevenness * _random_field(rows, columns, 0.7, generator) + each[parcels] for each in own.T]
     return curves.astype(np.float32), np.stack(strengths, axis=-1).astype(np.float32)
 
 
-def _plant(rows: int, columns: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Index into ANOMALIES, and the share of the pixel that the anomaly covers (0 without).
+def _plant(rows: int, columns: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Index into ANOMALIES, class of the ordinary rest of the surface, and the share of the pixel that the anomaly covers (0 without).
 
-    Two of three objects are smaller than their pixels: they cover a tenth to a half of 1-3 pixels; the others half to nine tenths of 1-12.
+    Objects of 3 to 18 pixels, small ones more common than large. None covers its pixels: 0.8 to 1 of the best of them, down to a
+    quarter of that in the others.
     """
-    cell, reach = 12, 4  # every object lies within its own cell, away from its rim
+    cell, reach = 14, 5  # every object lies within its own cell, away from its rim
     grid = (rows // cell, columns // cell)
-    count = max(3, rows * columns // 600)
+    count = max(3, rows * columns // 1200)
     cells = generator.permutation(grid[0] * grid[1])[:count]
     kinds = generator.permutation(np.arange(count) % len(ANOMALIES))
-    smaller_than_pixel = np.arange(count) % 3 > 0
-    sizes = np.empty(count, dtype=np.intp)
-    for some, largest in ((smaller_than_pixel, 3), (~smaller_than_pixel, 12)):  # in pixels; small ones are more common than large
-        sizes[some] = (largest + 1) ** ((np.arange(some.sum()) + 0.5) / some.sum())
-    objects, coverage = np.zeros((rows, columns), dtype=np.int8), np.zeros((rows, columns))
+    sizes = np.round(3 * (18 / 3) ** ((np.arange(count) + 0.5) / count)).astype(np.intp)
+    covered = generator.uniform(0.8, 1.0, count)
+    rests = generator.choice([_CLASSES.index(name) for name in _BUILT], count)
+    objects, ordinary = np.zeros((2, rows, columns), dtype=np.int8)
+    coverage = np.zeros((rows, columns))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     for number in range(count):
         row, column = (cell * c + int(generator.integers(reach, cell - reach)) for c in divmod(int(cells[number]), grid[1]))
@@ -281,9 +286,9 @@ def _plant(rows: int, columns: int, generator: np.random.Generator) -> tuple[np.
         distance = np.hypot((y * np.cos(angle) + x * np.sin(angle)) * elongation, (x * np.cos(angle) - y * np.sin(angle)) / elongation)
         nearest = np.argsort(distance, axis=None, kind="stable")[: sizes[number]]
         place = (row + y.ravel()[nearest], column + x.ravel()[nearest])
-        objects[place] = kinds[number]
-        coverage[place] = generator.uniform(*((0.1, 0.5) if smaller_than_pixel[number] else (0.5, 0.9)), sizes[number])
-    return objects, coverage
+        objects[place], ordinary[place] = kinds[number], rests[number]
+        coverage[place] = covered[number] * generator.uniform(0.25, 1.0, sizes[number])
+    return objects, ordinary, coverage
 
 
 # Reflectance of materials on the fine grid.

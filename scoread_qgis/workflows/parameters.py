@@ -350,7 +350,7 @@ GROUP_ANGLE = Parameter(
     "How far any two regions of a group may be apart, in degrees: the angle between their deviations from the background, in units of how "
     "the background varies. Smaller: more groups.",
     float,
-    default=50,
+    default=40,
     least=1,
     most=90,
     advanced=True,
