@@ -28,6 +28,8 @@ from qgis.PyQt.QtWidgets import QComboBox, QFileDialog, QFormLayout, QFrame, QSc
 from ..algorithms.dialogs import SCORES
 from ..algorithms.inputs import raster_source
 from ..core.files import check_place
+from ..core.loading import load_torch
+from ..installation.packages import missing_packages_message
 from ..settings import torch_threads
 from ..styles import save_regions_style
 from ..translation import tr
@@ -518,7 +520,6 @@ class ReviewPanel(QWidget):
         title = tr("pixel {}, {}").format(pixel[0] + 1, pixel[1] + 1)
         self._mark(self.marker, *pixel)
         self._look(title, lambda scene, *_: scene.at_pixel(*pixel), None, pin)
-        self._bind_unasked(clicked=True)
 
     def _choose_region_at(self, point):
         """Make the region under a point of the canvas the current one."""
@@ -560,6 +561,7 @@ class ReviewPanel(QWidget):
             self._show_spectra()
             if bound is not self.bound:  # the detector became ready meanwhile
                 self._look_again()
+            self._bind_unasked(clicked=own is None)  # now that the spectrum is there
 
         def failed(text):
             self._seen = None
@@ -639,9 +641,6 @@ class ReviewPanel(QWidget):
         scene = self.scene
         if scene is None or self.bound is not None or self._binding.busy:
             return
-        from ..core.loading import load_torch
-        from ..installation.packages import missing_packages_message
-
         if message := missing_packages_message(("torch", "scipy")):
             self._note = message
             self._show_spectra()

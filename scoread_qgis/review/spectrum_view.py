@@ -3,6 +3,7 @@
 from qgis.core import QgsApplication
 from qgis.PyQt.QtCore import QRect, QRectF, QSize, Qt, pyqtSignal
 from qgis.PyQt.QtGui import QIcon, QImage, QPainter
+from qgis.PyQt.QtSvg import QSvgGenerator
 from qgis.PyQt.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from ..scenes.spectrum_file import spectra_csv, write_spectra
@@ -135,8 +136,6 @@ class SpectrumView(QWidget):
             return
         size = self.plot.size()
         if path.lower().endswith(".svg"):
-            from qgis.PyQt.QtSvg import QSvgGenerator
-
             device = QSvgGenerator()
             device.setFileName(path)
             device.setSize(size)
