@@ -1,5 +1,6 @@
 """What the review of anomalies computes: a map held for thresholds, the list of regions, spectra and what is expected there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -264,7 +265,7 @@ class TestMatches:
         return str(path)
 
     def test_entries_are_as_the_bands_see_them_where_the_library_was_or_beside_the_regions(self, found, library, tmp_path):
-        for named in (library, "/somewhere/else/library.csv"):
+        for named in (library, "/somewhere/else/library.csv", json.dumps(["/other, /somewhere/library.csv"]), f"/gone.csv, {library}"):
             facts = {"libraries": named, "quantity": "reflectance"}
             spectra = library_spectra(facts, str(tmp_path / "regions.gpkg"), {"line", "curve"}, found.scene, RUN)
             assert {name: entries.shape for name, entries in spectra.items()} == {"line": (1, 30), "curve": (2, 30)}
@@ -330,6 +331,13 @@ class TestList:
         listed = read_regions(path)
         assert listed.columns["rank"].tolist() == [1, 2] and listed.columns["peak"].tolist() == [3, 9]
         assert np.isnan(listed.columns["pixels"]).all() and listed.facts == {}
+
+    def test_ranks_that_a_format_keeps_as_text_are_numbers(self, tmp_path):
+        path = tmp_path / "other.csv"
+        path.write_text("rank,WKT\n10,POINT (0 0)\n2,POINT (1 0)\n,POINT (2 0)\n1.5,POINT (3 0)\n", encoding="utf-8")
+        regions = RegionSource.of_file(path)
+        assert regions.ranks == (10, 2, None, 1.5)
+        assert regions.first(4).ranks == (1.5, 2, 10, None)
 
     def test_a_file_is_told_from_one_that_took_its_name(self, tmp_path):
         path = tmp_path / "a.txt"
