@@ -40,6 +40,15 @@ def painted():
     return int(((blue > 225) & (green > 195) & (red < 60)).sum())
 
 
+def pinned(panel):
+    """Pins in the plot and on the canvas: title, colour, values, and the place of the mark."""
+    drawn = {(line.name, line.colour): line.values[panel.scene.used].tolist() for line in panel.spectrum._lines}
+    return [
+        [name, colour, drawn[name, colour], marker.isVisible(), [marker.center().x(), marker.center().y()]]
+        for name, colour, _, marker in panel._pins
+    ]
+
+
 def messages():
     return [item.text() for item in iface.messageBar().items()]
 
@@ -288,11 +297,16 @@ def steps():
     dock.show()
     panel.maps.setLayer(anomalies)
     yield from until(lambda: tab.map is not None and panel.scene is not None)
+    for row, column in ((40, 41), (10, 60)):
+        panel.look_at(QgsPointXY(*panel.scene.place_of(row, column)), pin=True)
+        yield from until(lambda: not panel._looking.busy)
+    report["pinned"] = pinned(panel)
     project.write(str(FOLDER / "review.qgz"))
     project.clear()
-    report["cleared"] = [panel.map_layer is None, regions.model.rowCount(), panel.scene is None]
+    report["cleared"] = [panel.map_layer is None, regions.model.rowCount(), panel.scene is None, len(panel._pins)]
     project.read(str(FOLDER / "review.qgz"))
     yield from until(lambda: tab.map is not None and panel.means is not None)
+    report["pinned again"] = pinned(panel)
     report["opened again"] = [panel.map_layer.name(), tab.rate_value, regions.model.rowCount(), regions.model.regions.verdicts[0]]
 
 

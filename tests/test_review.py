@@ -18,6 +18,7 @@ from scoread_qgis.workflows.detect import Detection, detect
 from scoread_qgis.workflows.extract import Extraction, extract
 from scoread_qgis.workflows.review_map import ReviewedMap
 from scoread_qgis.workflows.review_matches import library_spectra, nearest
+from scoread_qgis.workflows.review_pins import pins_in_json, pins_of
 from scoread_qgis.workflows.review_regions import boxes, file_state, read_regions, related_file
 from scoread_qgis.workflows.review_scene import (
     ReviewedScene,
@@ -252,6 +253,21 @@ class TestScene:
         assert "no longer there" in can_bind({"detector": "sgm", "model": "/gone/model.pt"})
         assert "no longer there" in can_bind({"detector": "sgm", "model": "/gone/model.pt, adapted to the scene"})
         assert "mask" in can_bind({"detector": "rx", "mask": "my polygons"})
+
+
+class TestPins:
+    def test_they_come_back_for_the_same_scene(self, found):
+        seen = found.scene.at_pixel(3, 4)
+        text = pins_in_json("scene_1", [("pixel 4, 5", "#14a098", seen), ("pixel 4, 5", "#c2a000", seen)])
+        assert pins_of(text, "scene_2", 30) == [] == pins_of(text, "scene_1", 31)
+        (title, colour, again), (_, other, _) = pins_of(text, "scene_1", 30)
+        assert (title, colour, other) == ("pixel 4, 5", "#14a098", "#c2a000")
+        assert (again.row, again.column, again.pixels) == (3, 4, 1)
+        np.testing.assert_allclose(again.spectrum, seen.spectrum, rtol=1e-8)
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "5", '{"scene": "a", "pins": [{}]}', '{"scene": "a", "pins": 5}'])
+    def test_what_another_version_wrote_is_passed_over(self, text):
+        assert pins_of(text, "a", 30) == []
 
 
 class TestMatches:

@@ -203,8 +203,18 @@ def test_groups_and_matches_are_listed_and_drawn(session):
 
 def test_a_project_that_is_opened_again_shows_what_was_shown(session):
     _, report, _ = session
-    assert report["cleared"] == [True, 0, True]
+    assert report["cleared"] == [True, 0, True, 0]
     assert report["opened again"] == ["Anomalies of scene", 0.005, report["kept"][1], "accepted"]
+
+
+def test_pins_are_kept_with_the_project(session):
+    folder, report, _ = session
+    before, after = report["pinned"], report["pinned again"]
+    assert len(after) == len(before)
+    assert [name for name, *_ in after][-2:] == ["pixel 41, 42", "pixel 11, 61"] and len({colour for _, colour, *_ in after}) == len(after)
+    for ours, theirs in zip(after, before):
+        assert ours[:2] == theirs[:2] and ours[3] and ours[4] == theirs[4]
+        np.testing.assert_allclose(ours[2], theirs[2], rtol=1e-8)
 
 
 def test_selecting_on_the_canvas_selects_the_row(session):
