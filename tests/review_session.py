@@ -57,9 +57,6 @@ def steps():
     project, canvas = QgsProject.instance(), iface.mapCanvas()
     iface.mainWindow().setGeometry(0, 0, 1366, 768)
     QgsApplication.setActiveWindow(iface.mainWindow())  # there is no window manager here, and keys go to the active window
-    for panel in iface.mainWindow().findChildren(QDockWidget):
-        if panel.objectName() != "ScoreadAnomalies":
-            panel.hide()
     scene = QgsRasterLayer(str(FOLDER / "scene.tif"), "scene")
     anomalies = QgsRasterLayer(str(FOLDER / "map.tif"), "Anomalies of scene")
     project.addMapLayers([scene, anomalies])
@@ -77,6 +74,12 @@ def steps():
     panel = dock.panel
     tab, regions = panel.threshold, panel.regions
     yield from until(lambda: tab.map is not None and panel.scene is not None)
+    report["widths"] = [iface.mainWindow().width(), canvas.width(), dock.width()]
+    for other in iface.mainWindow().findChildren(QDockWidget):
+        if other is not dock:
+            other.hide()
+    canvas.setExtent(scene.extent())
+    yield from pause(0.5)
 
     # The slider, by keys and by the mouse
     heartbeat.phase("slider")
@@ -242,7 +245,10 @@ def steps():
     yield from until(lambda: panel.region_layer is named and panel.means is not None)
     regions.go_to(1)
     yield from until(lambda: panel._seen is not None and panel._own == 0)
-    report["no library"] = [panel.spectrum.note.text(), [line.name for line in panel.spectrum._lines]]
+    yield from pause(0.2)
+    note = panel.spectrum.note
+    report["note"] += [note.wordWrap(), note.heightForWidth(note.width()), note.height()]
+    report["no library"] = [note.text(), [line.name for line in panel.spectrum._lines]]
     iface.setActiveLayer(kept)
     project.removeMapLayer(named)
     yield from until(lambda: panel.means is not None)

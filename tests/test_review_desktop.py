@@ -88,6 +88,8 @@ def test_the_window_answers_all_the_time(session):
 def test_the_dock_is_in_the_menus_and_made_when_it_is_first_shown(session):
     _, report, _ = session
     assert report["in the menus"] == [True, True] and report["before"]
+    window, canvas, dock = report["widths"]
+    assert window == 1366 and canvas >= window / 2 - 2 and dock > 300, "with the panels that QGIS shows by itself"
     print(f"opened with {report['opening']:.2f} s of processor time")
 
 
@@ -127,7 +129,7 @@ def test_verdicts_by_keys_are_in_the_file_at_once(session):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", fields["1"][2])
     assert current == 3 and state.startswith("2 of ") and state.endswith("1 later")
     assert report["undone"] == [None, None, None]
-    row, texts, list_has_focus = report["note"]
+    row, texts, list_has_focus, *_ = report["note"]
     assert texts[1] == "a car, no roof" and texts[2] and list_has_focus
 
 
@@ -197,6 +199,8 @@ def test_groups_and_matches_are_listed_and_drawn(session):
         assert known.sum() == np.isfinite(seen).sum()
         scale = np.linalg.lstsq(entry[known, None], seen[known], rcond=None)[0]
         np.testing.assert_allclose(drawn[known], entry[known] * scale, rtol=0.03)
+    *_, wrapped, needed, high = report["note"]
+    assert wrapped and needed <= high, "all of it is to be read"
     note, lines = report["no library"]
     assert "library.csv does not exist" in note and lines and not any(name.startswith("library") for name in lines)
 
