@@ -647,7 +647,7 @@ class ReviewPanel(QWidget):
     def _bind_unasked(self, clicked=False):
         """Prepare contributions where that is quick, once spectra are looked at.
 
-        PyTorch, whose loading may hold the window up, is loaded only where a pixel was clicked.
+        PyTorch, which takes seconds and memory, is loaded only where a pixel was clicked.
         """
         scene = self.scene
         if scene is None or self.tabs.currentIndex() == 0 or self._note or can_bind(scene.facts):
