@@ -1,8 +1,9 @@
 """How quick the dock "Anomalies" is: PYTHONPATH=build:/usr/share/qgis/python/plugins QT_QPA_PLATFORM=offscreen python benchmarks/review.py
 
 For maps of 1 and of 25 megapixels: reading the map, and one move of the slider with the canvas shown from full extent to single pixels,
-from the move until the canvas is painted. For a scene on disk (size in GB as argument, by default 1; it is made in the temporary folder):
-opening it, and one click until spectrum, expected background and the most similar spectrum are there.
+from the move until the canvas is painted. For a scene on disk in each layout (size in GB as argument, by default 1; made in the temporary
+folder, or that of TMPDIR, one after the other): opening it, and one click until spectrum, expected background and the most similar spectrum
+are there; clicks with nothing of the file in the memory before each, clicks anywhere, and steps of one pixel as with Shift.
 """
 
 import os
@@ -69,30 +70,65 @@ def slider(side, folder):
     return lines
 
 
-def clicks(gigabytes, folder):
-    bands, columns = 200, 2000
-    rows = int(gigabytes * 2**30 / bands / columns / 2)
-    path = os.path.join(folder, "scene.dat")
+LAYOUTS = {
+    "ENVI, by band (BSQ)": ("ENVI", ["INTERLEAVE=BSQ"]),
+    "ENVI, by line (BIL)": ("ENVI", ["INTERLEAVE=BIL"]),
+    "GeoTIFF, strips by band": ("GTiff", ["INTERLEAVE=BAND", "BIGTIFF=YES"]),
+    "GeoTIFF, strips by pixel": ("GTiff", ["INTERLEAVE=PIXEL", "BIGTIFF=YES"]),
+    "GeoTIFF, tiles of 256 by pixel": ("GTiff", ["INTERLEAVE=PIXEL", "TILED=YES", "BIGTIFF=YES"]),
+    "GeoTIFF, tiles of 256 by pixel, deflated": ("GTiff", ["INTERLEAVE=PIXEL", "TILED=YES", "BIGTIFF=YES", "COMPRESS=DEFLATE"]),
+}
+
+
+def scene(path, driver, options, rows, columns, bands):
+    """Smooth fields with noise: what is there is written block by block, nothing is left out of the file."""
     random = np.random.default_rng(0)
-    with open(path, "wb") as file:
-        for _ in range(bands):
-            band = random.integers(500, 3000, (64, columns)).astype("<i2")
-            for row in range(0, rows, 64):
-                file.write(band[: min(64, rows - row)].tobytes())
-    with open(os.path.join(folder, "scene.hdr"), "w", encoding="utf-8") as file:
-        file.write(f"ENVI\nsamples = {columns}\nlines = {rows}\nbands = {bands}\ndata type = 2\ninterleave = bsq\nbyte order = 0\n")
+    gdal.SetCacheMax(2**30)  # all of a row of tiles
+    dataset = gdal.GetDriverByName(driver).Create(path, columns, rows, bands, gdal.GDT_Int16, options)
+    slope = np.linspace(500, 2500, columns)[None, None] * np.linspace(0.5, 1.5, bands)[:, None, None]
+    for row in range(0, rows, 256):
+        height = min(256, rows - row)
+        block = slope + random.normal(0, 40, (1, height, columns)) + random.normal(0, 5, (bands, 1, columns))
+        dataset.WriteRaster(0, row, columns, height, block.astype(np.int16).tobytes())
+    dataset = None
+    gdal.SetCacheMax(64 * 2**20)
     os.sync()
+
+
+def forget(path):
+    """Take a file out of the memory, so that it is read from the disk."""
     descriptor = os.open(path, os.O_RDONLY)
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # so that it is read from the disk
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(descriptor)
-    opening, scene = timed(lambda: ReviewedScene(RasterSource(path), {}, RUN))
-    took = []
-    for row, column in zip(random.integers(10, rows - 10, 20).tolist(), random.integers(10, columns - 10, 20).tolist()):
-        took.append(timed(lambda row=row, column=column: scene.most_similar(scene.at_pixel(row, column)))[0])
-    print(
-        f"scene of {gigabytes} GB, {rows} x {columns} pixels, {bands} bands, by band: opened in {opening:.0f} ms; a click: "
-        f"{np.median(took):.0f} ms, {max(took):.0f} ms at most"
-    )
+
+
+def clicks(gigabytes, folder, layout):
+    bands, columns = 200, 3000
+    rows = int(gigabytes * 2**30 / bands / columns / 2)
+    path = os.path.join(folder, "scene.tif" if LAYOUTS[layout][0] == "GTiff" else "scene.dat")
+    scene(path, *LAYOUTS[layout], rows, columns, bands)
+    size = os.path.getsize(path) / 2**30
+    forget(path)
+    opening, opened = timed(lambda: ReviewedScene(RasterSource(path), {}, RUN))
+    random = np.random.default_rng(1)
+
+    def click(row, column):
+        return timed(lambda: opened.most_similar(opened.at_pixel(row, column)))[0]
+
+    cold, warm, steps = [], [], []
+    for row, column in zip(random.integers(10, rows - 40, 40).tolist(), random.integers(10, columns - 10, 40).tolist()):
+        forget(path)
+        cold.append(click(row, column))
+    for row, column in zip(random.integers(10, rows - 40, 40).tolist(), random.integers(10, columns - 10, 40).tolist()):
+        warm.append(click(row, column))
+    row, column = int(random.integers(10, rows - 40)), int(random.integers(10, columns - 40))
+    for step in range(30):
+        steps.append(click(row + step, column + step))
+    opened = None  # which closes the file
+    for name in os.listdir(folder):
+        os.remove(os.path.join(folder, name))
+    times = [cold[0], *(figure for each in (cold, warm, steps) for figure in (np.median(each), max(each)))]
+    return f"| {layout} | {size:.1f} | {opening:.0f} | {' | '.join(f'{each:.0f}' for each in times)} |"
 
 
 if __name__ == "__main__":
@@ -103,5 +139,9 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         table = slider(1000, folder) + slider(5000, folder)
         print("| map and what the canvas shows | new view, ms | a move, median ms | at most |\n|---|---|---|---|", *table, sep="\n")
-        clicks(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0, folder)
+    print("| scene | GB | opened, ms | first click | clicks, nothing in the memory | at most | clicks | at most | steps | at most |")
+    print("|---" * 10 + "|")
+    for layout in LAYOUTS:
+        with tempfile.TemporaryDirectory() as folder:
+            print(clicks(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0, folder, layout), flush=True)
     os._exit(0)  # without the end of QGIS, which outlives its canvas

@@ -134,6 +134,24 @@ def run(provider):
     return run
 
 
+@pytest.fixture
+def layer_desk(provider, qgis_new_project, monkeypatch):
+    """A project: `add(path, name)` a raster on top of it, `activate(layer)`, and the `project` itself."""
+    import qgis.utils
+    from qgis.core import QgsProject, QgsRasterLayer
+
+    active = [None]
+    monkeypatch.setattr(qgis.utils.iface, "activeLayer", lambda: active[0])
+    monkeypatch.setattr(qgis.utils.iface, "setActiveLayer", lambda layer: active.__setitem__(0, layer))
+
+    def add(path, name):
+        layer = QgsRasterLayer(str(path), name)
+        assert layer.isValid()
+        return QgsProject.instance().addMapLayer(layer)
+
+    return SimpleNamespace(add=add, activate=qgis.utils.iface.setActiveLayer, project=QgsProject.instance())
+
+
 def LogFeedback():
     """Feedback that keeps what it is told: lines and fractions."""
     from qgis.core import QgsProcessingFeedback

@@ -40,6 +40,15 @@ def painted():
     return int(((blue > 225) & (green > 195) & (red < 60)).sum())
 
 
+def pinned(panel):
+    """Pins in the plot and on the canvas: title, colour, values, and the place of the mark."""
+    drawn = {(line.name, line.colour): line.values[panel.scene.used].tolist() for line in panel.spectrum._lines}
+    return [
+        [name, colour, drawn[name, colour], marker.isVisible(), [marker.center().x(), marker.center().y()]]
+        for name, colour, _, marker in panel._pins
+    ]
+
+
 def messages():
     return [item.text() for item in iface.messageBar().items()]
 
@@ -48,9 +57,6 @@ def steps():
     project, canvas = QgsProject.instance(), iface.mapCanvas()
     iface.mainWindow().setGeometry(0, 0, 1366, 768)
     QgsApplication.setActiveWindow(iface.mainWindow())  # there is no window manager here, and keys go to the active window
-    for panel in iface.mainWindow().findChildren(QDockWidget):
-        if panel.objectName() != "ScoreadAnomalies":
-            panel.hide()
     scene = QgsRasterLayer(str(FOLDER / "scene.tif"), "scene")
     anomalies = QgsRasterLayer(str(FOLDER / "map.tif"), "Anomalies of scene")
     project.addMapLayers([scene, anomalies])
@@ -68,6 +74,12 @@ def steps():
     panel = dock.panel
     tab, regions = panel.threshold, panel.regions
     yield from until(lambda: tab.map is not None and panel.scene is not None)
+    report["widths"] = [iface.mainWindow().width(), canvas.width(), dock.width()]
+    for other in iface.mainWindow().findChildren(QDockWidget):
+        if other is not dock:
+            other.hide()
+    canvas.setExtent(scene.extent())
+    yield from pause(0.5)
 
     # The slider, by keys and by the mouse
     heartbeat.phase("slider")
@@ -163,7 +175,13 @@ def steps():
     yield from until(lambda: panel._seen is not None)
     report["hover"] = [panel._seen.row, panel._seen.column]
     QTest.keyClicks(canvas, "n")  # keys of the list work on the canvas, too
-    yield from until(lambda: panel.bound is not None or panel._note, 180)
+    limit, column = time.monotonic() + 180, 0
+    while panel.bound is None and not panel._note and time.monotonic() < limit:  # the mouse goes on while PyTorch is loaded
+        column = (column + 1) % 90
+        place = canvas.getCoordinateTransform().transform(QgsPointXY(*panel.scene.place_of(20, column))).toQPointF()
+        move = QMouseEvent(QEvent.Type.MouseMove, QPointF(place), Qt.MouseButton.NoButton, Qt.MouseButton.NoButton, modifiers)
+        QgsApplication.sendEvent(canvas.viewport(), move)
+        yield from pause(0.03)
     yield from until(lambda: panel._shares is not None)
     report["contributions"] = [panel._note, int(np.isfinite(panel._shares.bands).sum()), int(panel.scene.used.sum())]
     click(panel.spectrum.pick_button)
@@ -227,7 +245,10 @@ def steps():
     yield from until(lambda: panel.region_layer is named and panel.means is not None)
     regions.go_to(1)
     yield from until(lambda: panel._seen is not None and panel._own == 0)
-    report["no library"] = [panel.spectrum.note.text(), [line.name for line in panel.spectrum._lines]]
+    yield from pause(0.2)
+    note = panel.spectrum.note
+    report["note"] += [note.wordWrap(), note.heightForWidth(note.width()), note.height()]
+    report["no library"] = [note.text(), [line.name for line in panel.spectrum._lines]]
     iface.setActiveLayer(kept)
     project.removeMapLayer(named)
     yield from until(lambda: panel.means is not None)
@@ -282,11 +303,16 @@ def steps():
     dock.show()
     panel.maps.setLayer(anomalies)
     yield from until(lambda: tab.map is not None and panel.scene is not None)
+    for row, column in ((40, 41), (10, 60)):
+        panel.look_at(QgsPointXY(*panel.scene.place_of(row, column)), pin=True)
+        yield from until(lambda: not panel._looking.busy)
+    report["pinned"] = pinned(panel)
     project.write(str(FOLDER / "review.qgz"))
     project.clear()
-    report["cleared"] = [panel.map_layer is None, regions.model.rowCount(), panel.scene is None]
+    report["cleared"] = [panel.map_layer is None, regions.model.rowCount(), panel.scene is None, len(panel._pins)]
     project.read(str(FOLDER / "review.qgz"))
     yield from until(lambda: tab.map is not None and panel.means is not None)
+    report["pinned again"] = pinned(panel)
     report["opened again"] = [panel.map_layer.name(), tab.rate_value, regions.model.rowCount(), regions.model.regions.verdicts[0]]
 
 

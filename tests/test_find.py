@@ -9,27 +9,20 @@ from osgeo import gdal, ogr
 
 
 @pytest.fixture
-def desk(provider, qgis_new_project, monkeypatch):
-    """A project with the panel over it: `add(path, name)` a raster, `panel()`, `told`, what the message bar says."""
+def desk(layer_desk, monkeypatch):
+    """`layer_desk` with the panel over it: `panel()`, `finish(panel)`, and `told`, what the message bar says."""
     import qgis.utils
-    from qgis.core import QgsApplication, QgsProject, QgsRasterLayer
+    from qgis.core import QgsApplication
 
     from scoread_qgis.review.find import FindPanel
 
-    active, told, panels = [None], [], []
+    told, panels = [], []
     bar = SimpleNamespace(
         pushInfo=lambda title, text: told.append(("Info", text)),
         pushSuccess=lambda title, text: told.append(("Success", text)),
         pushCritical=lambda title, text: told.append(("Critical", text)),
     )
-    monkeypatch.setattr(qgis.utils.iface, "activeLayer", lambda: active[0])
-    monkeypatch.setattr(qgis.utils.iface, "setActiveLayer", lambda layer: active.__setitem__(0, layer))
     monkeypatch.setattr(qgis.utils.iface, "messageBar", lambda: bar)
-
-    def add(path, name):
-        layer = QgsRasterLayer(str(path), name)
-        assert layer.isValid()
-        return QgsProject.instance().addMapLayer(layer)
 
     def panel():
         panels.append(FindPanel())
@@ -48,9 +41,8 @@ def desk(provider, qgis_new_project, monkeypatch):
         assert panel.run is None
         return found
 
-    yield SimpleNamespace(
-        add=add, panel=panel, finish=finish, told=told, activate=lambda layer: active.__setitem__(0, layer), project=QgsProject.instance()
-    )
+    layer_desk.panel, layer_desk.finish, layer_desk.told = panel, finish, told
+    yield layer_desk
     for each in panels:
         each.stop()
         each.deleteLater()

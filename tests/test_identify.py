@@ -1,5 +1,6 @@
 """Identify anomalies, as a user has it: names and groups in the regions, the report, the command line, and what cannot be identified."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -147,7 +148,7 @@ class TestMatches:
         from scoread_qgis.scenes.provenance import provenance_of
 
         facts = provenance_of(identified.OUTPUT)
-        assert facts["libraries"].endswith("own.csv") and facts["quantity"] == "auto" and "identified" in facts
+        assert json.loads(facts["libraries"])[0].endswith("own.csv") and facts["quantity"] == "auto" and "identified" in facts
 
     def test_a_match_that_much_of_the_background_reaches_says_little(self, run, planted, tmp_path):
         """Grass, in a scene with much of it."""

@@ -10,20 +10,13 @@ from osgeo import gdal
 
 
 @pytest.fixture
-def desk(provider, qgis_new_project, monkeypatch):
-    """A project and the dialogs over it: `add(path, name)` a raster, `open(algorithm)`, `value(dialog, parameter)`."""
+def desk(layer_desk, provider, monkeypatch):
+    """`layer_desk` with the dialogs over it: `open(algorithm)`, `value(dialog, parameter)`."""
     import qgis.utils
-    from qgis.core import QgsProject, QgsRasterLayer
     from qgis.gui import QgsBrowserGuiModel
 
-    model, active, opened = QgsBrowserGuiModel(), [None], []
+    model, opened = QgsBrowserGuiModel(), []
     monkeypatch.setattr(qgis.utils.iface, "browserModel", lambda: model, raising=False)
-    monkeypatch.setattr(qgis.utils.iface, "activeLayer", lambda: active[0])
-
-    def add(path, name, group=None):
-        layer = QgsRasterLayer(str(path), name)
-        assert layer.isValid()
-        return QgsProject.instance().addMapLayer(layer)  # on top of the others
 
     def open_dialog(name):
         algorithm = provider.algorithm(name).create()
@@ -33,9 +26,8 @@ def desk(provider, qgis_new_project, monkeypatch):
     def value(dialog, parameter):
         return dialog.createProcessingParameters()[parameter]
 
-    yield SimpleNamespace(
-        add=add, open=open_dialog, value=value, activate=lambda layer: active.__setitem__(0, layer), project=QgsProject.instance()
-    )
+    layer_desk.open, layer_desk.value = open_dialog, value
+    yield layer_desk
     for dialog in opened:
         dialog.close()
         dialog.deleteLater()

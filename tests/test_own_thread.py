@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from scoread_qgis.core.loading import linking
 from scoread_qgis.core.own_thread import on_own_thread
 from scoread_qgis.core.progress import Cancelled
 
@@ -85,6 +86,18 @@ def test_the_waiting_thread_does_something_meanwhile_even_such_work():
     assert made.index("call") >= 5
     assert made[-1] == "call", "nothing is done once the work has ended"
     assert nested[0] == threading.get_ident() != nested[1]
+
+
+def test_no_thread_is_created_while_libraries_are_linked():
+    """glibc would have its creation wait, and Python holds the interpreter lock during that wait: all other threads would stand still."""
+    worked = []
+    with linking:
+        waiting = threading.Thread(target=on_own_thread, args=(worked.append,))
+        waiting.start()
+        time.sleep(0.2)
+        assert not worked and not [thread for thread in threading.enumerate() if thread.name.startswith("scoread")]
+    waiting.join()
+    assert worked
 
 
 class TestInATaskOfQGIS:

@@ -1,5 +1,6 @@
 """What the review of anomalies computes: a map held for thresholds, the list of regions, spectra and what is expected there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from scoread_qgis.workflows.detect import Detection, detect
 from scoread_qgis.workflows.extract import Extraction, extract
 from scoread_qgis.workflows.review_map import ReviewedMap
 from scoread_qgis.workflows.review_matches import library_spectra, nearest
+from scoread_qgis.workflows.review_pins import pins_in_json, pins_of
 from scoread_qgis.workflows.review_regions import boxes, file_state, read_regions, related_file
 from scoread_qgis.workflows.review_scene import (
     ReviewedScene,
@@ -253,6 +255,21 @@ class TestScene:
         assert "mask" in can_bind({"detector": "rx", "mask": "my polygons"})
 
 
+class TestPins:
+    def test_they_come_back_for_the_same_scene(self, found):
+        seen = found.scene.at_pixel(3, 4)
+        text = pins_in_json("scene_1", [("pixel 4, 5", "#14a098", seen), ("pixel 4, 5", "#c2a000", seen)])
+        assert pins_of(text, "scene_2", 30) == [] == pins_of(text, "scene_1", 31)
+        (title, colour, again), (_, other, _) = pins_of(text, "scene_1", 30)
+        assert (title, colour, other) == ("pixel 4, 5", "#14a098", "#c2a000")
+        assert (again.row, again.column, again.pixels) == (3, 4, 1)
+        np.testing.assert_allclose(again.spectrum, seen.spectrum, rtol=1e-8)
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "5", '{"scene": "a", "pins": [{}]}', '{"scene": "a", "pins": 5}'])
+    def test_what_another_version_wrote_is_passed_over(self, text):
+        assert pins_of(text, "a", 30) == []
+
+
 class TestMatches:
     @pytest.fixture
     def library(self, tmp_path):
@@ -264,7 +281,7 @@ class TestMatches:
         return str(path)
 
     def test_entries_are_as_the_bands_see_them_where_the_library_was_or_beside_the_regions(self, found, library, tmp_path):
-        for named in (library, "/somewhere/else/library.csv"):
+        for named in (library, "/somewhere/else/library.csv", json.dumps(["/other, /somewhere/library.csv"]), f"/gone.csv, {library}"):
             facts = {"libraries": named, "quantity": "reflectance"}
             spectra = library_spectra(facts, str(tmp_path / "regions.gpkg"), {"line", "curve"}, found.scene, RUN)
             assert {name: entries.shape for name, entries in spectra.items()} == {"line": (1, 30), "curve": (2, 30)}
@@ -330,6 +347,13 @@ class TestList:
         listed = read_regions(path)
         assert listed.columns["rank"].tolist() == [1, 2] and listed.columns["peak"].tolist() == [3, 9]
         assert np.isnan(listed.columns["pixels"]).all() and listed.facts == {}
+
+    def test_ranks_that_a_format_keeps_as_text_are_numbers(self, tmp_path):
+        path = tmp_path / "other.csv"
+        path.write_text("rank,WKT\n10,POINT (0 0)\n2,POINT (1 0)\n,POINT (2 0)\n1.5,POINT (3 0)\n", encoding="utf-8")
+        regions = RegionSource.of_file(path)
+        assert regions.ranks == (10, 2, None, 1.5)
+        assert regions.first(4).ranks == (1.5, 2, 10, None)
 
     def test_a_file_is_told_from_one_that_took_its_name(self, tmp_path):
         path = tmp_path / "a.txt"

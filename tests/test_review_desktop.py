@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import read
 from osgeo import gdal, ogr, osr
-from test_desktop import RESPONSIVE, at_the_desktop, pytestmark  # noqa: F401  (skips where there is no desktop)
+from test_desktop import RESPONSIVE, at_an_answering_desktop, pytestmark  # noqa: F401  (skips where there is no desktop)
 
 from scoread_qgis.scenes.simulated import simulated_library
 
@@ -15,9 +15,9 @@ PHASES = ("slider", "keep", "verdicts", "pick", "5000 regions", "25 megapixels")
 
 
 def blocked(report):
-    """The longest time for which the event loop was blocked, its phase, and that silence; not counting time without a processor."""
-    silences = ((s[0] - s[1], phase, s) for phase in PHASES for s in report["silences"].get(phase, []))
-    return max(silences, default=(0.0, None, None))
+    """By how much the event loop was blocked for too long, at worst, in which phase, and that silence; as in test_desktop.py."""
+    silences = ((s[0] - s[1] - RESPONSIVE, phase, s) for phase in PHASES for s in report["silences"].get(phase, []))
+    return max(silences, default=(-RESPONSIVE, None, None))
 
 
 def large_map(path):
@@ -57,34 +57,39 @@ def session(provider, tmp_path_factory):
     """Folder, report and terminal output of one session."""
     import processing
 
-    folder = tmp_path_factory.mktemp("review")
-    sizes = {"ROWS": 90, "COLUMNS": 100, "BAND_COUNT": 40}
-    processing.run("scoread:sample_scene", {**sizes, "OUTPUT": str(folder / "scene.tif")})
-    processing.run("scoread:detect_anomalies", {"INPUT": str(folder / "scene.tif"), "OUTPUT": str(folder / "map.tif")})
-    wavelengths, spectra = simulated_library()
-    rows = [",".join(map(str, row)) for row in zip(wavelengths, *spectra.values())]
-    (folder / "library.csv").write_text("\n".join(["wavelength (nm)," + ",".join(spectra), *rows]), encoding="utf-8")
-    processing.run("scoread:threshold_anomalies", {"INPUT": str(folder / "map.tif"), "RATE": 0.005, "REGIONS": str(folder / "found.gpkg")})
-    files = {"INPUT": "scene.tif", "REGIONS": "found.gpkg", "OUTPUT": "named.gpkg"}
-    named = {name: str(folder / file) for name, file in files.items()}
-    processing.run("scoread:identify_anomalies", {**named, "LIBRARIES": [str(folder / "library.csv")]})
-    large_map(folder / "large.tif")
-    many_regions(folder / "many.gpkg")
-    return (folder, *at_the_desktop(folder, "review_session.py"))
+    def prepared():
+        folder = tmp_path_factory.mktemp("review")
+        sizes = {"ROWS": 90, "COLUMNS": 100, "BAND_COUNT": 40}
+        processing.run("scoread:sample_scene", {**sizes, "OUTPUT": str(folder / "scene.tif")})
+        processing.run("scoread:detect_anomalies", {"INPUT": str(folder / "scene.tif"), "OUTPUT": str(folder / "map.tif")})
+        wavelengths, spectra = simulated_library()
+        rows = [",".join(map(str, row)) for row in zip(wavelengths, *spectra.values())]
+        (folder / "library.csv").write_text("\n".join(["wavelength (nm)," + ",".join(spectra), *rows]), encoding="utf-8")
+        processing.run(
+            "scoread:threshold_anomalies", {"INPUT": str(folder / "map.tif"), "RATE": 0.005, "REGIONS": str(folder / "found.gpkg")}
+        )
+        files = {"INPUT": "scene.tif", "REGIONS": "found.gpkg", "OUTPUT": "named.gpkg"}
+        named = {name: str(folder / file) for name, file in files.items()}
+        processing.run("scoread:identify_anomalies", {**named, "LIBRARIES": [str(folder / "library.csv")]})
+        large_map(folder / "large.tif")
+        many_regions(folder / "many.gpkg")
+        return folder
+
+    return at_an_answering_desktop(prepared, blocked, "review_session.py")
 
 
 def test_the_window_answers_all_the_time(session):
     _, report, _ = session
     seconds, phase, silence = blocked(report)
-    print(f"event loop blocked for at most {1000 * seconds:.0f} ms in {phase}: {silence}")
-    if seconds > RESPONSIVE and report["waited"] > 0.02 * report["seconds"]:
-        pytest.skip(f"other programs had the processors for {report['waited']:.0f} s: this says nothing about the plugin")
-    assert seconds <= RESPONSIVE, (phase, silence)
+    print(f"event loop blocked {1000 * seconds:+.0f} ms beyond what is allowed, in {phase}: {silence}")
+    assert seconds <= 0, (phase, silence)
 
 
 def test_the_dock_is_in_the_menus_and_made_when_it_is_first_shown(session):
     _, report, _ = session
     assert report["in the menus"] == [True, True] and report["before"]
+    window, canvas, dock = report["widths"]
+    assert window == 1366 and canvas >= window / 2 - 2 and dock > 300, "with the panels that QGIS shows by itself"
     print(f"opened with {report['opening']:.2f} s of processor time")
 
 
@@ -124,7 +129,7 @@ def test_verdicts_by_keys_are_in_the_file_at_once(session):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", fields["1"][2])
     assert current == 3 and state.startswith("2 of ") and state.endswith("1 later")
     assert report["undone"] == [None, None, None]
-    row, texts, list_has_focus = report["note"]
+    row, texts, list_has_focus, *_ = report["note"]
     assert texts[1] == "a car, no roof" and texts[2] and list_has_focus
 
 
@@ -194,14 +199,26 @@ def test_groups_and_matches_are_listed_and_drawn(session):
         assert known.sum() == np.isfinite(seen).sum()
         scale = np.linalg.lstsq(entry[known, None], seen[known], rcond=None)[0]
         np.testing.assert_allclose(drawn[known], entry[known] * scale, rtol=0.03)
+    *_, wrapped, needed, high = report["note"]
+    assert wrapped and needed <= high, "all of it is to be read"
     note, lines = report["no library"]
     assert "library.csv does not exist" in note and lines and not any(name.startswith("library") for name in lines)
 
 
 def test_a_project_that_is_opened_again_shows_what_was_shown(session):
     _, report, _ = session
-    assert report["cleared"] == [True, 0, True]
+    assert report["cleared"] == [True, 0, True, 0]
     assert report["opened again"] == ["Anomalies of scene", 0.005, report["kept"][1], "accepted"]
+
+
+def test_pins_are_kept_with_the_project(session):
+    folder, report, _ = session
+    before, after = report["pinned"], report["pinned again"]
+    assert len(after) == len(before)
+    assert [name for name, *_ in after][-2:] == ["pixel 41, 42", "pixel 11, 61"] and len({colour for _, colour, *_ in after}) == len(after)
+    for ours, theirs in zip(after, before):
+        assert ours[:2] == theirs[:2] and ours[3] and ours[4] == theirs[4]
+        np.testing.assert_allclose(ours[2], theirs[2], rtol=1e-8)
 
 
 def test_selecting_on_the_canvas_selects_the_row(session):

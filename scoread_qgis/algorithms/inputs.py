@@ -175,7 +175,7 @@ def files_named(algorithm, parameters, name, context):
 
 def region_source(source, label, file=None):
     """`workflows.sources.RegionSource` of a feature source, read from `file`: its geometries and fields, among them id and rank."""
-    from ..workflows.sources import RegionSource
+    from ..workflows.sources import RegionSource, rank_of
 
     if source is None:
         raise QgsProcessingException(f"{label} cannot be read as a vector layer. Choose polygons or points.")
@@ -183,7 +183,7 @@ def region_source(source, label, file=None):
     features = [feature for feature in source.getFeatures() if not feature.geometry().isNull()]
     fields = tuple({name: _plain(value) for name, value in zip(names, feature.attributes())} for feature in features)
     ids = tuple(feature.id() if its.get("id") is None else its["id"] for feature, its in zip(features, fields))
-    ranks = tuple(its.get("rank") for its in fields)
+    ranks = tuple(rank_of(its.get("rank")) for its in fields)
     shapes = tuple(bytes(feature.geometry().asWkb()) for feature in features)
     return RegionSource(source.sourceName(), _wkt(source.sourceCrs()), shapes, ids, ranks, file, fields)
 

@@ -11,9 +11,13 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
+# Held while libraries are linked into the process, which takes a sixth of a second and more for torch in QGIS: glibc creates no thread
+# meanwhile, and Python holds the global interpreter lock while it waits for a thread to be created.
+linking = threading.Lock()
 _one_at_a_time = threading.Lock()
+_SCIPY = ("scipy.optimize", "scipy.ndimage", "scipy.sparse.csgraph")
 
 
 def wait_passively() -> None:
@@ -40,15 +44,16 @@ def load_torch() -> None:
         spec = importlib.util.find_spec("torch")
         package = os.path.dirname(spec.origin) if spec is not None and spec.origin is not None else ""
         for extension in glob.glob(os.path.join(glob.escape(package), "_C.*.so")):  # with everything that it is linked to
-            load(os.fsencode(extension), os.RTLD_NOW)
+            with linking:
+                load(os.fsencode(extension), os.RTLD_NOW)
     with _uncollected():
         importlib.import_module("torch")
 
 
 def load_scipy() -> None:
-    """Import the parts of SciPy that tails, regions and expected spectra need, in the same way."""
-    with _uncollected():
-        for name in ("scipy.optimize", "scipy.ndimage", "scipy.sparse.csgraph"):
+    """Import the parts of SciPy that tails, regions and expected spectra need, in the same way; wait for nothing where they are there."""
+    with nullcontext() if all(name in sys.modules for name in _SCIPY) else _uncollected():
+        for name in _SCIPY:  # one that another thread is still importing is waited for
             importlib.import_module(name)
 
 

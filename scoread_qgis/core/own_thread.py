@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
+from .loading import linking
 from .progress import Cancelled
 
 Result = TypeVar("Result")
@@ -40,7 +41,8 @@ def on_own_thread(work: Callable[[Callable[..., None]], Result], meanwhile: Call
         calls.put(partial(function, *arguments))
 
     with ThreadPoolExecutor(1, thread_name_prefix="scoread") as threads:
-        future = threads.submit(work, tell)
+        with linking:  # a thread cannot be created meanwhile, and the wait for that would hold up all others
+            future = threads.submit(work, tell)
         future.add_done_callback(lambda _: calls.put(None))
         try:
             while (call := _next(calls, meanwhile)) is not None:

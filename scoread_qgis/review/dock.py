@@ -1,9 +1,12 @@
 """The dock "Anomalies". What is in it is made when it is first shown, so that loading the plugin costs next to nothing."""
 
-from qgis.PyQt.QtCore import Qt
+from qgis.core import QgsSettings
+from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtWidgets import QDockWidget
 
 from ..translation import tr
+
+_WIDENED = "scoread/review/widened"  # of the settings
 
 
 class AnomalyDock(QDockWidget):
@@ -38,7 +41,7 @@ class AnomalyDock(QDockWidget):
         self.show()
         self.raise_()
         if new:
-            self._widen()
+            QTimer.singleShot(0, self._widen)  # once the window has made room for it
         return self.panel
 
     def showEvent(self, event):
@@ -48,9 +51,14 @@ class AnomalyDock(QDockWidget):
         super().showEvent(event)
 
     def _widen(self):
-        """As wide as lists and plots need, unless it is wider, or its width is what QGIS remembers at its start."""
-        window, wide = self._iface.mainWindow(), 26 * self.fontMetrics().height()
-        if window.isVisible() and self.width() < wide:
+        """As wide as lists and plots need, while half of the window is left to the canvas. Once: QGIS remembers what users make of it."""
+        window, height, settings = self._iface.mainWindow(), self.fontMetrics().height(), QgsSettings()
+        if self.isFloating() or not window.isVisible() or settings.value(_WIDENED, False, type=bool):
+            return
+        settings.setValue(_WIDENED, True)
+        room = self.width() + self._iface.mapCanvas().width() - window.width() // 2
+        wide = min(26 * height, max(room, 20 * height))
+        if self.width() < wide:
             window.resizeDocks([self], [wide], Qt.Orientation.Horizontal)
 
     def hideEvent(self, event):

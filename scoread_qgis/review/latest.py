@@ -1,9 +1,11 @@
 """Background work of which only the latest matters: a newer request cancels the one before."""
 
-from qgis.core import Qgis, QgsApplication, QgsTask
-from qgis.PyQt.QtCore import QObject
+from functools import partial
 
-from ..core.loading import load_scipy
+from qgis.core import Qgis, QgsApplication, QgsTask
+from qgis.PyQt.QtCore import QObject, QTimer
+
+from ..core.loading import linking, load_scipy
 from ..installation.task import Task
 from ..settings import cache_folder, memory_limit
 from ..workflows.run import Run
@@ -50,7 +52,15 @@ class Latest(QObject):
             task.moved.connect(lambda fraction, message: moved(fraction, message) if task is self._latest else None)
         self._tasks.add(task)
         self._latest = task
-        QgsApplication.taskManager().addTask(task)
+        self._add(task)
+
+    def _add(self, task):
+        if task.isCanceled():
+            self._tasks.discard(task)
+        elif linking.locked():  # QGIS may have to create a thread, for which the window would have to wait
+            QTimer.singleShot(20, partial(self._add, task))
+        else:
+            QgsApplication.taskManager().addTask(task)
 
     def cancel(self):
         """Forget what is under way."""

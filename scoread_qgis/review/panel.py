@@ -28,12 +28,15 @@ from qgis.PyQt.QtWidgets import QComboBox, QFileDialog, QFormLayout, QFrame, QSc
 from ..algorithms.dialogs import SCORES
 from ..algorithms.inputs import raster_source
 from ..core.files import check_place
+from ..core.loading import load_torch
+from ..installation.packages import missing_packages_message
 from ..settings import torch_threads
 from ..styles import save_regions_style
 from ..translation import tr
 from ..workflows.extract import Extraction, extract
 from ..workflows.review_map import ReviewedMap
 from ..workflows.review_matches import library_spectra, nearest
+from ..workflows.review_pins import pins_in_json, pins_of
 from ..workflows.review_regions import boxes, read_regions, related_file
 from ..workflows.review_scene import ReviewedScene, bind_detector, can_bind, model_file, needs_learning
 from ..workflows.sources import FEW_BANDS, RasterSource, RegionSource
@@ -433,7 +436,7 @@ class ReviewPanel(QWidget):
         self.scene = self.scene_source = self.labels = self.means = self.bound = self._seen = None
         self._note = ""
         self.regions.show_means(None)
-        self.unpin()
+        self._take_pins_off()
         self.marker.hide()
         self.spectrum.show_nothing(text)
         self._show_learning()
@@ -446,7 +449,10 @@ class ReviewPanel(QWidget):
 
         def done(scene):
             self.scene = scene
-            self.spectrum.show_spectra(scene, "", None, [])
+            pins, _ = self.project.readEntry(ENTRY, "review/pins")
+            for pin in pins_of(pins, self._named_scene(), scene.raster.count):
+                self._pin(*pin)
+            self._show_spectra()
             self._measure()
             self._show_learning()
             self._bind_unasked()
@@ -518,7 +524,6 @@ class ReviewPanel(QWidget):
         title = tr("pixel {}, {}").format(pixel[0] + 1, pixel[1] + 1)
         self._mark(self.marker, *pixel)
         self._look(title, lambda scene, *_: scene.at_pixel(*pixel), None, pin)
-        self._bind_unasked(clicked=True)
 
     def _choose_region_at(self, point):
         """Make the region under a point of the canvas the current one."""
@@ -560,6 +565,7 @@ class ReviewPanel(QWidget):
             self._show_spectra()
             if bound is not self.bound:  # the detector became ready meanwhile
                 self._look_again()
+            self._bind_unasked(clicked=own is None)  # now that the spectrum is there
 
         def failed(text):
             self._seen = None
@@ -591,18 +597,35 @@ class ReviewPanel(QWidget):
         """Keep the current spectrum in the plot, and its place on the canvas."""
         if self._seen is None:
             return
-        colour = self.spectrum.pin_colour(len(self._pins))
-        marker = self._marker(colour)
-        self._mark(marker, self._seen.row, self._seen.column)
-        self._pins.append((self._title, colour, self._seen, marker))
+        self._pin(self._title, self.spectrum.pin_colour(len(self._pins)), self._seen)
+        self._remember_pins()
         self._show_spectra()
 
     def unpin(self):
         """Remove all pins."""
+        self._take_pins_off()
+        self._remember_pins()
+        self._show_spectra()
+
+    def _pin(self, title, colour, seen):
+        marker = self._marker(colour)
+        self._mark(marker, seen.row, seen.column)
+        marker.setVisible(self._shown)
+        self._pins.append((title, colour, seen, marker))
+
+    def _take_pins_off(self):
         for *_, marker in self._pins:
             self.canvas.scene().removeItem(marker)
         self._pins = []
-        self._show_spectra()
+
+    def _remember_pins(self):
+        self.project.writeEntry(ENTRY, "review/pins", pins_in_json(self._named_scene(), (pin[:3] for pin in self._pins)))
+
+    def _named_scene(self):
+        """The scene as it is named in the project: the id of its layer, or a file; "" for none."""
+        source = self.scene_source
+        layer = next((each for each in self._scene_layers() if source is not None and each.source() == source.source), None)
+        return layer.id() if layer is not None else str(source.source) if source is not None else ""
 
     def _marker(self, colour):
         marker = QgsVertexMarker(self.canvas)
@@ -624,7 +647,7 @@ class ReviewPanel(QWidget):
     def _bind_unasked(self, clicked=False):
         """Prepare contributions where that is quick, once spectra are looked at.
 
-        PyTorch, whose loading may hold the window up, is loaded only where a pixel was clicked.
+        PyTorch, which takes seconds and memory, is loaded only where a pixel was clicked.
         """
         scene = self.scene
         if scene is None or self.tabs.currentIndex() == 0 or self._note or can_bind(scene.facts):
@@ -639,9 +662,6 @@ class ReviewPanel(QWidget):
         scene = self.scene
         if scene is None or self.bound is not None or self._binding.busy:
             return
-        from ..core.loading import load_torch
-        from ..installation.packages import missing_packages_message
-
         if message := missing_packages_message(("torch", "scipy")):
             self._note = message
             self._show_spectra()
@@ -702,11 +722,9 @@ class ReviewPanel(QWidget):
 
     def _report(self):
         """Hand the accepted regions on as a page, of the scene and by the model that are known here."""
-        facts, source = self.regions.model.regions.facts or self._facts, self.scene_source
-        layer = next((each for each in self._scene_layers() if source is not None and each.source() == source.source), None)
+        facts = self.regions.model.regions.facts or self._facts
         model = model_file(facts)
-        scene = layer.id() if layer is not None else source and source.source
-        self._dialog = open_report(self.region_layer, scene, model if model and os.path.isfile(model) else None)
+        self._dialog = open_report(self.region_layer, self._named_scene() or None, model if model and os.path.isfile(model) else None)
 
     def _export(self):
         """Hand the accepted regions on as a layer."""

@@ -97,6 +97,8 @@ class RegionsTab(QWidget):
         for action in (self.accept, self.reject, self.later, self.alike):
             verdicts.addWidget(_button(action))
         verdicts.addStretch()
+        notes = QHBoxLayout()
+        notes.addWidget(self.note, 1)
         self.report_button, self.export_button = QToolButton(), QToolButton()
         for button, text, signal in (
             (self.report_button, tr("Report..."), self.report),
@@ -105,14 +107,14 @@ class RegionsTab(QWidget):
             button.setText(text)
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             button.clicked.connect(signal)
-            verdicts.addWidget(button)
+            notes.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(top)
         layout.addWidget(self._alike_strip())
         layout.addWidget(self.table, 1)
         layout.addLayout(verdicts)
-        layout.addWidget(self.note)
+        layout.addLayout(notes)
 
         self.table.selectionModel().currentRowChanged.connect(lambda current, _: self._current_changed(current))
         self.model.modelReset.connect(lambda: self._current_changed(None))

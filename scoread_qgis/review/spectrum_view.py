@@ -3,6 +3,7 @@
 from qgis.core import QgsApplication
 from qgis.PyQt.QtCore import QRect, QRectF, QSize, Qt, pyqtSignal
 from qgis.PyQt.QtGui import QIcon, QImage, QPainter
+from qgis.PyQt.QtSvg import QSvgGenerator
 from qgis.PyQt.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from ..scenes.spectrum_file import spectra_csv, write_spectra
@@ -27,7 +28,10 @@ class SpectrumView(QWidget):
         self.plot = SpectrumPlot()
         self.note = QLabel()
         self.note.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)  # the rest of a long note is in its tooltip
+        self.note.setSizePolicy(
+            QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum
+        )  # it is as wide as the plot, and as high as it needs
+        self.note.setWordWrap(True)
         self.pick_button = self._button(
             tr("Pick"), tr("Click pixels on the canvas; hold Shift to follow the mouse, Ctrl to pin what you click.")
         )
@@ -69,7 +73,7 @@ class SpectrumView(QWidget):
     def show_nothing(self, text):
         self._lines = []
         self.plot.show_lines([], True, [], text=text)
-        self._say("")
+        self.note.setText("")
         self._enable(False)
 
     def show_spectra(self, scene, title, seen, pins, similar=None, similar_title="", contributions=None, note="", matches=()):
@@ -101,14 +105,10 @@ class SpectrumView(QWidget):
             )
         if seen is not None and seen.expected is None:
             notes.append(tr("Around here is too little to expect a spectrum from."))
-        self._say(" ".join(notes))
+        self.note.setText(" ".join(notes))
         self._enable(bool(lines))
         self.pin_button.setEnabled(seen is not None)
         self.clear_button.setEnabled(bool(pins))
-
-    def _say(self, text):
-        self.note.setText(text)
-        self.note.setToolTip(text)
 
     def _enable(self, on):
         for button in (self.pin_button, self.clear_button, self.save_button):
@@ -135,8 +135,6 @@ class SpectrumView(QWidget):
             return
         size = self.plot.size()
         if path.lower().endswith(".svg"):
-            from qgis.PyQt.QtSvg import QSvgGenerator
-
             device = QSvgGenerator()
             device.setFileName(path)
             device.setSize(size)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .raster import RasterFile
 
 MOST_BANDS = 65_535  # the limit of TIFF, and more than any sensor has
-RED_GREEN_BLUE = (650.0, 550.0, 460.0)  # nm
-STILL_THAT_COLOUR = 40.0  # nm from these
+_RED_GREEN_BLUE = (650.0, 550.0, 460.0)  # nm
+_STILL_THAT_COLOUR = 40.0  # nm from these
 _DISTANT = (5 / 6, 1 / 2, 1 / 6)  # places of the bands of false colour among all
 _TO_NANOMETRES = {
     "nm": 1.0, "nanometer": 1.0, "nanometers": 1.0, "nanometre": 1.0, "nanometres": 1.0,
@@ -93,16 +93,19 @@ def unit_in(text: str) -> str | None:
     return next((word for word in re.findall(r"[a-zµμ]+", text.lower()) if word in _TO_NANOMETRES), None)
 
 
-def colour_bands(table: BandTable) -> list[int]:
-    """Numbers, from 1, of the bands to show as red, green and blue: natural colour where there are such wavelengths, else distant bands."""
+def colour_bands(table: BandTable) -> tuple[list[int], bool]:
+    """Numbers, from 1, of the bands to show as red, green and blue, and whether that is natural colour; without such wavelengths, distant
+    bands.
+    """
     numbers = np.flatnonzero(table.good) + 1 if table.good.any() else np.arange(1, len(table.good) + 1)
     wavelengths = table.wavelengths[numbers - 1]
     known = np.where(np.isnan(wavelengths), np.inf, wavelengths)
-    distances = np.abs(known[None, :] - np.array(RED_GREEN_BLUE)[:, None])
+    distances = np.abs(known[None, :] - np.array(_RED_GREEN_BLUE)[:, None])
     chosen = distances.argmin(axis=1)
-    if np.unique(chosen).size < 3 or distances.min(axis=1).max() > STILL_THAT_COLOUR:
+    natural = np.unique(chosen).size == 3 and distances.min(axis=1).max() <= _STILL_THAT_COLOUR
+    if not natural:
         chosen = np.array([round(place * (len(numbers) - 1)) for place in _DISTANT])
-    return [int(number) for number in numbers[chosen]]
+    return [int(number) for number in numbers[chosen]], bool(natural)
 
 
 def match_wavelengths(

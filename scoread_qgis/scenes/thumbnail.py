@@ -21,7 +21,7 @@ _STRETCH = (2, 98)  # percentiles that become black and white
 
 def false_colour(raster: RasterFile) -> np.ndarray:
     """A picture of a `RasterFile`, (rows, columns, 3) uint8, of the bands that `bands.colour_bands` chooses."""
-    channels = [_thinned(raster.dataset.GetRasterBand(number)) for number in colour_bands(raster.table)]
+    channels = [_thinned(raster.dataset.GetRasterBand(number)) for number in colour_bands(raster.table)[0]]
     return np.stack([_stretched(channel, *_limits(channel)) for channel in channels], axis=-1)
 
 
@@ -30,7 +30,7 @@ def colour_limits(raster: RasterFile) -> list[tuple[int, float, float]]:
 
     The values are those of the file with its scale and offset applied.
     """
-    bands = [(number, raster.dataset.GetRasterBand(number)) for number in colour_bands(raster.table)]
+    bands = [(number, raster.dataset.GetRasterBand(number)) for number in colour_bands(raster.table)[0]]
     return [(number, *_limits(_measured(band))) for number, band in bands]
 
 

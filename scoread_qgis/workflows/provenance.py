@@ -11,6 +11,8 @@ from ..scenes.provenance import without_secrets
 from .parameters import METHOD
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..scenes.provenance import Facts
     from ..scenes.raster import RasterCube
     from ..scenes.resampling import ResampledCube
@@ -72,12 +74,25 @@ def facts_of_identification(identification: Identification, run: Run) -> Facts:
     flat = identification.flat_field
     return {
         "identified_in": without_secrets(identification.scene.source),
-        "libraries": ", ".join(without_secrets(path) for path in identification.libraries),
+        "libraries": _paths_in_json(identification.libraries),
         "quantity": f"divided by the flat field {without_secrets(flat.name)}" if flat else identification.quantity,
         "group_angle": f"{identification.group_angle:g}",
         "identified": now(),
         "identified_with": _listed(run.versions(), " "),
     }
+
+
+def _paths_in_json(paths: Sequence[str]) -> str:
+    return json.dumps([without_secrets(path) for path in paths], ensure_ascii=False) if paths else ""
+
+
+def paths_named(text: str) -> list[str]:
+    """The paths in such a fact. Regions of version 0.4 and before list them with commas, which paths may contain."""
+    try:
+        paths = json.loads(text)
+    except ValueError:
+        paths = None
+    return [str(path) for path in paths] if isinstance(paths, list) else list(filter(None, text.split(", ")))
 
 
 def asked_in_json(asked: dict[str, Any]) -> str:

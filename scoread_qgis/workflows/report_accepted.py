@@ -16,7 +16,7 @@ from ..detectors.registry import DETECTORS
 from ..reports.explanation import RegionReasons, draw_spectra
 from ..reports.figures import draw
 from ..reports.reviewed import Extract, Sheet, reviewed_page
-from ..scenes.bands import RED_GREEN_BLUE, STILL_THAT_COLOUR, band_numbers, colour_bands
+from ..scenes.bands import band_numbers, colour_bands
 from ..scenes.ground import crs_name, ground_at, to_map
 from ..scenes.mask import RegionLabels
 from ..scenes.provenance import provenance_of
@@ -224,11 +224,10 @@ def _extract(
 
 def _colours(raster: RasterFile) -> str:
     """The bands of the pictures, in words."""
-    numbers = colour_bands(raster.table)
+    numbers, natural = colour_bands(raster.table)
     wavelengths = raster.table.wavelengths[np.array(numbers) - 1]
     if np.isnan(wavelengths).any():
         return f"false colour: bands {', '.join(map(str, numbers))} as red, green and blue"
-    natural = np.abs(wavelengths - RED_GREEN_BLUE).max() <= STILL_THAT_COLOUR
     return f"{'natural' if natural else 'false'} colour: {', '.join(f'{w:.0f}' for w in wavelengths)} nm as red, green and blue"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..scenes.quantity import recognise_quantity
 from ..scenes.spectral_library import Library, band_widths, read_libraries
+from .provenance import paths_named
 from .review_scene import ReviewedScene, spectral_angles
 from .run import Run
 
@@ -26,7 +27,7 @@ def library_spectra(facts: dict[str, str], beside: str, names: Collection[str], 
     reflectance = how == "reflectance" or how == "auto" and recognise_quantity(scene.raster, scene.sample, wavelengths, fwhm).reflectance
     if not reflectance:
         raise ValueError("The scene is not reflectance, so that library spectra cannot be shown with it.")
-    named = list(filter(None, facts.get("libraries", "").split(", ")))
+    named = paths_named(facts.get("libraries", ""))
     paths = [path if os.path.exists(path) else os.path.join(os.path.dirname(beside), os.path.basename(path)) for path in named]
     library, problems = read_libraries(paths, run.progress)
     wanted = [index for index, name in enumerate(library.names) if name in names]

@@ -97,7 +97,7 @@ class RegionSource:
         """The polygons or points in a vector file. Raises ValueError if it holds none."""
         shapes, ids, columns, crs = read_regions(path)
         given = columns.get("id", ids)
-        ranks = columns.get("rank", (None,) * len(ids))
+        ranks = tuple(rank_of(value) for value in columns.get("rank", (None,) * len(ids)))
         fields = tuple({name: values[i] for name, values in columns.items()} for i in range(len(ids)))
         return cls(str(path), crs, shapes, given, ranks, os.path.abspath(path), fields)
 
@@ -121,6 +121,15 @@ class RegionSource:
         """The `count` regions of the highest rank; those without a rank come last, in their order."""
         ranks = [math.inf if rank is None else rank for rank in self.ranks]
         return self.chosen(sorted(range(len(self.shapes)), key=lambda i: ranks[i])[:count])
+
+
+def rank_of(value: object) -> float | None:
+    """The rank in a field, which some formats keep as text; None where it holds none."""
+    try:
+        rank = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return None if math.isnan(rank) else int(rank) if rank.is_integer() else rank
 
 
 def good_cubes(
