@@ -100,10 +100,10 @@ def detect_scene(detection, memory):
     return None, log, fit
 
 
-def survey_rows(source, bands, span, memory, columns=(0, None)):
-    """`BandSurvey` of some rows of a `RasterSource`."""
+def survey_rows(source, bands, span, memory, area=None):
+    """`BandSurvey` of some rows of a `RasterSource`, or of an area of it."""
     run, _ = _run(memory)
-    return survey_bands(source.open(), bands, memory, run.progress, span, columns)
+    return survey_bands(source.open(), bands, memory, run.progress, area, span)
 
 
 def choose_bands(detection, layout, surveys, memory):
@@ -187,11 +187,13 @@ def count(path, rate, min_area, memory):
     return count_above(RasterSource(path), rate, min_area, run), log
 
 
-def sample_rows(source, numbers, mask, span, count, seed, gather, halo, memory):
-    """The `count` smallest keys of `Cube.keyed_sample` over some rows of a scene, with their positions and arrays."""
+def sample_rows(source, numbers, mask, span, count, seed, gather, halo, surveyed, memory):
+    """The `count` smallest keys of `Cube.keyed_sample` over some rows of a scene, or those of them that are surveyed, with their positions
+    and arrays."""
     run, _ = _run(memory)
     cube = chosen_cube(source, numbers, mask, run)
-    keys, positions, arrays = cube.within(*span).keyed_sample(count, seed, gather, halo, run.progress)
+    rows = cube.surveyed if surveyed else None
+    keys, positions, arrays = cube.within(*span).keyed_sample(count, seed, gather, halo, run.progress, rows=rows)
     if len(keys) == 0:
         return keys, positions, arrays
     order = np.argsort(keys)[:count]

@@ -60,20 +60,23 @@ class _Gathering:
     def __init__(self, run, scenes, memory):
         self._run, self._scenes, self._memory, self._samples = run, scenes, memory, {}
 
-    def sample(self, index, count, seed, gather, halo, progress):
-        wanted = (count, seed, halo)
+    def sample(self, index, count, seed, gather, halo, progress, surveyed):
+        wanted = (count, seed, halo, surveyed)
         if wanted not in self._samples:
-            self._samples = {wanted: self._run([self._plan(*scene, count, seed, gather, halo) for scene in self._scenes], progress)}
+            plans = [self._plan(*scene, count, seed, gather, halo, surveyed) for scene in self._scenes]
+            self._samples = {wanted: self._run(plans, progress)}
         return self._samples[wanted][index]
 
-    def _plan(self, source, numbers, mask, spans, count, seed, gather, halo):
+    def _plan(self, source, numbers, mask, spans, count, seed, gather, halo, surveyed):
         def draw(span, most):
-            return tasks.sample_rows, (source, numbers, mask, span, most, seed, gather, halo, self._memory)
+            return tasks.sample_rows, (source, numbers, mask, span, most, seed, gather, halo, surveyed, self._memory)
 
         # A block is asked for somewhat more than its share. Where that was not enough to be sure, it is asked again, for all.
         shares = [count * (last - first) / spans[-1][1] for first, last in spans]
         most = [min(count, int(share + 4 * share**0.5 + 20)) if len(spans) > 1 else count for share in shares]
         samples = yield [draw(*pair) for pair in zip(spans, most)]
+        if surveyed and sum(len(sample[0]) for sample in samples) < count:  # as `Cube.sample` does
+            return (yield from self._plan(source, numbers, mask, spans, count, seed, gather, halo, False))
         keys = np.sort(np.concatenate([sample[0] for sample in samples]))
         limit = keys[count - 1] if len(keys) >= count else np.inf
         short = [i for i, (sample, n) in enumerate(zip(samples, most)) if n < count and len(sample[0]) == n and sample[0][-1] < limit]
@@ -91,5 +94,5 @@ class _SampledCube(RasterCube):
         vars(self).update(vars(cube))
         self._gathering, self._index = gathering, index
 
-    def sample(self, count, seed, gather, halo=0, progress=None, message="sampling"):
-        return self._gathering.sample(self._index, count, seed, gather, halo, progress)
+    def sample(self, count, seed, gather, halo=0, progress=None, message="sampling", surveyed=False):
+        return self._gathering.sample(self._index, count, seed, gather, halo, progress, surveyed)
