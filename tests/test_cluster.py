@@ -20,6 +20,7 @@ from test_command_line import cli, names, start, wait_for  # noqa: F401  (cli is
 
 from scoread_qgis.cluster.connection import NoCluster, check_shared
 from scoread_qgis.commandline.main import main
+from scoread_qgis.core.cube import SURVEYED_PIXELS
 from scoread_qgis.detectors.model_file import Model
 from scoread_qgis.scenes.simulated import simulate_scene
 from scoread_qgis.scenes.writer import write_scene
@@ -212,6 +213,32 @@ class TestResults:
         if not mode:
             for name, tail in expected.detector.tails.items():
                 np.testing.assert_allclose(mine.detector.tails[name].logs, tail.logs, rtol=1e-3, atol=1e-4, err_msg=name)
+
+    def test_a_part_of_a_large_scene_is_surveyed(self, cli, cluster, archive, tmp_path, monkeypatch):  # noqa: F811
+        """The same rows as on one machine, whatever the row blocks, for the bands as for the model."""
+
+        def survey(pixels):
+            from scoread_qgis.core import cube
+
+            cube.SURVEYED_PIXELS = pixels
+
+        monkeypatch.setattr("scoread_qgis.core.cube.SURVEYED_PIXELS", 56 * 64)
+        cluster.client.run(survey, 56 * 64)
+        try:
+            arguments = ["train", archive / "long.tif", "--samples", 600, "--seed", 2]
+            assert "64 of 210 rows, spread evenly, tell which bands are good" in cli(*arguments, "--model", tmp_path / "expected.pt")[2]
+            code, _, err = cli(*arguments, "--model", tmp_path / "mine.pt", *BLOCKS, "--scheduler", cluster.address)
+            assert code == 0, err
+            assert "64 of 210 rows" in err
+            mine, expected = (Model.load(tmp_path / name).detector for name in ("mine.pt", "expected.pt"))
+            np.testing.assert_array_equal(mine.centre, expected.centre)
+            for name, tail in expected.tails.items():
+                np.testing.assert_allclose(mine.tails[name].logs, tail.logs, rtol=1e-3, atol=1e-4, err_msg=name)
+            for output, where in (("here", []), ("there", ["--scheduler", cluster.address])):
+                assert cli("detect", archive / "long.tif", "--output", tmp_path / f"{output}.tif", *BLOCKS, *where)[0] == 0
+            same_map(tmp_path / "there.tif", tmp_path / "here.tif")
+        finally:
+            cluster.client.run(survey, SURVEYED_PIXELS)
 
     def test_a_bad_scene_fails_the_training(self, cli, cluster, archive, tmp_path):  # noqa: F811
         (tmp_path / "bad.tif").write_bytes((archive / "long.tif").read_bytes()[:9000])

@@ -179,7 +179,8 @@ def test_strips_have_the_values_of_whole_rows(kind):
     found = pieced(scorer)
     np.testing.assert_array_equal(np.isnan(found), ~valid)
     np.testing.assert_allclose(found, expected, rtol=1e-3 if kind == "fers" else 2e-4, atol=2e-4)
-    assert narrow.widest <= 24 + 2 * scorer.halo
+    # The pyramid of FERS is made of strips of whole cells of its backbone, each with what reaches a feature.
+    assert narrow.widest <= (16 + 2 * scorer.detector._pyramid_halo if kind == "fers" else 24 + 2 * scorer.halo)
 
 
 def test_the_survey_of_bands_in_strips(tmp_path):
@@ -245,6 +246,40 @@ def test_memory_of_a_wide_scene(tmp_path):
     scores = gdal.Open(str(tmp_path / "map.tif")).ReadAsArray()
     assert scores.shape == (rows, columns)
     assert np.isfinite(scores).all()
+
+
+def test_memory_of_what_fers_looks_at_in_a_wide_scene(tmp_path):
+    """The false colours of whole rows, and the features of its backbone, would take four times the setting."""
+    rows, columns, bands, megabytes = 160, 24_000, 4, 64
+    dataset = gdal.GetDriverByName("GTiff").Create(str(tmp_path / "wide.tif"), columns, rows, bands, gdal.GDT_Int16, ["INTERLEAVE=BAND"])
+    random = np.random.default_rng(0)
+    dataset.WriteArray((random.normal(2000, 300, (bands, rows, columns))).astype(np.int16))
+    del dataset
+    code = f"""
+        import sys
+        sys.path[:0] = {sys.path!r}
+        import torch
+        from scoread_qgis.core.cube import ArrayCube
+        from scoread_qgis.detectors.fers.detector import FERS
+        from scoread_qgis.scenes.raster import RasterCube, RasterFile
+
+        def peak():
+            with open("/proc/self/status") as lines:
+                return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+        torch.set_num_threads(1)
+        raster = RasterFile({str(tmp_path / "wide.tif")!r})
+        cube = RasterCube(raster, range(1, raster.count + 1), memory={megabytes} * 2**20)
+        small = ArrayCube(*cube.read(0, 64, 0, 64))
+        detector = FERS.train([small], patch=16, epochs=1, batch=8)
+        list(detector.detect(small))  # what PyTorch takes for itself at first
+        before = peak()
+        detector.scene(cube)
+        print(peak() - before)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < megabytes
 
 
 class SlowCube(ArrayCube):

@@ -106,9 +106,9 @@ def test_surveys_of_parts_merge(tmp_path):
     write_scene(tmp_path / "s.tif", values, nodata=-9999)
     raster = RasterFile(str(tmp_path / "s.tif"))
     expected = survey_bands(raster)
-    merged = survey_bands(raster, rows=(0, 11))
-    for rows in ((11, 12), (12, 64), (64, 70)):
-        merged.merge(survey_bands(raster, rows=rows))
+    merged = survey_bands(raster, span=(0, 11))
+    for span in ((11, 12), (12, 64), (64, 70)):
+        merged.merge(survey_bands(raster, span=span))
     assert choose_bands(raster, survey=merged) == choose_bands(raster)
     assert choose_bands(raster).left_out == {"one value everywhere": [2], "no data over most of the scene": [4]}
     assert merged.out_of_range == expected.out_of_range == 1

@@ -59,8 +59,8 @@ def _plan(detection: Detection, memory: int) -> Plan:
             return log, fit
         log = [*log, f"Split into {len(layout.spans)} row blocks."]
         if layout.numbers is None:
-            columns = tasks.learnt_columns(detection, layout)
-            surveys = yield [(tasks.survey_rows, (detection.scene, detection.bands, span, memory, columns)) for span in layout.spans]
+            area = layout.area if detection.learn_area else None
+            surveys = yield [(tasks.survey_rows, (detection.scene, detection.bands, span, memory, area)) for span in layout.spans]
             ((layout, more),) = yield [(tasks.choose_bands, (detection, layout, surveys, memory))]
             log += more
         if layout.learns:

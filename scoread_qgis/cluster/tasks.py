@@ -131,12 +131,10 @@ def detect_scene(detection: Detection, memory: int) -> tuple[Layout | None, list
     return None, log, fit
 
 
-def survey_rows(
-    source: RasterSource, bands: Sequence[int], span: Span, memory: int, columns: tuple[int, int | None] = (0, None)
-) -> BandSurvey:
-    """`BandSurvey` of some rows of a `RasterSource`."""
+def survey_rows(source: RasterSource, bands: Sequence[int], span: Span, memory: int, area: Area | None = None) -> BandSurvey:
+    """`BandSurvey` of some rows of a `RasterSource`, or of an area of it."""
     run, _ = _run(memory)
-    return survey_bands(source.open(), bands, memory, run.progress, span, columns)
+    return survey_bands(source.open(), bands, memory, run.progress, area, span)
 
 
 def choose_bands(detection: Detection, layout: Layout, surveys: Sequence[BandSurvey], memory: int) -> tuple[Layout, list[str]]:
@@ -229,12 +227,15 @@ def sample_rows(
     seed: int,
     gather: Callable[..., Any],
     halo: int,
+    surveyed: bool,
     memory: int,
 ) -> Sample:
-    """The `count` smallest keys of `Cube.keyed_sample` over some rows of a scene, with their positions and arrays."""
+    """The `count` smallest keys of `Cube.keyed_sample` over some rows of a scene, or those of them that are surveyed, with their positions
+    and arrays."""
     run, _ = _run(memory)
     cube = chosen_cube(source, numbers, mask, run)
-    keys, positions, arrays = cube.within(*span).keyed_sample(count, seed, gather, halo, run.progress)
+    rows = cube.surveyed if surveyed else None
+    keys, positions, arrays = cube.within(*span).keyed_sample(count, seed, gather, halo, run.progress, rows=rows)
     if positions is None or arrays is None:
         return keys, positions, arrays
     order = np.argsort(keys)[:count]

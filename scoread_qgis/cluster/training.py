@@ -76,12 +76,15 @@ class _Gathering:
 
     def __init__(self, run: Callable[..., list[Any]], scenes: Sequence[_Scene], memory: int) -> None:
         self._run, self._scenes, self._memory = run, scenes, memory
-        self._samples: dict[tuple[int, int, int], list[Any]] = {}
+        self._samples: dict[tuple[int, int, int, bool], list[Any]] = {}
 
-    def sample(self, index: int, count: int, seed: int, gather: Callable[..., Any], halo: int, progress: Progress | None) -> Any:
-        wanted = (count, seed, halo)
+    def sample(
+        self, index: int, count: int, seed: int, gather: Callable[..., Any], halo: int, progress: Progress | None, surveyed: bool
+    ) -> Any:
+        wanted = (count, seed, halo, surveyed)
         if wanted not in self._samples:
-            self._samples = {wanted: self._run([self._plan(*scene, count, seed, gather, halo) for scene in self._scenes], progress)}
+            plans = [self._plan(*scene, count, seed, gather, halo, surveyed) for scene in self._scenes]
+            self._samples = {wanted: self._run(plans, progress)}
         return self._samples[wanted][index]
 
     def _plan(
@@ -94,14 +97,17 @@ class _Gathering:
         seed: int,
         gather: Callable[..., Any],
         halo: int,
+        surveyed: bool,
     ) -> Plan:
         def draw(span: Span, most: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-            return tasks.sample_rows, (source, numbers, mask, span, most, seed, gather, halo, self._memory)
+            return tasks.sample_rows, (source, numbers, mask, span, most, seed, gather, halo, surveyed, self._memory)
 
         # A block is asked for somewhat more than its share. Where that was not enough to be sure, it is asked again, for all.
         shares = [count * (last - first) / spans[-1][1] for first, last in spans]
         most = [min(count, int(share + 4 * share**0.5 + 20)) if len(spans) > 1 else count for share in shares]
         samples = yield [draw(*pair) for pair in zip(spans, most)]
+        if surveyed and sum(len(sample[0]) for sample in samples) < count:  # as `Cube.sample` does
+            return (yield from self._plan(source, numbers, mask, spans, count, seed, gather, halo, False))
         keys = np.sort(np.concatenate([sample[0] for sample in samples]))
         limit = keys[count - 1] if len(keys) >= count else np.inf
         short = [i for i, (sample, n) in enumerate(zip(samples, most)) if n < count and len(sample[0]) == n and sample[0][-1] < limit]
@@ -120,6 +126,13 @@ class _SampledCube(RasterCube):
         self._gathering, self._index = gathering, index
 
     def sample(
-        self, count: int, seed: int, gather: Callable[..., Any], halo: int = 0, progress: Progress | None = None, message: str = "sampling"
+        self,
+        count: int,
+        seed: int,
+        gather: Callable[..., Any],
+        halo: int = 0,
+        progress: Progress | None = None,
+        message: str = "sampling",
+        surveyed: bool = False,
     ) -> Any:
-        return self._gathering.sample(self._index, count, seed, gather, halo, progress)
+        return self._gathering.sample(self._index, count, seed, gather, halo, progress, surveyed)

@@ -16,6 +16,9 @@ import numpy as np
 from .progress import Progress
 from .reading_ahead import ReadingAhead, ReadingOnDemand
 
+# What is looked at where a look at a part of the scene is enough: about so many pixels, in whole rows at so many places.
+SURVEYED_PIXELS, SURVEYED_PLACES = 2**18, 32
+
 Arrays = tuple[np.ndarray, ...]  # one entry for each pixel of a sample
 KeyedSample = tuple[np.ndarray, Optional[np.ndarray], Optional[Arrays]]  # keys (n,), positions (n, 2), arrays; both None where n is 0
 AnyCube = TypeVar("AnyCube", bound="Cube")
@@ -107,6 +110,12 @@ class Cube:
         """How many columns the `area` has."""
         return self.area[3] - self.area[2]
 
+    @property
+    def surveyed(self) -> list[tuple[int, int]]:
+        """(first row, row after the last one) of the rows of the area that tell what the whole area is like: `surveyed_rows`."""
+        first, last, left, right = self.area
+        return surveyed_rows(first, last, right - left)
+
     def within(self: AnyCube, first: int, last: int, left: int = 0, right: int | None = None) -> AnyCube:
         """The same scene, with `blocks` and `sample` limited to rows first..last-1 of columns left..right-1, by default all columns.
 
@@ -167,15 +176,25 @@ class Cube:
         """What is held while `blocks` goes through the area."""
         return nullcontext()
 
-    def blocks(self, halo: int = 0, progress: Progress | None = None, message: str = "reading") -> Iterator[Block]:
+    def blocks(
+        self, halo: int = 0, progress: Progress | None = None, message: str = "reading", rows: Sequence[tuple[int, int]] | None = None
+    ) -> Iterator[Block]:
         """Yield the scene, or its area, as `Block`s, each with `halo` pixels of context where the scene has them.
 
         They are those of `row_blocks`, or where the area is too wide for the memory, those of one strip of it after the other (`strips`).
+        rows: (first row, row after the last one) of those of the area that are wanted; by default all.
         """
         progress, strips = progress or Progress(), self.strips(halo)
+        first, last = self.span
+        spans = [(max(first, start), min(last, stop)) for start, stop in rows or () if start < last and stop > first]
         for number, strip in enumerate(strips):
-            with closing(strip.row_blocks(halo, progress.part(number / len(strips), (number + 1) / len(strips)), message)) as blocks:
-                yield from blocks
+            parts = [strip] if rows is None else [strip.within(*span, *strip.area[2:]) for span in spans]
+            with strip.during_a_pass():  # from one part to the next, which may lie in the same blocks of the file
+                for place, part in enumerate(parts):
+                    done = number * len(parts) + place
+                    share = progress.part(*((done + step) / len(strips) / len(parts) for step in (0, 1)))
+                    with closing(part.row_blocks(halo, share, message)) as blocks:
+                        yield from blocks
 
     def row_blocks(self, halo: int = 0, progress: Progress | None = None, message: str = "reading") -> Generator[Block, None, None]:
         """Yield the scene, or its area, as `Block`s of its whole rows from top to bottom, each with `halo` pixels of context as there are.
@@ -208,35 +227,58 @@ class Cube:
         progress(1.0, f"{message}, row {stop} of {self.rows}")
 
     def sample(
-        self, count: int, seed: int, gather: Gather, halo: int = 0, progress: Progress | None = None, message: str = "sampling"
+        self,
+        count: int,
+        seed: int,
+        gather: Gather,
+        halo: int = 0,
+        progress: Progress | None = None,
+        message: str = "sampling",
+        surveyed: bool = False,
     ) -> tuple[np.ndarray, Arrays]:
         """Draw `count` valid pixels uniformly without replacement, in one pass; all of them where there are fewer.
+
+        surveyed: from the `surveyed` rows of the area alone, where those have so many valid pixels.
 
         `gather(block, rows, columns)` gets pixels as indices into `block.values` and returns a tuple of arrays with one entry for each
         pixel. Returns that tuple for the whole sample. Which pixels are drawn, and their order, depends on the seed alone and not on the
         blocks: every pixel has its own random key, and the smallest keys win.
         """
-        return merge_samples([self.keyed_sample(count, seed, gather, halo, progress, message)], count)
+        rows = self.surveyed if surveyed and self.surveyed != [self.span] else None
+        drawn = merge_samples([self.keyed_sample(count, seed, gather, halo, progress, message, rows)], count)
+        if len(drawn[0]) < count and rows:  # a mask may leave little of these rows
+            return self.sample(count, seed, gather, halo, progress, message)
+        return drawn
 
     def keyed_sample(
-        self, count: int, seed: int, gather: Gather, halo: int = 0, progress: Progress | None = None, message: str = "sampling"
+        self,
+        count: int,
+        seed: int,
+        gather: Gather,
+        halo: int = 0,
+        progress: Progress | None = None,
+        message: str = "sampling",
+        rows: Sequence[tuple[int, int]] | None = None,
     ) -> KeyedSample:
-        """Like `sample`, but unordered and with the keys, (keys, positions, arrays), for `merge_samples`."""
+        """Like `sample`, but unordered and with the keys, (keys, positions, arrays), for `merge_samples`.
+
+        rows: (first row, row after the last one) of those that pixels are drawn from; by default all of the area.
+        """
         drawn: list[tuple[np.ndarray, ...]] = []  # of each block: keys, positions, and what was gathered
         held, limit = 0, np.inf
-        for block in self.blocks(halo, progress, message):
+        for block in self.blocks(halo, progress, message, rows):
             left, right = block.column, block.column + block.columns
             block_keys = np.stack(
                 [np.random.Generator(np.random.Philox(key=[seed, block.row + r])).random(right)[left:] for r in range(block.rows)]
             )
             chosen = block.valid[block.inner] & (block_keys < limit)
             chosen &= block_keys <= _nth_smallest(block_keys[chosen], count)
-            rows, columns = np.nonzero(chosen)
-            if rows.size == 0:
+            down, across = np.nonzero(chosen)
+            if down.size == 0:
                 continue
-            place = np.stack([rows + block.row, columns + block.column], axis=1)
-            drawn.append((block_keys[rows, columns], place, *gather(block, rows + block.above, columns + block.left)))
-            held += rows.size
+            place = np.stack([down + block.row, across + block.column], axis=1)
+            drawn.append((block_keys[down, across], place, *gather(block, down + block.above, across + block.left)))
+            held += down.size
             if held > 2 * count:  # seldom, since it takes a pass over all that is held
                 together = [np.concatenate(arrays) for arrays in zip(*drawn)]
                 best = np.argpartition(together[0], count - 1)[:count]
@@ -246,6 +288,17 @@ class Cube:
             return np.empty(0), None, None
         keys, positions, *kept = (np.concatenate(arrays) for arrays in zip(*drawn))
         return keys, positions, tuple(kept)
+
+
+def surveyed_rows(first: int, last: int, width: int) -> list[tuple[int, int]]:
+    """(first row, row after the last one) of `SURVEYED_PLACES` spans of the rows first..last-1, spread evenly, of about `SURVEYED_PIXELS`
+    pixels of rows of this width; of all rows where they have no more."""
+    rows = max(1, SURVEYED_PIXELS // SURVEYED_PLACES // width)
+    step = (last - first) / SURVEYED_PLACES
+    if step <= rows:
+        return [(first, last)]
+    middles = [first + (place + 0.5) * step for place in range(SURVEYED_PLACES)]
+    return [(start, start + rows) for start in (int(middle - rows / 2) for middle in middles)]
 
 
 def merge_samples(samples: Sequence[KeyedSample], count: int) -> tuple[np.ndarray, Arrays]:

@@ -20,12 +20,14 @@ from .bands import BandTable, check_bands, list_bands, match_wavelengths, read_b
 from .block_cache import block_cache
 from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
+from .kept_rows import KeptRows
 from .multidimensional import open_cube_variable
 from .nodata import NUMPY_TYPES, NoData
 from .portions import FileBlocks, columns_within, rows_within
 from .provenance import without_secrets
 
 if TYPE_CHECKING:
+    from .extent import Area
     from .mask import Mask
 
 # No reflectance, radiance or count is that large: such values are undeclared fill values, and their squares overflow float32.
@@ -64,6 +66,7 @@ class RasterFile:
         self.table = table or read_band_table(self.dataset)
         self.blocks = FileBlocks.of(self.dataset)
         self._reading = threading.Lock()  # GDAL's datasets are for one thread at a time
+        self._kept: KeptRows | None = None
         self._user_nodata = nodata or NoData()
         self._nodata = [self._user_nodata.stored(band) for band in bands]
         self._scale = np.array([1.0 if band.GetScale() is None else band.GetScale() for band in bands], np.float32)
@@ -181,13 +184,60 @@ class RasterFile:
             filled &= masked != 0
         return values, filled
 
+    def keep(self, numbers: Sequence[int], memory: int) -> None:
+        """Keep whole rows of the bands `numbers` as they are read, in a quarter of `memory` bytes, so that the next pass need not.
+
+        Of what is kept already, the bands `numbers` are left.
+        """
+        with self._reading:
+            if self._kept is not None and set(numbers) <= set(self._kept.numbers):
+                self._kept = self._kept.limited_to(numbers)
+            else:
+                row_bytes = self.columns * (len(numbers) * self._buffer(numbers)[1].itemsize + self._masked)
+                self._kept = KeptRows(numbers, min(memory // 4, self.rows * row_bytes), self.rows * row_bytes <= memory // 4)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the rows that are kept may take."""
+        return self._kept.most if self._kept is not None else 0
+
     def _read_raw(self, first: int, rows: int, left: int, columns: int, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         """Values (bands, rows, columns) as they are stored, and the mask (rows, columns) of all bands, None where there is none."""
+        with self._reading:
+            kept = self._kept
+            if kept is None or not set(numbers) <= set(kept.numbers):
+                return self._read_file(first, rows, left, columns, numbers)
+            keeps = columns == self.columns and list(numbers) == kept.numbers
+            missing = kept.missing(first, first + rows)
+            if kept.whole and list(numbers) == kept.numbers:  # then all of the blocks that these rows lie in are kept
+                height = self.blocks.rows
+                for start in sorted({row // height * height for span in missing for row in range(*span)}):
+                    kept.add(start, *self._read_file(start, min(height, self.rows - start), 0, self.columns, numbers))
+                missing = []
+            elif missing == [(first, first + rows)]:
+                raw, masked = self._read_file(first, rows, left, columns, numbers)
+                if keeps:
+                    kept.add(first, raw, masked)
+                return raw, masked
+            raw = np.empty((len(numbers), rows, columns), self._buffer(kept.numbers)[1])
+            masked = np.empty((rows, columns), np.uint8) if self._masked else None
+            kept.fill(first, left, numbers, raw, masked)
+            for start, stop in missing:
+                more, more_masked = self._read_file(start, stop - start, left, columns, numbers)
+                if keeps:
+                    kept.add(start, more, more_masked)
+                raw[:, start - first : stop - first] = more
+                if masked is not None:
+                    masked[start - first : stop - first] = more_masked
+            return raw, masked
+
+    def _read_file(self, first: int, rows: int, left: int, columns: int, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+        """The same, from the file."""
         code, dtype = self._buffer(numbers)
         raw = np.empty((len(numbers), rows, columns), dtype)
         masked = np.empty((rows, columns), np.uint8) if self._masked else None
         read = None
-        with self._reading, block_cache(self, self.blocks.row_of_blocks(columns)), gdal_failures() as failures:
+        with block_cache(self, self.blocks.row_of_blocks(columns)), gdal_failures() as failures:
             row = first
             while row < first + rows:
                 # Not across the border of two rows of blocks: the cache is for one of them.
@@ -225,7 +275,8 @@ class BandSurvey:
     """What the values of some bands show about them, over some rows of a scene.
 
     numbers: the bands, from 1. lowest, highest: (bands,) of their values. filled: (bands,) how many pixels hold a value; any_filled: how
-    many hold one in any of these bands. out_of_range: number of values beyond `LARGEST_VALUE`.
+    many hold one in any of these bands. out_of_range: number of values beyond `LARGEST_VALUE`. rows, of: how many rows were looked at, and
+    how many there are.
     """
 
     numbers: list[int]
@@ -234,6 +285,8 @@ class BandSurvey:
     filled: np.ndarray
     any_filled: int = 0
     out_of_range: int = 0
+    rows: int = 0
+    of: int = 0
 
     def merge(self, other: BandSurvey) -> None:
         """Add the survey of the same bands over other rows."""
@@ -241,6 +294,7 @@ class BandSurvey:
         self.filled = self.filled + other.filled
         self.any_filled += other.any_filled
         self.out_of_range += other.out_of_range
+        self.rows += other.rows
 
 
 def survey_bands(
@@ -248,36 +302,39 @@ def survey_bands(
     numbers: Sequence[int] | None = None,
     memory: int = 512 * 2**20,
     progress: Progress | None = None,
-    rows: tuple[int, int] | None = None,
-    columns: tuple[int, int | None] = (0, None),
+    area: Area | None = None,
+    span: tuple[int, int] | None = None,
 ) -> BandSurvey:
-    """`BandSurvey` of a `RasterFile`, in one pass.
+    """`BandSurvey` of a `RasterFile`, or an area of it, by those of its rows that are `core.cube.surveyed_rows`: all but in large scenes.
 
-    numbers: the bands that the user asked for, from 1; by default all that the file does not flag as bad. memory: bytes for reading.
-    rows, columns: (first, last + 1), by default all.
+    numbers: the bands that the user asked for, from 1; by default all that the file does not flag as bad. memory: bytes for reading, and
+    for keeping what was read (`RasterFile.keep`). area: (first row, row after the last one, first column, column after the last one).
+    span: (first row, row after the last one) of those that are looked at; by default all.
     """
     progress = progress or Progress()
     check_bands(numbers or (), raster)
     wanted = list(numbers) if numbers else [n for n in range(1, raster.count + 1) if raster.table.good[n - 1]]
     survey = BandSurvey(wanted, np.full(len(wanted), np.inf), np.full(len(wanted), -np.inf), np.zeros(len(wanted), np.int64))
-    first, stop = rows or (0, raster.rows)
-    whole = RasterCube(raster, wanted, memory=memory).within(first, stop, *columns)
+    raster.keep(wanted, memory)
+    whole = RasterCube(raster, wanted, memory=memory).within(*(area or (0, raster.rows, 0, raster.columns)))
+    first, stop = span or whole.span
+    rows = [(max(first, start), min(stop, end)) for start, end in whole.surveyed if start < stop and end > first]
     strips = whole.strips() if wanted else []
     out_of_range_before = raster.out_of_range
     for number, strip in enumerate(strips):
-        first, stop, left, right = strip.area
-        starts = range(first, stop, strip.rows_per_block)
-        spans = [(row, min(row + strip.rows_per_block, stop), wanted, left, right) for row in starts]
+        at_a_time = strip.rows_per_block
+        starts = [(row, min(row + at_a_time, end)) for start, end in rows for row in range(start, end, at_a_time)]
+        spans = [(row, end, wanted, *strip.area[2:]) for row, end in starts]
         with strip.during_a_pass(), ReadingAhead(raster.read_bands, spans) as reader:
-            for row in starts:
-                share = (row - first) / (stop - first)
-                progress((number + share) / len(strips), f"looking for good bands, row {row + 1} of {raster.rows}")
+            for done, (row, _) in enumerate(starts):
+                progress((number + done / len(starts)) / len(strips), f"looking for good bands, row {row + 1} of {raster.rows}")
                 values, filled = reader.next()
                 survey.filled += np.count_nonzero(filled, axis=(1, 2))
                 survey.any_filled += np.count_nonzero(filled.any(axis=0))
                 survey.lowest = np.minimum(survey.lowest, np.min(values, axis=(1, 2), where=filled, initial=np.inf))
                 survey.highest = np.maximum(survey.highest, np.max(values, axis=(1, 2), where=filled, initial=-np.inf))
     survey.out_of_range = raster.out_of_range - out_of_range_before
+    survey.rows, survey.of = sum(end - start for start, end in rows), whole.span[1] - whole.span[0]
     return survey
 
 
@@ -411,14 +468,14 @@ class RasterCube(Cube):
     """The chosen bands of a `RasterFile` as a `Cube`.
 
     numbers: bands from 1. mask: `scenes.mask.Mask` or None. memory: bytes that reading and detecting may take, from
-    which `rows_per_block` and, in wide scenes, `strips` follow.
+    which `rows_per_block` and, in wide scenes, `strips` follow. What the raster keeps of its rows is a part of them.
     """
 
     reads_ahead = True
     _rows_per_block = 0
 
     def __init__(self, raster: RasterFile, numbers: Sequence[int], mask: Mask | None = None, memory: int = 512 * 2**20) -> None:
-        self.raster, self.numbers, self.mask, self._memory = raster, list(numbers), mask, memory
+        self.raster, self.numbers, self.mask, self._memory = raster, list(numbers), mask, memory - raster.kept_bytes
         self.rows, self.columns, self.bands = raster.rows, raster.columns, len(self.numbers)
         wavelengths = raster.table.wavelengths[np.array(self.numbers, int) - 1]
         self.wavelengths = None if np.isnan(wavelengths).any() else wavelengths

@@ -16,7 +16,6 @@ from ..detectors.shared.device import pick_device
 from ..scenes.bands import list_bands
 from ..scenes.extent import Extent, extent_pixels
 from ..scenes.provenance import without_secrets
-from ..scenes.raster import survey_bands
 from .outputs import check_outputs, trained_model, write_map
 from .parameters import UNFIT
 from .provenance import facts_of_map
@@ -115,10 +114,7 @@ class Detection:
         """The `Cube` to detect in, and its band numbers as `good_cubes` returns them."""
         if self.model is not None:
             return fitting_cube(self.scene, self.kept(), self.bands, self.mask, run), None
-        surveys = None
-        if area := self.learnt_area():
-            surveys = [survey_bands(self.scene.open(), self.bands, run.memory, run.progress, area[:2], area[2:])]
-        (cube,), _ = good_cubes([self.scene], self.bands, self.mask, run, surveys)
+        (cube,), _ = good_cubes([self.scene], self.bands, self.mask, run, area=self.learnt_area())
         cube = self.chosen(cube, run)
         return cube, {"numbers": list(cube.numbers), "of": cube.raster.count}
 

@@ -18,6 +18,7 @@ from ..scenes.score_map import ScoreMap
 
 if TYPE_CHECKING:
     from ..detectors.model_file import Model
+    from ..scenes.extent import Area
     from .run import Run
 
 FEW_BANDS = 10  # scenes with fewer get a warning: multispectral sensors and cameras have them
@@ -138,11 +139,12 @@ def good_cubes(
     mask: MaskSource | None,
     run: Run,
     surveys: Sequence[BandSurvey] | None = None,
+    area: Area | None = None,
 ) -> tuple[list[RasterCube], dict[str, Any]]:
     """Cubes of the good bands that all scenes share, and the band numbers of the first: ([Cube], {"numbers": ..., "of": ...}).
 
     sources: `RasterSource`s. bands: numbers the user asked for, or []. mask: `MaskSource` or None, for the first scene; the others are used
-    whole. surveys: a `BandSurvey` for each, if they exist already.
+    whole. surveys: a `BandSurvey` for each, if they exist already. area: of the scenes that alone tells which bands are good.
     The log says which bands are left out and why.
     """
     _tell_memory(run)
@@ -153,8 +155,10 @@ def good_cubes(
     choices: list[BandChoice] = []
     for index, raster in enumerate(rasters):
         share = run.progress.part(index / len(rasters), (index + 1) / len(rasters))
-        survey = surveys[index] if surveys else survey_bands(raster, bands, run.memory, share)
+        survey = surveys[index] if surveys else survey_bands(raster, bands, run.memory, share, area)
         choices.append(choose_bands(raster, bands, survey=survey))
+        if survey.rows < survey.of:
+            run.log(f"{raster.name}: {survey.rows} of {survey.of} rows, spread evenly, tell which bands are good.")
         if survey.out_of_range:
             run.log(
                 f"{raster.name}: {survey.out_of_range} values beyond ±1e18 or infinite are taken for nodata. Set the file's nodata value "
@@ -169,6 +173,8 @@ def good_cubes(
             run.log(f"{raster.name}: left out {len(dropped)} of {raster.count} bands, which another scene lacks: {list_bands(dropped)}.")
         run.log(f"{raster.name}: {raster.rows} rows, {raster.columns} columns, {len(kept)} bands used.")
         _warn_of_few_bands(raster, len(kept), run)
+    for raster, kept in zip(rasters, numbers):
+        raster.keep(kept, run.memory // len(rasters))
     cubes = [RasterCube(raster, kept, raster_mask, run.memory) for raster, kept, raster_mask in zip(rasters, numbers, masks)]
     return cubes, {"numbers": numbers[0], "of": rasters[0].count}
 
@@ -190,6 +196,7 @@ def fitting_cube(source: RasterSource, model: Model, bands: Sequence[int], mask:
     _tell_memory(run)
     if mask and mask.note:
         run.log(mask.note)
+    raster.keep(numbers, run.memory)
     return RasterCube(raster, numbers, mask.on(raster, scratch=run.scratch) if mask else None, run.memory)
 
 

@@ -83,8 +83,9 @@ class SGM(Detector):
         device: torch.device | str = "cpu",
         progress: Progress | None = None,
     ) -> SGM:
-        """Estimate the statistics of the background of `cubes`, scenes of the same bands, in two passes over them.
+        """Estimate the statistics of the background of `cubes`, scenes of the same bands, in one pass over them.
 
+        The space that spectra are compared in follows from those of the rows that are `Cube.surveyed`: of large scenes a part.
         hidden: how many random features of a pixel. samples: how many pixels to train on, drawn evenly over all valid pixels and shared
         equally by the scenes; they bound memory and time whatever the size of the scenes. seed: of the choice of pixels and of the
         features. Raises ValueError where the scenes differ in bands, have too few valid pixels, or are constant.
@@ -106,7 +107,7 @@ class SGM(Detector):
     def _estimated(
         cls, cubes: Sequence[Cube], network: RandomFeatures, samples: int, seed: int, device: torch.device | str, progress: Progress
     ) -> SGM:
-        (own,) = _training_pixels(cubes, samples, seed, _spectra, 0, progress.part(0, 0.25), "sampling")
+        (own,) = _training_pixels(cubes, samples, seed, _spectra, 0, progress.part(0, 0.25), "sampling", surveyed=True)
         if len(own) < FEWEST_PIXELS:
             raise ValueError(f"training needs {FEWEST_PIXELS} valid pixels at least; there are {len(own)}")
 
@@ -117,15 +118,14 @@ class SGM(Detector):
         centre, scale = spectra.double().mean(0), spectra.double().std(0)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
         centre, scale = centre.float(), scale.float()
-        gaussian, _ = TrimmedGaussian.fit(spectra.sub_(centre).div_(scale))
         gathering = _Gathering(network, centre, scale, Gathering(whitening))
         message = "features and surroundings of the training pixels"
-        _, *gathered = _training_pixels(cubes, samples, seed, gathering, gathering.halo, progress.part(0.3, 0.9), message)
+        gathered = _training_pixels(cubes, samples, seed, gathering, gathering.halo, progress.part(0.3, 0.9), message)
         progress(0.91, "statistics of the features")
-        features = torch.from_numpy(gathered[0])
-        surroundings, values = SurroundingParts.fit(whitening, gathered[1:])
-        distances = {"gaussian": gaussian, "features": TrimmedGaussian.fit(features)[0]}
-        values.update(gaussian=gaussian.distance(spectra), features=distances["features"].distance(features))
+        vectors = {name: torch.from_numpy(array) for name, array in zip(("gaussian", "features"), gathered)}
+        surroundings, values = SurroundingParts.fit(whitening, gathered[2:])
+        distances = {name: TrimmedGaussian.fit(array)[0] for name, array in vectors.items()}
+        values.update({name: distance.distance(vectors[name]) for name, distance in distances.items()})
         tails = {name: TailProbability.fit(value) for name, value in values.items()}
         progress(1.0, "trained")
         return cls(centre, scale, network, distances, tails, surroundings)._to(device)
@@ -373,7 +373,7 @@ class _Gathering:
 
 
 def _training_pixels(
-    cubes: Sequence[Cube], count: int, seed: int, gather: Gather, halo: int, progress: Progress, message: str
+    cubes: Sequence[Cube], count: int, seed: int, gather: Gather, halo: int, progress: Progress, message: str, surveyed: bool = False
 ) -> list[np.ndarray]:
     """What `gather` gathers, as for `Cube.sample`, of up to `count` pixels, shared equally by the scenes, in random order over all scenes.
 
@@ -383,7 +383,7 @@ def _training_pixels(
     for number, cube in enumerate(cubes):
         part = progress.part(number / len(cubes), (number + 1) / len(cubes))
         # Drawn alike for all scenes, which a cluster does together; the first pixels of a sample are a smaller one.
-        places, gathered = cube.sample(counts[0], seed, gather, halo, part, message)
+        places, gathered = cube.sample(counts[0], seed, gather, halo, part, message, surveyed)
         if len(places):
             found.append([array[: counts[number]] for array in gathered])
     if not found:

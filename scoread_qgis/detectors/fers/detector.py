@@ -6,7 +6,8 @@ arXiv 2510.18781, 2025.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ READOUTS = ("sum", "product", "autoencoder")
 STRIP, FEWEST_ROWS = 16384, 8  # pixels, and rows at least, that pass through the networks at a time
 AUTOENCODER_PIXELS = 4096  # that the autoencoder readout is fitted to
 AUTOENCODER_STEPS = 50
+FEATURE_BYTES = 128  # of a pixel of false colours and of its features, at a time
+SPECTRUM_BYTES = 48  # of a band of a pixel, at a time, of which `Cube.most_columns` allows for some rows
 MOST_PARTS = 20  # of the loss of an epoch, in a model file
 
 Combination = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]  # of input, f_spe and f_spa, (n, bands) each
@@ -155,9 +158,14 @@ class FERS(Detector):
             mirrored(np.arange(columns.start - halo, columns.stop + halo), scene.columns) - (block.column - block.left),
         )
         x = self._images(scene.scaling(block.values[place], block.valid[place]))
-        with torch.no_grad():
-            f_spe = self.spectral(x)[..., halo:-halo, halo:-halo]
-            f_spa = self.spatial.interpolate(scene.context, rows, columns, scene.rows, scene.columns) * scene.attention
+        f_spe, f_spa = x.new_empty(2, 1, self.bands, block.rows, block.columns)
+        at_a_time = max(1, STRIP // block.rows)  # columns: of a wide block, the networks hold more than the features take
+        for left in range(0, block.columns, at_a_time):
+            own = slice(left, min(left + at_a_time, block.columns))
+            across = slice(columns.start + own.start, columns.start + own.stop)
+            with torch.no_grad():
+                f_spe[..., own] = self.spectral(x[..., own.start : own.stop + 2 * halo])[..., halo:-halo, halo:-halo]
+                f_spa[..., own] = self.spatial.interpolate(scene.context, rows, across, scene.rows, scene.columns) * scene.attention
         chosen = torch.from_numpy(block.valid[block.inner]).flatten()
         features = [f[0].permute(1, 2, 0).flatten(0, 1) for f in (x[..., halo:-halo, halo:-halo], f_spe, f_spa)]
         return features if chosen.all() else [f[chosen] for f in features]
@@ -216,62 +224,84 @@ class FERS(Detector):
     def _pyramid(self, cube: Cube, scaling: SceneScaling, progress: Progress) -> list[torch.Tensor]:
         """Means of the backbone's features over the bins of the whole scene (1, channels, size, size), for each size of the pyramid.
 
-        Cells count by their share of valid pixels; a bin without any gets the mean of the scene.
+        Cells count by their share of valid pixels; a bin without any gets the mean of the scene. Made of strips of columns that are narrow
+        enough for the memory, each with as many columns around it as reach a feature.
         """
-        backbone = self.spatial.backbone
-        stride = backbone.stride
-        halo = -(-backbone.reach // stride) * stride
-        at_a_time = max(halo, STRIP // cube.columns // stride * stride)
+        stride, halo = self.spatial.backbone.stride, self._pyramid_halo
         cells = [-(-size // stride) for size in (cube.rows, cube.columns)]
         sums: list[Any] = [0.0] * len(GRIDS)
         weights: list[Any] = [0.0] * len(GRIDS)
-        image, valid, buffered = None, None, 0
-        false_rgb = self._false_rgb(cube, scaling, progress)
-        for first in range(0, cube.rows, at_a_time):
-            last = min(first + at_a_time, cube.rows)
-            above, end = max(0, first - halo), min(cube.rows, last + halo)
-            while image is None or valid is None or buffered + image.shape[2] < end:
-                more, more_valid = next(false_rgb)
-                image = more if image is None else torch.cat([image, more], 2)
-                valid = more_valid if valid is None else torch.cat([valid, more_valid], 2)
-            image, valid, buffered = image[:, :, above - buffered :], valid[:, :, above - buffered :], above
-            inner = slice((first - above) // stride, -(-(last - above) // stride))
-            features = backbone(image[:, :, : end - above])[2][:, :, inner].cpu().double()
-            share = avg_pool2d(valid[:, :, : end - above], stride, ceil_mode=True)[:, :, inner].cpu().double()
-            for i, size in enumerate(GRIDS):
-                by_row = bin_members(cells[0], size, features)[:, first // stride : first // stride + features.shape[2]]
-                by_column = bin_members(cells[1], size, features).T
-                sums[i] = sums[i] + by_row @ (features * share) @ by_column
-                weights[i] = weights[i] + by_row @ share @ by_column
+        # With so many rows of spectra on either side, a half is for reading, and a half for the rows that the backbone sees at a time.
+        context = max(1, -(-3 * halo * FEATURE_BYTES // (SPECTRUM_BYTES * cube.bands)))
+        width = cube.most_columns(context, halo)
+        width = cube.columns if width >= cube.columns else max(stride, width // stride * stride)
+        lefts = range(0, cube.columns, width)
+        for number, left in enumerate(lefts):
+            right = min(left + width, cube.columns)
+            west, east = max(0, left - halo), min(cube.columns, right + halo)
+            part = progress.part(number / len(lefts), (number + 1) / len(lefts))
+            columns = slice(left // stride, -(-right // stride))
+            inner = slice((left - west) // stride, (left - west) // stride + columns.stop - columns.start)
+            for rows, features, share in self._backbone_features(cube.within(0, cube.rows, west, east), scaling, inner, part):
+                for i, size in enumerate(GRIDS):
+                    by_row = bin_members(cells[0], size, features)[:, rows]
+                    by_column = bin_members(cells[1], size, features).T[columns]
+                    sums[i] = sums[i] + by_row @ (features * share) @ by_column
+                    weights[i] = weights[i] + by_row @ share @ by_column
         whole = sums[0] / weights[0]
         return [torch.where(weight > 0, total / weight, whole).float().to(self.device) for total, weight in zip(sums, weights)]
 
-    def _false_rgb(self, cube: Cube, scaling: SceneScaling, progress: Progress) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield the false RGB image (1, 3, rows, columns) and its validity (1, 1, rows, columns), some rows at a time."""
-        strips = cube.strips()
-        rows = min(strip.rows_per_block for strip in strips)
-        for first in range(0, cube.rows, rows):
-            progress(first / cube.rows, f"FERS, pyramid, row {first + 1} of {cube.rows}")
-            images, known = [], []
-            for strip in strips:
-                values, valid = cube.read(first, min(first + rows, cube.rows), *strip.area[2:])
-                at_a_time = max(1, STRIP // strip.width)
-                parts = [slice(row, row + at_a_time) for row in range(0, len(values), at_a_time)]
-                with torch.no_grad():
-                    images.append(torch.cat([self.spatial.rgb(self._images(scaling(values[part], valid[part]))) for part in parts], 2))
-                known.append(torch.from_numpy(valid).to(images[-1])[None, None])
-            yield torch.cat(images, 3), torch.cat(known, 3)
+    @property
+    def _pyramid_halo(self) -> int:
+        """Pixels on each side that reach a feature of the backbone, in whole cells."""
+        backbone = self.spatial.backbone
+        return -(-backbone.reach // backbone.stride) * backbone.stride
+
+    def _backbone_features(
+        self, strip: Cube, scaling: SceneScaling, inner: slice, progress: Progress
+    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Yield (rows of cells, features (1, channels, rows, columns), share of valid pixels (1, 1, rows, columns)) of the cells `inner`
+        across a strip of the scene, from top to bottom."""
+        backbone, stride, halo = self.spatial.backbone, self.spatial.backbone.stride, self._pyramid_halo
+        at_a_time = max(halo, STRIP // strip.width // stride * stride)
+        image, valid, buffered = None, None, 0
+        with closing(self._false_rgb(strip, scaling, progress)) as false_rgb:
+            for first in range(0, strip.rows, at_a_time):
+                last = min(first + at_a_time, strip.rows)
+                above, end = max(0, first - halo), min(strip.rows, last + halo)
+                while image is None or valid is None or buffered + image.shape[2] < end:
+                    more, more_valid = next(false_rgb)
+                    image = more if image is None else torch.cat([image, more], 2)
+                    valid = more_valid if valid is None else torch.cat([valid, more_valid], 2)
+                image, valid, buffered = image[:, :, above - buffered :], valid[:, :, above - buffered :], above
+                own = slice((first - above) // stride, -(-(last - above) // stride))
+                features = backbone(image[:, :, : end - above])[2][:, :, own, inner]
+                share = avg_pool2d(valid[:, :, : end - above], stride, ceil_mode=True)[:, :, own, inner]
+                yield slice(first // stride, -(-last // stride)), features.cpu().double(), share.cpu().double()
+
+    def _false_rgb(
+        self, strip: Cube, scaling: SceneScaling, progress: Progress
+    ) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
+        """Yield the false RGB image (1, 3, rows, columns) and its validity (1, 1, rows, columns) of a strip, some rows at a time."""
+        with closing(strip.row_blocks(0, progress, "FERS, pyramid")) as blocks:
+            for block in blocks:
+                for part in in_parts(block, max(1, STRIP // strip.width), 0):
+                    with torch.no_grad():
+                        image = self.spatial.rgb(self._images(scaling(part.values, part.valid)))
+                    yield image, torch.from_numpy(part.valid).to(image)[None, None]
 
     def _attention(self, cube: Cube, context: list[torch.Tensor], progress: Progress) -> torch.Tensor:
         """Factors (1, bands, 1, 1) of the channel attention, from the means over the whole scene."""
         total: Any = 0.0
-        at_a_time = max(1, STRIP // cube.columns)
+        pixels = STRIP // FEWEST_ROWS  # of 128 channels, several times
+        at_a_time = max(1, pixels // cube.columns)
         for row in range(0, cube.rows, at_a_time):
             progress(row / cube.rows, "FERS, channel attention")
-            part = slice(row, min(row + at_a_time, cube.rows))
-            total = total + self.spatial.interpolate(context, part, slice(None), cube.rows, cube.columns).cpu().sum(
-                (2, 3), dtype=torch.float64
-            )
+            rows = slice(row, min(row + at_a_time, cube.rows))
+            for left in range(0, cube.columns, pixels):
+                columns = slice(left, min(left + pixels, cube.columns))
+                part = self.spatial.interpolate(context, rows, columns, cube.rows, cube.columns)
+                total = total + part.cpu().sum((2, 3), dtype=torch.float64)
         return self.spatial.attention.scale((total / (cube.rows * cube.columns)).float().to(self.device))[..., None, None]
 
     def fit_rx(self, cube: Cube, scene: Scene, combinations: Sequence[Combination], progress: Progress) -> list[MahalanobisDistance]:
