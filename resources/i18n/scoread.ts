@@ -76,7 +76,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>A page with everything needed to judge and to repeat the run: settings, bands, loss curve, spectra sampled from the model, log.</source>
+        <source>A page with everything needed to judge and to repeat the run: settings, bands, the loss curve where a network was trained, spectra sampled from the model, log.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -752,6 +752,10 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
+        <source>Learns the background of the scene (Train SGM, default mode) and maps the scene's anomalies with it (Detect anomalies), in one step.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
         <source>Learns the spectra of a scene, without labels, and keeps what it has learnt in a model file for Detect anomalies. The default mode estimates the statistics of the background, without a network to train; the paper mode trains the score network of a generative model (SGM). One scene alone does not need the file: Detect anomalies without a model learns the scene itself. A model of several scenes, or one that is shared, is used on further scenes of the sensor; Detect anomalies measures whether it fits them, and adapts it where it does not.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1208,7 +1212,7 @@
         <translation type="unfinished"></translation>
     </message>
     <message>
-        <source>Reports the regions that were accepted in the review: what was noted, a picture in true colour with north and scale, the place in the CRS of the map and in longitude and latitude, and the spectrum against the background that was expected there. As one page for a browser, and as a PDF with a sheet for each region, made by a print layout that you can change.</source>
+        <source>Reports the regions that were accepted in the review: what was noted, a picture in natural colour with north and scale, the place in the CRS of the map and in longitude and latitude, and the spectrum against the background that was expected there. As one page for a browser, and as a PDF with a sheet for each region, made by a print layout that you can change.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -1541,10 +1545,6 @@
     </message>
     <message>
         <source>Training pixels</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
-        <source>Trains a score-based generative model on the scene (Train SGM) and maps the scene's anomalies with it (Detect anomalies), in one step.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
