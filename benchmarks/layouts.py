@@ -95,12 +95,14 @@ def measured(path, detector, memory, map_path):
     cube = RasterCube(raster, range(1, raster.count + 1), memory=memory)
     if detector == "decoding":
         gdal.SetCacheMax(2**31)
-        dataset = gdal.Open(path) if not path.endswith(".nc") else raster.dataset
+        dataset = None if path.endswith(".nc") else gdal.Open(path)
         before, start, work = peak(), time.perf_counter(), time.process_time()
         for row in range(0, raster.rows, raster.blocks.rows):
-            step = raster.blocks.columns if path.endswith(".nc") else raster.columns  # HDF5 keeps few of its chunks
-            for left in range(0, raster.columns, step):
-                dataset.ReadRaster(left, row, min(step, raster.columns - left), min(raster.blocks.rows, raster.rows - row))
+            count = min(raster.blocks.rows, raster.rows - row)
+            if dataset is None:
+                raster.read_bands(row, row + count, range(1, raster.count + 1))  # which decodes each chunk once
+            else:
+                dataset.ReadRaster(0, row, raster.columns, count)
     else:
         model = GlobalRX() if detector == "rx" else Model.load(detector, "cpu").detector
         list(model.detect(cube.within(0, 8, 0, min(cube.columns, 500))))  # what PyTorch takes for itself at first

@@ -55,6 +55,36 @@ def test_emit_layout(tmp_path, cube, driver):
     assert np.argwhere(~valid).tolist() == [[1, 3]]
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2), (0, 2, 1), (2, 0, 1)], ids=["bip", "bil", "bsq"])
+def test_a_pass_decodes_chunks_once(tmp_path, cube, axes):
+    """Chunks of compressed products hold many bands: GDAL's dataset of a variable would decode each of them again for every band."""
+
+    class Counted:
+        def __init__(self, array):
+            self.array, self.read = array, []
+
+        def ReadAsArray(self, start, count, **options):
+            self.read.append((start, count))
+            return self.array.ReadAsArray(start, count, **options)
+
+    path, chunk = tmp_path / "chunks.nc", np.array([4, 3, 2])
+    with h5py.File(path, "w") as file:
+        names = np.array(["downtrack", "crosstrack", "bands"])[list(axes)]
+        values = file.create_dataset("reflectance", data=cube.transpose(axes), chunks=tuple(chunk[list(axes)]), compression="gzip")
+        for axis, (name, size) in enumerate(zip(names, values.shape)):
+            file.create_dataset(name, data=np.zeros(size, np.float32)).make_scale(name)
+            values.dims[axis].attach_scale(file[name])
+    raster = RasterFile(str(path))
+    counted = raster._variable._array = Counted(raster._variable._array)
+    whole = RasterCube(raster, [2, 4, 5])
+    whole.rows_per_block = 2
+    read = np.concatenate([block.values[block.inner] for block in whole.blocks(1)])
+    np.testing.assert_array_equal(read, cube[..., [1, 3, 4]])
+    assert len(counted.read) == 2, "two rows of chunks"
+    window = whole.window(5, 3, 2, 4, halo=1)
+    np.testing.assert_array_equal(window.values[window.inner], cube[5:7, 3:7, [1, 3, 4]])
+
+
 def test_prisma_layout(tmp_path, cube):
     path = tmp_path / "prisma.he5"
     prisma(path, cube)

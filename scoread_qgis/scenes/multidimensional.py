@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from osgeo import gdal
@@ -22,8 +22,42 @@ _SUBDATASET = re.compile(r'^(?:NETCDF|HDF5):"?(?P<path>.+?)"?:(?://|/)?(?P<varia
 _FILES = re.compile(r"\.(nc4?|he?5|hdf5?)$", re.IGNORECASE)
 
 
-def open_cube_variable(source: str | os.PathLike[str]) -> tuple[gdal.Dataset, BandTable] | tuple[None, None]:
-    """The variable named by a NETCDF: or HDF5: subdataset `source`, or a file's only 3-D variable, as (gdal.Dataset, BandTable).
+class CubeVariable:
+    """A variable with a band dimension, read by whole rows of its chunks: GDAL's dataset of it decodes a chunk again for each of its bands.
+
+    array: 3-D. axes: which of its dimensions are bands, rows and columns. Attribute `dataset`: the variable as a raster.
+    """
+
+    def __init__(self, array: gdal.MDArray, axes: tuple[int, int, int]) -> None:
+        self._array, self._axes = array, axes
+        self.dataset = array.Transpose(list(axes)).AsClassicDataset(2, 1)
+        self._decoded: tuple[tuple[object, ...], np.ndarray] | None = None
+
+    def read(self, row: int, rows: int, left: int, columns: int, numbers: Sequence[int], code: int) -> np.ndarray | None:
+        """Values (bands, rows, columns) of the bands `numbers` (from 1) in rows of one row of chunks; None where GDAL cannot read them.
+
+        code: GDAL's data type of the values. The row of chunks is kept until another one is read.
+        """
+        height = max(1, self.dataset.GetRasterBand(1).GetBlockSize()[1])
+        above = row // height * height
+        lowest, highest = min(numbers), max(numbers)
+        wanted = (above, left, columns, lowest, highest, code)
+        if self._decoded is None or self._decoded[0] != wanted:
+            self._decoded = None  # before the next one takes memory
+            start, count = [0] * 3, [0] * 3
+            first = lowest - 1, above, left
+            size = highest - lowest + 1, min(height, self.dataset.RasterYSize - above), columns
+            for axis, begin, length in zip(self._axes, first, size):
+                start[axis], count[axis] = int(begin), int(length)
+            values = self._array.ReadAsArray(start, count, buffer_datatype=gdal.ExtendedDataType.Create(code))
+            if values is None:
+                return None
+            self._decoded = wanted, values.transpose(self._axes)
+        return self._decoded[1][np.asarray(numbers) - lowest, row - above : row - above + rows]
+
+
+def open_cube_variable(source: str | os.PathLike[str]) -> tuple[CubeVariable, BandTable] | tuple[None, None]:
+    """The variable named by a NETCDF: or HDF5: subdataset `source`, or a file's only 3-D variable, as (CubeVariable, BandTable).
 
     (None, None) for anything else, and where no band dimension can be identified by its name or its wavelengths: those are left to
     the classic drivers.
@@ -52,7 +86,7 @@ def open_cube_variable(source: str | os.PathLike[str]) -> tuple[gdal.Dataset, Ba
         return None, None
     band = spectral[0]
     row, column = (i for i in range(3) if i != band)
-    return variable.Transpose([band, row, column]).AsClassicDataset(2, 1), _table(wavelengths, sizes[band])
+    return CubeVariable(variable, (band, row, column)), _table(wavelengths, sizes[band])
 
 
 def _array(owner: gdal.Group, path: str) -> gdal.MDArray | None:

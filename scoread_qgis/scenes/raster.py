@@ -21,7 +21,7 @@ from .block_cache import block_cache
 from .gdal_calls import gdal_failures, open_dataset
 from .georeference import Georeference
 from .kept_rows import KeptRows
-from .multidimensional import open_cube_variable
+from .multidimensional import CubeVariable, open_cube_variable
 from .nodata import NUMPY_TYPES, NoData
 from .portions import FileBlocks, columns_within, rows_within
 from .provenance import without_secrets
@@ -76,9 +76,12 @@ class RasterFile:
         self._masked = bool(bands[0].GetMaskFlags() & gdal.GMF_PER_DATASET)
 
     def _open(self) -> tuple[gdal.Dataset, BandTable | None]:
-        dataset, table = open_cube_variable(self.source)
-        reason = ""
-        if dataset is None:
+        self._variable: CubeVariable | None
+        self._variable, table = open_cube_variable(self.source)
+        dataset, reason = None, ""
+        if self._variable is not None:
+            dataset = self._variable.dataset
+        else:
             dataset, reason = open_dataset(self.source)
         if dataset is None:
             self._forget()
@@ -243,10 +246,14 @@ class RasterFile:
                 # Not across the border of two rows of blocks: the cache is for one of them.
                 last = min(first + rows, (row // self.blocks.rows + 1) * self.blocks.rows)
                 count, start = last - row, (row - first) * columns
-                read = self.dataset.ReadRaster(
-                    left, row, columns, count, band_list=[int(n) for n in numbers], buf_type=code,
-                    buf_band_space=raw.strides[0], buf_obj=raw.reshape(-1)[start:],
-                )  # fmt: skip
+                if self._variable is not None:
+                    read = self._variable.read(row, count, left, columns, numbers, code)
+                    raw[:, row - first : last - first] = 0 if read is None else read
+                else:
+                    read = self.dataset.ReadRaster(
+                        left, row, columns, count, band_list=[int(n) for n in numbers], buf_type=code,
+                        buf_band_space=raw.strides[0], buf_obj=raw.reshape(-1)[start:],
+                    )  # fmt: skip
                 if masked is not None:
                     masked[row - first : last - first] = self.dataset.GetRasterBand(1).GetMaskBand().ReadAsArray(left, row, columns, count)
                 if read is None or failures:
