@@ -71,7 +71,7 @@ def make_layout(source, folder, name):
         for row in range(0, dataset.RasterYSize, rows):
             parts.append(str(folder / f"part_{row}.tif"))
             window = [0, row, dataset.RasterXSize, min(rows, dataset.RasterYSize - row)]
-            gdal.Translate(parts[-1], dataset, srcWin=window, creationOptions=[*TILES, "INTERLEAVE=BAND"])
+            gdal.Translate(parts[-1], dataset, srcWin=window, creationOptions=["TILED=YES", "BLOCKXSIZE=128", "BLOCKYSIZE=16"])
         gdal.BuildVRT(str(path), parts).FlushCache()
     else:
         gdal.Translate(str(path), str(source), format=driver, creationOptions=options)
