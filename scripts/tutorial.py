@@ -147,7 +147,7 @@ def judge():
     regions = plugins["scoread_qgis"].dock.panel.regions
     regions.give("accepted")
     regions.give("rejected")
-    regions.note.setText("roof")
+    regions.note.setText("tarpaulin?")
     regions.note.editingFinished.emit()
     regions.give("later")
 
