@@ -27,7 +27,6 @@ from .files import UsageError, expand, inputs_of, outputs_of, scene, why_again
 
 if TYPE_CHECKING:
     from ..workflows.detect import Detection, Outcome
-    from ..workflows.find_similar import Search
     from ..workflows.run import Run
     from ..workflows.sources import MaskSource
 
