@@ -374,7 +374,7 @@ class TestFaults:
     def test_the_disk_is_full(self, cli, archive, full_disk, blocks):  # noqa: F811
         full_disk, address = full_disk
         arguments = ["--output", full_disk, *blocks, "--scheduler", address]
-        assert cli("rx", archive / "tiny.tif", *arguments)[0] == 0, "beside the other one it might find no room"
+        assert cli("rx", archive / "tiny.tif", *arguments)[0] == 0, "beside the other one it would find no room"
         code, out, _ = cli("rx", archive / "tiny.tif", archive / "long.tif", *arguments, "--resume")
         assert code == 1
         assert "1 of 2 scenes done (1 of them before), 1 failed." in out
@@ -417,7 +417,7 @@ def full_disk(cluster, tmp_path):
     """
     folder = tmp_path / "disk"
     folder.mkdir()
-    room = 32 * 1024
+    room = 288 * 1024  # a tile of 256 x 256 pixels before it is compressed, and some more
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "scoread_test", folder], capture_output=True, check=False)
     if mounted.returncode == 0:
         yield folder, cluster.address
