@@ -134,12 +134,14 @@ def ledoit_wolf_shrinkage(centred: torch.Tensor, products: torch.Tensor, count: 
     products: (n, size, size) or (n, m, m), the sums of products between the components or between the vectors.
     """
     norms = centred.square().sum(2)
-    return shrinkage_by_sums(products, norms.sum(1), norms.square().sum(1), count, centred.shape[2])
+    return shrinkage_by_sums(products.square().sum((1, 2)), norms.sum(1), norms.square().sum(1), count, centred.shape[2])
 
 
-def shrinkage_by_sums(products: torch.Tensor, total: torch.Tensor, fourth: torch.Tensor, count: torch.Tensor, size: int) -> torch.Tensor:
-    """As `ledoit_wolf_shrinkage`, by the sums of the squared lengths of the vectors, and of the squares of these (n,)."""
-    square = products.square().sum((1, 2)) / count**2
+def shrinkage_by_sums(norms: torch.Tensor, total: torch.Tensor, fourth: torch.Tensor, count: torch.Tensor, size: int) -> torch.Tensor:
+    """As `ledoit_wolf_shrinkage`, by the squared Frobenius norms of the products, the sums of the squared lengths of the vectors, and of
+    the squares of these (n,).
+    """
+    square = norms / count**2
     noise = (fourth / count - square) / count
     distance = square - (total / count) ** 2 / size
     return torch.where(distance > 0, (noise / distance).clamp(0, 1), torch.ones_like(distance))
