@@ -135,7 +135,7 @@ def print_local(values):
             scorer, times, found = LocalRX(inner, outer).bind(cube), {}, {}
             area = 8, 16, 0, cube.columns
 
-            def by_windows(scorer=scorer, area=area):
+            def by_windows(scorer=scorer, cube=cube, area=area):
                 windows, block = scorer.windows, next(cube.within(*area).row_blocks(scorer.context))
                 products = torch.full((block.rows, block.columns, 1, 1), torch.nan, dtype=torch.float64)
                 none = torch.empty(0, cube.bands, dtype=torch.float64)

@@ -47,15 +47,10 @@ def test_global_equals_spectral_python_on_a_real_scene():
     np.testing.assert_allclose(detect(GlobalRX(), values), spectral.rx(values.astype(np.float64)), rtol=1e-5)
 
 
-def one_by_one(monkeypatch):
-    """Solve each window by itself, which else is for those only that conjugate gradients do not solve."""
-    monkeypatch.setattr(local_products, "ITERATIONS", 0)
-
-
 @pytest.fixture(params=["windows", "groups"])
 def way(request, monkeypatch):
-    if request.param == "windows":
-        one_by_one(monkeypatch)
+    """Small windows are solved one by one, large ones in groups: here all in one of these ways."""
+    monkeypatch.setattr(local_products, "FEW_PRODUCTS", {"windows": np.inf, "groups": 0}[request.param])
 
 
 @pytest.mark.usefixtures("way")
@@ -196,10 +191,12 @@ def test_groups_are_as_exact_as_windows(monkeypatch, shrinkage, constant):
         values[:, 20:40, 3] = 5  # the band varies, but not in all windows
     valid = np.random.default_rng(6).random((12, 70)) > 0.05
     valid[:, 10:16] = False
-    found = detect(LocalRX(3, 9, shrinkage), values, valid)
-    assert np.array_equal(np.isfinite(found), valid)
-    one_by_one(monkeypatch)
-    np.testing.assert_allclose(found, detect(LocalRX(3, 9, shrinkage), values, valid), rtol=2e-6)
+    maps = []
+    for few in (np.inf, 0):
+        monkeypatch.setattr(local_products, "FEW_PRODUCTS", few)
+        maps.append(detect(LocalRX(3, 9, shrinkage), values, valid))
+    assert np.array_equal(np.isfinite(maps[0]), valid)
+    np.testing.assert_allclose(maps[1], maps[0], rtol=2e-6)
 
 
 @pytest.mark.usefixtures("way")

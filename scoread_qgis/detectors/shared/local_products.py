@@ -23,6 +23,7 @@ from ...core.cube import Block, Cube
 from ..contract import REPORT_SECONDS, Tell
 from .local_windows import LocalWindows, at_a_time, shrinkage_by_sums
 
+FEW_PRODUCTS = 2e5  # of the spectra in a window, which is then solved by itself
 GROUP = 8  # rows and columns of pixels in a group: more of them share what is made once, but less of their windows
 ITERATIONS = 60  # of conjugate gradients; 8 to 10 do where covariances are shrunk, up to 40 where not
 TOLERANCE = 1e-6  # of a squared distance: with steps that add less, conjugate gradients end
@@ -46,6 +47,9 @@ def local_products(cube: Cube, block: Block, windows: LocalWindows, counts: np.n
     size = 1 + len(targets)
     products = torch.full((block.rows, block.columns, size, size), torch.nan, dtype=torch.float64)
     chosen = block.valid[block.inner]
+    if windows.pixels * cube.bands * min(windows.pixels, cube.bands) < FEW_PRODUCTS:
+        _by_windows(cube, block, windows, counts, targets, chosen, products, tell)
+        return products
     doubtful = np.zeros_like(chosen)
     groups = [(rows, columns) for rows in _cut(block.row, block.rows) for columns in _cut(block.column, block.columns)]
     groups = [group for group in groups if chosen[_place(block, *group)].any()]
