@@ -11,7 +11,7 @@ Standards 49, 1952.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from ...core.cube import Block, Cube
-from ..contract import REPORT_SECONDS, Tell
 from .local_windows import LocalWindows, at_a_time, shrinkage_by_sums
 
+REPORT_SECONDS = 0.2  # between two reports
 FEW_PRODUCTS = 2e5  # of the spectra in a window, which is then solved by itself
 GROUP = 8  # rows and columns of pixels in a group: more of them share what is made once, but less of their windows
 ITERATIONS = 60  # of conjugate gradients; 8 to 10 do where covariances are shrunk, up to 40 where not
@@ -35,7 +35,9 @@ PAIRS = 128  # spectra whose products with all spectra are made at a time
 TINY = 1e-30
 
 
-def local_products(cube: Cube, block: Block, windows: LocalWindows, counts: np.ndarray, targets: torch.Tensor, tell: Tell) -> torch.Tensor:
+def local_products(
+    cube: Cube, block: Block, windows: LocalWindows, counts: np.ndarray, targets: torch.Tensor, tell: Callable[[float], None]
+) -> torch.Tensor:
     """The products (rows, columns, 1 + n, 1 + n) float64 of the spectrum of each own pixel of a block, and of n targets, with each other.
 
     They are as `LocalWindows.products` has them, against the background around the pixel; NaN where the pixel is not valid, or its
@@ -85,7 +87,7 @@ def _by_windows(
     targets: torch.Tensor,
     chosen: np.ndarray,
     products: torch.Tensor,
-    tell: Tell,
+    tell: Callable[[float], None],
 ) -> None:
     """Fill in the products of the chosen pixels (rows, columns), each by the covariance in its windows."""
     rows, columns = np.nonzero(chosen)
