@@ -14,7 +14,7 @@ from ...core.progress import Progress
 from ..contract import Detector, Scorer, Tell
 from ..shared.checks import State
 from ..shared.explanation import Explanation
-from ..shared.local_products import GROUP, local_products
+from ..shared.local_products import FEWEST_ROWS, local_products
 from ..shared.local_windows import LocalWindows
 
 
@@ -48,7 +48,7 @@ class LocalRXScorer(Scorer):
     """windows: `LocalWindows`. Pixels with too few valid ones around them, or with identical ones, are not scored."""
 
     phase = "local RX"
-    pass_pixels, fewest_rows = 4096, GROUP
+    pass_pixels, fewest_rows = 4096, FEWEST_ROWS
 
     def __init__(self, cube: Cube, windows: LocalWindows) -> None:
         super().__init__(cube)

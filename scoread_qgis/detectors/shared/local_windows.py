@@ -122,6 +122,17 @@ class LocalWindows:
         return torch.where(known.view(-1, 1, 1), result, torch.nan)
 
 
+def cut(first: int, count: int, step: int) -> list[tuple[int, int]]:
+    """The parts of `count` numbers from `first` on between multiples of `step`."""
+    edges = [first, *range(first - first % step + step, first + count, step), first + count]
+    return list(zip(edges, edges[1:]))
+
+
+def in_block(block: Block, rows: tuple[int, int], columns: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of the scene among a block's own pixels."""
+    return slice(rows[0] - block.row, rows[1] - block.row), slice(columns[0] - block.column, columns[1] - block.column)
+
+
 def at_a_time(count: int, numbers: int) -> Iterator[slice]:
     """Slices of `count` pixels, so that not too much is worked on at a time. numbers: how many each pixel needs."""
     step = max(1, CHUNK // numbers)

@@ -21,7 +21,7 @@ from ...core.progress import Progress
 from ..contract import Detector, Scorer, Tell, scattered, valid_spectra
 from ..shared.checks import State, check_keys, tensor
 from ..shared.explanation import Explanation, path_contributions
-from ..shared.local_products import GROUP, local_products
+from ..shared.local_products import FEWEST_ROWS, local_products
 from ..shared.local_windows import LocalWindows
 from .background import Background
 from .own_pixels import OwnPixels
@@ -200,7 +200,7 @@ class LocalTargetScorer(Scorer):
     Pixels with too few valid ones around them, or with identical ones, are not scored.
     """
 
-    pass_pixels, fewest_rows = 4096, GROUP
+    pass_pixels, fewest_rows = 4096, FEWEST_ROWS
 
     def __init__(self, cube: Cube, detector: TargetDetector) -> None:
         super().__init__(cube)
