@@ -26,7 +26,7 @@ from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
 from scoread_qgis.detectors.paper_mode.unet import ScoreUNet
 from scoread_qgis.detectors.rx import GlobalRX, LocalRX
-from scoread_qgis.detectors.shared.local_products import _by_windows
+from scoread_qgis.detectors.shared.local_products import products_by_windows
 from scoread_qgis.detectors.shared.sde import VESDE
 from scoread_qgis.detectors.shared.training import train_score_network
 from scoread_qgis.detectors.shared.weights import draw_weights
@@ -131,16 +131,16 @@ def print_local(values):
         chosen = np.linspace(0, values.shape[2] - 1, min(bands, values.shape[2])).astype(int)
         cube = ArrayCube(np.ascontiguousarray(values[:32, :, chosen]))
         matrices = torch.eye(cube.bands, dtype=torch.float64).expand(64, -1, -1) + 0.001
-        for inner, outer in ((5, 15), (3, 11)):
+        for inner, outer in ((5, 15), (3, 11), (5, 31)):
             scorer, times, found = LocalRX(inner, outer).bind(cube), {}, {}
             area = 8, 16, 0, cube.columns
 
             def by_windows(scorer=scorer, cube=cube, area=area):
                 windows, block = scorer.windows, next(cube.within(*area).row_blocks(scorer.context))
-                products = torch.full((block.rows, block.columns, 1, 1), torch.nan, dtype=torch.float64)
-                none = torch.empty(0, cube.bands, dtype=torch.float64)
-                _by_windows(cube, block, windows, block.valid, none, block.valid[block.inner], products, lambda share: None)
-                return products[..., 0, 0].float().numpy()
+                none, chosen = torch.empty(0, cube.bands, dtype=torch.float64), block.valid[block.inner]
+                scores = np.full(chosen.shape, np.nan, np.float32)
+                scores[chosen] = products_by_windows(cube, block, windows, block.valid, none, chosen, lambda share: None)[:, 0, 0]
+                return scores
 
             works = {
                 "one by one": by_windows,

@@ -37,7 +37,7 @@ def local_products(
     products = torch.full((block.rows, block.columns, size, size), torch.nan, dtype=torch.float64)
     chosen = block.valid[block.inner]
     if windows.pixels * cube.bands * min(windows.pixels, cube.bands) < FEW_PRODUCTS:
-        _by_windows(cube, block, windows, counts, targets, chosen, products, tell)
+        products[torch.from_numpy(chosen)] = products_by_windows(cube, block, windows, counts, targets, chosen, tell)
         return products
     around = (windows.outer + local_groups.GROUP - 1) ** 2
     if windows.shrinkage != 0 and around < FEW_SPECTRA * cube.bands:
@@ -67,22 +67,23 @@ def local_products(
                     each.result()
         finally:
             stopped.set()
-    _by_windows(cube, block, windows, counts, targets, doubtful, products, lambda share: tell(1.0))
+    left = products_by_windows(cube, block, windows, counts, targets, doubtful, lambda share: tell(1.0))
+    products[torch.from_numpy(doubtful)] = left
     return products
 
 
-def _by_windows(
+def products_by_windows(
     cube: Cube,
     block: Block,
     windows: LocalWindows,
     counts: np.ndarray,
     targets: torch.Tensor,
     chosen: np.ndarray,
-    products: torch.Tensor,
     tell: Callable[[float], None],
-) -> None:
-    """Fill in the products of the chosen pixels (rows, columns), each by the covariance in its windows."""
+) -> torch.Tensor:
+    """As `local_products`, of the chosen own pixels (rows, columns) of a block, (n, v, v): each by the covariance in its windows."""
     rows, columns = np.nonzero(chosen)
+    products = torch.empty(len(rows), 1 + len(targets), 1 + len(targets), dtype=torch.float64)
     values, valid = torch.from_numpy(block.values), torch.from_numpy(counts)
     for some in at_a_time(len(rows), windows.pixels * cube.bands):
         tell(some.start / len(rows))
@@ -90,7 +91,8 @@ def _by_windows(
         background, used = windows.spectra(cube, block, valid, r + block.row, c + block.column)
         spectra = values[torch.from_numpy(r + block.above), torch.from_numpy(c + block.left)].double()
         vectors = torch.cat([spectra.unsqueeze(1), targets.expand(len(spectra), -1, -1)], 1)
-        products[torch.from_numpy(r), torch.from_numpy(c)] = windows.products(vectors, background, used)
+        products[some] = windows.products(vectors, background, used)
+    return products
 
 
 @contextmanager
