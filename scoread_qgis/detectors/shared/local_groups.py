@@ -11,6 +11,7 @@ Standards 49, 1952.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ TILE = 16, 16  # rows and columns of pixels that share their whitening: more of 
 GROUP = 8  # rows and columns of pixels in a group: more of them share what is made once, but less of their windows
 ITERATIONS = 60  # of conjugate gradients, of which 8 to 12 do
 TOLERANCE = 1e-6  # of a squared distance: with steps that add less, conjugate gradients end
-CANCELLATION = {torch.float32: 1e-2, torch.float64: 1e-9}  # share of what was subtracted below which what is left is not trusted
+CANCELLATION = {torch.float32: 0.1, torch.float64: 1e-9}  # share of what was subtracted below which what is left is not trusted
+SMALL = 0.1  # variance of a window, where that of its tile is 1, below which what single precision leaves is made in double
 SINGULAR = 1e-5  # smallest variance of a window, where that of its tile is 1, that is trusted
 UNEVEN = 1e3  # times the smallest variance of the windows of a tile, beyond which conjugate gradients need double precision
 FEW = 8  # one in so many pixels of a tile is looked at for a value in their midst
@@ -68,47 +70,62 @@ class _Group:
         return shrinkage_by_sums(raw - shift, self.total / scale.square(), fourth, self.count, spectra.shape[1])
 
     def products(
-        self, vectors: torch.Tensor, spectra: torch.Tensor, identity: torch.Tensor, whitening: torch.Tensor
+        self, vectors: torch.Tensor, spectra: torch.Tensor, identity: torch.Tensor, whitening: torch.Tensor, dtype: torch.dtype
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Products (n, v, v) with C^-1 of vectors (n, v, bands) less the mean, and whether they are certain (n,).
 
-        spectra: (m, bands) whitened, in the precision to work in. identity: (bands, bands), in their space.
+        spectra: (m, bands) whitened. identity: (bands, bands), in their space. dtype: the precision to solve in.
         """
         vectors = torch.where(self.known.view(-1, 1, 1), vectors - self.mean.unsqueeze(1), 0.0) @ whitening
-        solution, residual, solved = self._conjugate_gradients(vectors.to(spectra.dtype), spectra, identity)
-        along, missing = vectors @ solution.mT, residual @ solution.mT
-        variances = (along - missing).diagonal(dim1=1, dim2=2)
-        solved &= (variances >= SINGULAR * solution.square().sum(2)).all(1) & self.known
+        solution, residual, solved = _conjugate_gradients(vectors.to(dtype), self._covariances(spectra.to(dtype), identity.to(dtype)))
+        along = vectors @ solution.mT
+        lengths = solution.square().sum(2)
+
+        def variances() -> torch.Tensor:
+            return (along - residual @ solution.mT).diagonal(dim1=1, dim2=2)
+
+        if dtype == torch.float32 and (variances() < SMALL * lengths).any():
+            residual = vectors - self._covariances(spectra, identity)(solution)
+        solved &= (variances() >= SINGULAR * lengths).all(1) & self.known
         # Of solutions that are a little off, this is off by the square of that.
         scale = torch.where(self.known, (self.count - 1) / self.total, torch.nan)
-        return (along + missing.mT) * scale.view(-1, 1, 1), solved | ~self.enough
+        return (along + solution @ residual.mT) * scale.view(-1, 1, 1), solved | ~self.enough
 
-    def _conjugate_gradients(
-        self, vectors: torch.Tensor, spectra: torch.Tensor, identity: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """C^-1 v of whitened vectors (n, v, bands), and what C times these leaves of them, float64, and which are solved (n,)."""
+    def _covariances(self, spectra: torch.Tensor, identity: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Function of vectors (n, v, bands): the products of the covariances with them, in the precision of the whitened spectra."""
         dtype = spectra.dtype
         used = self.used.to(dtype).unsqueeze(1)
         count, multiple, added = (each.to(dtype).view(-1, 1, 1) for each in (self.count.clamp(min=1), self.multiple, self.added))
-        solution, residual, direction = torch.zeros_like(vectors), vectors.clone(), vectors
-        energy = torch.linalg.vecdot(residual, residual)
-        distance, solved = torch.zeros_like(energy), torch.zeros(energy.shape, dtype=torch.bool)
-        for _ in range(ITERATIONS):
-            along = (multiple * direction) @ spectra.T
+
+        def times(vectors: torch.Tensor) -> torch.Tensor:
+            along = (multiple * vectors) @ spectra.T
             along *= used
             along.addcmul_(along.sum(2, keepdim=True) / count, used, value=-1)
-            ahead = torch.addcmul(along @ spectra, added, direction @ identity)
-            step = (energy / torch.linalg.vecdot(direction, ahead).clamp(min=TINY)).unsqueeze(2)
-            solution.addcmul_(step, direction)
-            residual.addcmul_(step, ahead, value=-1)
-            gain = step.squeeze(2) * energy
-            distance += gain
-            solved = gain <= TOLERANCE * distance
-            if solved.all():
-                break
-            before, energy = energy, torch.linalg.vecdot(residual, residual)
-            direction = torch.addcmul(residual, (energy / before.clamp(min=TINY)).unsqueeze(2), direction)
-        return solution.double(), residual.double(), solved.all(1)
+            return torch.addcmul(along @ spectra, added, vectors @ identity)
+
+        return times
+
+
+def _conjugate_gradients(
+    vectors: torch.Tensor, covariances: Callable[[torch.Tensor], torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """C^-1 v of vectors (n, v, bands), and what C times these leaves of them, float64, and which are solved (n,)."""
+    solution, residual, direction = torch.zeros_like(vectors), vectors.clone(), vectors
+    energy = torch.linalg.vecdot(residual, residual)
+    distance, solved = torch.zeros_like(energy), torch.zeros(energy.shape, dtype=torch.bool)
+    for _ in range(ITERATIONS):
+        ahead = covariances(direction)
+        step = (energy / torch.linalg.vecdot(direction, ahead).clamp(min=TINY)).unsqueeze(2)
+        solution.addcmul_(step, direction)
+        residual.addcmul_(step, ahead, value=-1)
+        gain = step.squeeze(2) * energy
+        distance += gain
+        solved = gain <= TOLERANCE * distance
+        if solved.all():
+            break
+        before, energy = energy, torch.linalg.vecdot(residual, residual)
+        direction = torch.addcmul(residual, (energy / before.clamp(min=TINY)).unsqueeze(2), direction)
+    return solution.double(), residual.double(), solved.all(1)
 
 
 def products_by_groups(
@@ -166,10 +183,9 @@ def products_by_groups(
         return found, certain
     whitening = torch.linalg.solve_triangular(factor, torch.eye(bands, dtype=torch.float64), upper=False).T
     dtype = torch.float64 if total[known].max() > UNEVEN * total[known].min() else torch.float32
-    spectra = ((spectra - mean[known].mean(0)) @ whitening).to(dtype)
-    identity = whitening.to(dtype).T @ whitening.to(dtype)
+    spectra, identity = (spectra - mean[known].mean(0)) @ whitening, whitening.T @ whitening
     for here, place, group in groups:
-        parts = group.products(vectors[here].flatten(0, 1), spectra[place].flatten(0, 1), identity, whitening)
+        parts = group.products(vectors[here].flatten(0, 1), spectra[place].flatten(0, 1), identity, whitening, dtype)
         found[here], certain[here] = (part.view(*certain[here].shape, *part.shape[1:]) for part in parts)
     return found, certain
 

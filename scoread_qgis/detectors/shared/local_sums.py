@@ -135,11 +135,13 @@ def _pixels(rows: list[np.ndarray], columns: list[np.ndarray], across: int) -> t
     rows, columns: of the outer window, and of the inner one, whose pixels are taken off, as `_steps` has them.
     across: columns of the tile and its context.
     """
-    shape = rows[0].shape[1], columns[0].shape[1], -1
-    places = [(r[0][:, None, :, None] * across + c[0][None, :, None]).reshape(shape) for r, c in zip(rows, columns)]
-    signs = [(r[1][:, None, :, None] * c[1][None, :, None]).reshape(shape) for r, c in zip(rows, columns)]
+    places = [(r[0][:, None, :, None] * across + c[0][None, :, None]) for r, c in zip(rows, columns)]
+    signs = [r[1][:, None, :, None] * c[1][None, :, None] for r, c in zip(rows, columns)]
     signs[1] = -signs[1]
-    return torch.from_numpy(np.concatenate(places, 2)), torch.from_numpy(np.concatenate(signs, 2)).double().unsqueeze(3)
+    place, sign = (
+        np.concatenate([each.reshape(*each.shape[:2], each.shape[2] * each.shape[3]) for each in both], 2) for both in (places, signs)
+    )
+    return torch.from_numpy(place), torch.from_numpy(sign).double().unsqueeze(3)
 
 
 def _products_by_sums(
