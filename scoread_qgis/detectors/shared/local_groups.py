@@ -24,7 +24,6 @@ GROUP = 8  # rows and columns of pixels in a group: more of them share what is m
 ITERATIONS = 60  # of conjugate gradients, of which 8 to 12 do
 TOLERANCE = 1e-6  # of a squared distance: with steps that add less, conjugate gradients end
 CANCELLATION = {torch.float32: 0.1, torch.float64: 1e-9}  # share of what was subtracted below which what is left is not trusted
-SMALL = 0.1  # variance of a window, where that of its tile is 1, below which what single precision leaves is made in double
 SINGULAR = 1e-5  # smallest variance of a window, where that of its tile is 1, that is trusted
 UNEVEN = 1e3  # times the smallest variance of the windows of a tile, beyond which conjugate gradients need double precision
 FEW = 8  # one in so many pixels of a tile is looked at for a value in their midst
@@ -77,19 +76,15 @@ class _Group:
         spectra: (m, bands) whitened. identity: (bands, bands), in their space. dtype: the precision to solve in.
         """
         vectors = torch.where(self.known.view(-1, 1, 1), vectors - self.mean.unsqueeze(1), 0.0) @ whitening
-        solution, residual, solved = _conjugate_gradients(vectors.to(dtype), self._covariances(spectra.to(dtype), identity.to(dtype)))
-        along = vectors @ solution.mT
-        lengths = solution.square().sum(2)
-
-        def variances() -> torch.Tensor:
-            return (along - residual @ solution.mT).diagonal(dim1=1, dim2=2)
-
-        if dtype == torch.float32 and (variances() < SMALL * lengths).any():
-            residual = vectors - self._covariances(spectra, identity)(solution)
-        solved &= (variances() >= SINGULAR * lengths).all(1) & self.known
+        solution, solved = _conjugate_gradients(vectors.to(dtype), self._covariances(spectra.to(dtype), identity.to(dtype)))
+        # In double precision, so that rounding errors of the solution count by their square as well.
+        residual = vectors - self._covariances(spectra, identity)(solution)
+        along, missing = vectors @ solution.mT, residual @ solution.mT
+        variances = (along - missing).diagonal(dim1=1, dim2=2)
+        solved &= (variances >= SINGULAR * solution.square().sum(2)).all(1) & self.known
         # Of solutions that are a little off, this is off by the square of that.
         scale = torch.where(self.known, (self.count - 1) / self.total, torch.nan)
-        return (along + solution @ residual.mT) * scale.view(-1, 1, 1), solved | ~self.enough
+        return (along + missing.mT) * scale.view(-1, 1, 1), solved | ~self.enough
 
     def _covariances(self, spectra: torch.Tensor, identity: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """Function of vectors (n, v, bands): the products of the covariances with them, in the precision of the whitened spectra."""
@@ -106,10 +101,8 @@ class _Group:
         return times
 
 
-def _conjugate_gradients(
-    vectors: torch.Tensor, covariances: Callable[[torch.Tensor], torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """C^-1 v of vectors (n, v, bands), and what C times these leaves of them, float64, and which are solved (n,)."""
+def _conjugate_gradients(vectors: torch.Tensor, covariances: Callable[[torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """C^-1 v float64 of vectors (n, v, bands), and which are solved (n,)."""
     solution, residual, direction = torch.zeros_like(vectors), vectors.clone(), vectors
     energy = torch.linalg.vecdot(residual, residual)
     distance, solved = torch.zeros_like(energy), torch.zeros(energy.shape, dtype=torch.bool)
@@ -125,7 +118,7 @@ def _conjugate_gradients(
             break
         before, energy = energy, torch.linalg.vecdot(residual, residual)
         direction = torch.addcmul(residual, (energy / before.clamp(min=TINY)).unsqueeze(2), direction)
-    return solution.double(), residual.double(), solved.all(1)
+    return solution.double(), solved.all(1)
 
 
 def products_by_groups(
