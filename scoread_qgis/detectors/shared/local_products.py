@@ -18,7 +18,7 @@ from .local_windows import LocalWindows, at_a_time, cut, in_block
 
 REPORT_SECONDS = 0.2  # between two reports
 FEW_PRODUCTS = 3e4  # of the spectra in a window, which is then solved by itself
-FEW_SPECTRA = 6  # times the bands around a group, whose windows are then solved together
+FEW_SPECTRA = 6  # times the bands around a group, with which its windows are solved together; with more of them, sums take less time
 FEWEST_ROWS = local_groups.TILE[0]  # of a block, so that its tiles are whole
 
 
