@@ -1,9 +1,12 @@
 """How fast, against the published method and against RX in the same run, and how cost grows:
-`PYTHONPATH=. python benchmarks/speed.py <scene.mat> [--only floor|devices|published|growth]`.
+`PYTHONPATH=. python benchmarks/speed.py <scene.mat> [--only floor|local|devices|published|growth]`.
 
 The floor is what no detector of this kind goes below: the matrix products alone, reading the scene alone, writing the map alone, in
 microseconds a pixel of one thread's processor time, in turns with global RX and with the default mode. Devices are the CPU with all
 threads, and CUDA and MPS where they are; without one, it says so.
+
+Local RX is timed against the same windows worked on one by one, as version 0.2 did, in turns; the floor is the Cholesky factor of a matrix
+for each pixel, which these need.
 
 The published training (100 epochs of batch 16) and readout (K = 100 passes over the whole scene, one after the other, as its authors coded
 it) are timed on a few hundred steps and a few passes, and extrapolated.
@@ -22,7 +25,8 @@ from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.detectors.default_mode.sgm import SGM
 from scoread_qgis.detectors.paper_mode.paper_sgm import PaperSGM
 from scoread_qgis.detectors.paper_mode.unet import ScoreUNet
-from scoread_qgis.detectors.rx import GlobalRX
+from scoread_qgis.detectors.rx import GlobalRX, LocalRX
+from scoread_qgis.detectors.shared.local_products import products_by_windows
 from scoread_qgis.detectors.shared.sde import VESDE
 from scoread_qgis.detectors.shared.training import train_score_network
 from scoread_qgis.detectors.shared.weights import draw_weights
@@ -115,6 +119,49 @@ def print_floor(values, cube):
         print(f"| {name} | {np.median(times):.1f} | {np.median(times) / rx:.2f} |", flush=True)
 
 
+def print_local(values):
+    """Local RX, and its windows one by one: microseconds a pixel of one thread's processor time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    print(
+        "\n| local RX, one thread | windows | one by one | now | times as fast | Cholesky alone | largest difference, of the map's range |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for bands in (100, 200):
+        chosen = np.linspace(0, values.shape[2] - 1, min(bands, values.shape[2])).astype(int)
+        cube = ArrayCube(np.ascontiguousarray(values[:32, :, chosen]))
+        matrices = torch.eye(cube.bands, dtype=torch.float64).expand(64, -1, -1) + 0.001
+        for inner, outer in ((5, 15), (3, 11), (5, 31)):
+            scorer, times, found = LocalRX(inner, outer).bind(cube), {}, {}
+            area = 8, 16, 0, cube.columns
+
+            def by_windows(scorer=scorer, cube=cube, area=area):
+                windows, block = scorer.windows, next(cube.within(*area).row_blocks(scorer.context))
+                none, chosen = torch.empty(0, cube.bands, dtype=torch.float64), block.valid[block.inner]
+                scores = np.full(chosen.shape, np.nan, np.float32)
+                scores[chosen] = products_by_windows(cube, block, windows, block.valid, none, chosen, lambda share: None)[:, 0, 0]
+                return scores
+
+            works = {
+                "one by one": by_windows,
+                "now": lambda scorer=scorer, area=area: np.concatenate([scores for _, scores in scorer.map(None, area)]),
+                "Cholesky": lambda matrices=matrices: torch.linalg.cholesky_ex(matrices),
+            }
+            for _ in range(5):
+                for name, work in works.items():
+                    start = time.process_time()
+                    found[name] = work()
+                    pixels = len(matrices) if name == "Cholesky" else found[name].size
+                    times.setdefault(name, []).append((time.process_time() - start) / pixels * 1e6)
+            one, now, floor = (np.median(times[name]) for name in works)
+            difference = np.nanmax(np.abs(found["now"] - found["one by one"])) / np.nanmax(found["one by one"])
+            print(
+                f"| {cube.bands} bands | {inner} and {outer} | {one:.0f} | {now:.0f} | {one / now:.1f} | {floor:.0f} | {difference:.0e} |",
+                flush=True,
+            )
+    torch.set_num_threads(threads)
+
+
 def print_devices(values):
     """The same megapixel on every device there is."""
     devices = [name for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())) if there]
@@ -184,13 +231,14 @@ def print_growth(values):
 def main():
     parser = argparse.ArgumentParser(description="How fast.")
     parser.add_argument("scene", type=Path)
-    parser.add_argument("--only", choices=("floor", "devices", "published", "growth"))
+    parser.add_argument("--only", choices=("floor", "local", "devices", "published", "growth"))
     arguments = parser.parse_args()
     values = read_matlab(arguments.scene).cube.astype(np.float32)
     cube = ArrayCube(values)
     print(f"{arguments.scene.name}: {' x '.join(map(str, values.shape))}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     parts = {
         "floor": lambda: print_floor(values, cube),
+        "local": lambda: print_local(values),
         "published": lambda: print_published(values, cube),
         "growth": lambda: print_growth(values),
         "devices": lambda: print_devices(values),

@@ -212,7 +212,7 @@ class TestAgain:
     @pytest.mark.only_on("linux", "darwin")
     def test_ctrl_c_cleans_up_and_resume_goes_on(self, archive, tmp_path):
         """Two scenes: the first takes long, and is interrupted in the midst of writing."""
-        write_scene(tmp_path / "large.tif", np.random.default_rng(0).random((200, 200, 30)).astype(np.float32))
+        write_scene(tmp_path / "large.tif", np.random.default_rng(0).random((300, 300, 100)).astype(np.float32))
         arguments = ["rx", tmp_path / "large.tif", "--output", tmp_path / "o", "--mode", "local"]
         process = start(*arguments)
         wait_for(lambda: (tmp_path / "o").is_dir() and any(".part" in name for name in names(tmp_path / "o")), process)

@@ -28,14 +28,14 @@ from scoread_qgis.workflows.sources import RasterSource
 from scoread_qgis.workflows.train import Training, train
 
 CANCELLED = "Cancelled: nothing was written."
-LONG = {"MODE": 1, "OUTER_WINDOW": 31}  # of Detect anomalies (RX): minutes
+LONG = {"MODE": 1, "OUTER_WINDOW": 31}  # of Detect anomalies (RX)
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     """A scene on which local RX takes long."""
     path = tmp_path_factory.mktemp("large") / "large.tif"
-    write_scene(path, np.random.default_rng(0).random((200, 200, 50)).astype(np.float32))
+    write_scene(path, np.random.default_rng(0).random((400, 400, 100)).astype(np.float32))
     return str(path)
 
 

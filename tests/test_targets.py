@@ -8,6 +8,7 @@ import torch
 
 from scoread_qgis.core.cube import ArrayCube
 from scoread_qgis.detectors.model_file import Model
+from scoread_qgis.detectors.shared import local_products
 from scoread_qgis.detectors.shared.tensor_file import decode, encode
 from scoread_qgis.detectors.target import ACE, MatchedFilter
 from scoread_qgis.detectors.target.background import Background
@@ -68,6 +69,24 @@ def test_local_without_shrinkage_equals_spectral_python(kind):
     values, targets = scene(), scene(1, 2, seed=5)[0, :1].astype(np.float64)
     actual = detect(kind(targets, background="local", inner_window=3, outer_window=7, shrinkage=0), values)
     np.testing.assert_allclose(actual, map_outer_window_stats(filtered, values.astype(np.float64), 3, 7), rtol=1e-3, atol=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("groups", [True, False])
+def test_groups_and_sums_give_what_windows_give(kind, groups, monkeypatch):
+    """For several targets, with holes, and where some pixels are the targets' own."""
+    values, valid = scene(20, 30, 24), np.random.default_rng(6).random((20, 30)) > 0.05
+    values[~valid] = np.nan
+    targets = scene(1, 2, 24, seed=5)[0]
+    places = np.argwhere(valid)[7::40]
+    own = OwnPixels(places, values[tuple(places.T)], range(24))
+    maps = []
+    for few in (np.inf, 0):
+        monkeypatch.setattr(local_products, "FEW_PRODUCTS", few)
+        monkeypatch.setattr(local_products, "FEW_SPECTRA", np.inf if groups else 0)
+        maps.append(detect(kind(targets, own=own, background="local", inner_window=3, outer_window=9), values, valid))
+    assert np.array_equal(np.isfinite(maps[0]), valid)
+    np.testing.assert_allclose(maps[1], maps[0], rtol=1e-5, atol=1e-6)
 
 
 def test_several_targets_are_a_subspace():

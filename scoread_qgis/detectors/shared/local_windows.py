@@ -122,6 +122,17 @@ class LocalWindows:
         return torch.where(known.view(-1, 1, 1), result, torch.nan)
 
 
+def cut(first: int, count: int, step: int) -> list[tuple[int, int]]:
+    """The parts of `count` numbers from `first` on between multiples of `step`."""
+    edges = [first, *range(first - first % step + step, first + count, step), first + count]
+    return list(zip(edges, edges[1:]))
+
+
+def in_block(block: Block, rows: tuple[int, int], columns: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of the scene among a block's own pixels."""
+    return slice(rows[0] - block.row, rows[1] - block.row), slice(columns[0] - block.column, columns[1] - block.column)
+
+
 def at_a_time(count: int, numbers: int) -> Iterator[slice]:
     """Slices of `count` pixels, so that not too much is worked on at a time. numbers: how many each pixel needs."""
     step = max(1, CHUNK // numbers)
@@ -134,12 +145,14 @@ def ledoit_wolf_shrinkage(centred: torch.Tensor, products: torch.Tensor, count: 
     products: (n, size, size) or (n, m, m), the sums of products between the components or between the vectors.
     """
     norms = centred.square().sum(2)
-    return shrinkage_by_sums(products, norms.sum(1), norms.square().sum(1), count, centred.shape[2])
+    return shrinkage_by_sums(products.square().sum((1, 2)), norms.sum(1), norms.square().sum(1), count, centred.shape[2])
 
 
-def shrinkage_by_sums(products: torch.Tensor, total: torch.Tensor, fourth: torch.Tensor, count: torch.Tensor, size: int) -> torch.Tensor:
-    """As `ledoit_wolf_shrinkage`, by the sums of the squared lengths of the vectors, and of the squares of these (n,)."""
-    square = products.square().sum((1, 2)) / count**2
+def shrinkage_by_sums(norms: torch.Tensor, total: torch.Tensor, fourth: torch.Tensor, count: torch.Tensor, size: int) -> torch.Tensor:
+    """As `ledoit_wolf_shrinkage`, by the squared Frobenius norms of the products, the sums of the squared lengths of the vectors, and of
+    the squares of these (n,).
+    """
+    square = norms / count**2
     noise = (fourth / count - square) / count
     distance = square - (total / count) ** 2 / size
     return torch.where(distance > 0, (noise / distance).clamp(0, 1), torch.ones_like(distance))

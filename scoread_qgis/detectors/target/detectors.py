@@ -21,7 +21,8 @@ from ...core.progress import Progress
 from ..contract import Detector, Scorer, Tell, scattered, valid_spectra
 from ..shared.checks import State, check_keys, tensor
 from ..shared.explanation import Explanation, path_contributions
-from ..shared.local_windows import LocalWindows, at_a_time
+from ..shared.local_products import FEWEST_ROWS, local_products
+from ..shared.local_windows import LocalWindows
 from .background import Background
 from .own_pixels import OwnPixels
 
@@ -199,7 +200,7 @@ class LocalTargetScorer(Scorer):
     Pixels with too few valid ones around them, or with identical ones, are not scored.
     """
 
-    pass_pixels = 1  # row by row
+    pass_pixels, fewest_rows = 4096, FEWEST_ROWS
 
     def __init__(self, cube: Cube, detector: TargetDetector) -> None:
         super().__init__(cube)
@@ -208,19 +209,10 @@ class LocalTargetScorer(Scorer):
         self.context = self.windows.context
 
     def values(self, block: Block, tell: Tell) -> np.ndarray:
-        scores = torch.full((block.rows, block.columns), torch.nan)
-        rows, columns = np.nonzero(block.valid[block.inner])
-        values, counts = torch.from_numpy(block.values), torch.from_numpy(self.detector.own.without(block))
-        for some in at_a_time(len(rows), self.windows.pixels * self.cube.bands):
-            tell(some.start / len(rows))
-            r, c = rows[some], columns[some]
-            background, used = self.windows.spectra(self.cube, block, counts, r + block.row, c + block.column)
-            spectra = values[torch.from_numpy(r + block.above), torch.from_numpy(c + block.left)].double()
-            vectors = torch.cat([spectra.unsqueeze(1), self.detector.targets.expand(len(spectra), -1, -1)], 1)
-            products = self.windows.products(vectors, background, used)
-            found = self.detector.score(products[:, 0, 1:], _inverse(products[:, 1:, 1:]), products[:, 0, 0])
-            scores[torch.from_numpy(r), torch.from_numpy(c)] = found.float()
-        return scores.numpy()
+        counts = self.detector.own.without(block)
+        products = local_products(self.cube, block, self.windows, counts, self.detector.targets, tell).flatten(0, 1)
+        scores = self.detector.score(products[:, 0, 1:], _inverse(products[:, 1:, 1:]), products[:, 0, 0])
+        return scores.float().view(block.rows, block.columns).numpy()
 
     def explain(self, spectra: np.ndarray, positions: np.ndarray, backgrounds: np.ndarray, progress: Progress | None = None) -> Explanation:
         """The shares of the bands are integrated gradients from the expected background to the spectrum."""
