@@ -129,11 +129,11 @@ def print_local(values):
     print("|---|---|---|---|---|---|---|")
     for bands in (100, 200):
         chosen = np.linspace(0, values.shape[2] - 1, min(bands, values.shape[2])).astype(int)
-        cube = ArrayCube(np.ascontiguousarray(values[:32, :, chosen]))
+        cube = ArrayCube(np.ascontiguousarray(values[:64, :, chosen]))
         matrices = torch.eye(cube.bands, dtype=torch.float64).expand(64, -1, -1) + 0.001
         for inner, outer in ((5, 15), (3, 11), (5, 31)):
             scorer, times, found = LocalRX(inner, outer).bind(cube), {}, {}
-            area = 8, 16, 0, cube.columns
+            area = 16, 40, 0, cube.columns
 
             def by_windows(scorer=scorer, cube=cube, area=area):
                 windows, block = scorer.windows, next(cube.within(*area).row_blocks(scorer.context))

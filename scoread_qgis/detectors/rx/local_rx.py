@@ -48,7 +48,7 @@ class LocalRXScorer(Scorer):
     """windows: `LocalWindows`. Pixels with too few valid ones around them, or with identical ones, are not scored."""
 
     phase = "local RX"
-    pass_pixels, fewest_rows = 4096, FEWEST_ROWS
+    fewest_rows = FEWEST_ROWS
 
     def __init__(self, cube: Cube, windows: LocalWindows) -> None:
         super().__init__(cube)

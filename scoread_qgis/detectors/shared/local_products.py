@@ -1,4 +1,4 @@
-"""The local background of every pixel of a block: by whichever of three ways takes the fewest operations."""
+"""The local background of every pixel of a block: by sums, or window by window where these hold few spectra."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ import numpy as np
 import torch
 
 from ...core.cube import Block, Cube
-from . import local_groups, local_sums
-from .local_groups import products_by_groups
-from .local_sums import products_by_sums
+from .local_sums import TILE, products_by_sums
 from .local_windows import LocalWindows, at_a_time, cut, in_block
 
 REPORT_SECONDS = 0.2  # between two reports
 FEW_PRODUCTS = 3e4  # of the spectra in a window, which is then solved by itself
-FEW_SPECTRA = 6  # times the bands around a group, with which its windows are solved together; with more of them, sums take less time
-FEWEST_ROWS = local_groups.TILE[0]  # of a block, so that its tiles are whole
+FEWEST_ROWS = TILE[0]  # of a block, so that its tiles are whole
 
 
 def local_products(
@@ -39,11 +36,7 @@ def local_products(
     if windows.pixels * cube.bands * min(windows.pixels, cube.bands) < FEW_PRODUCTS:
         products[torch.from_numpy(chosen)] = products_by_windows(cube, block, windows, counts, targets, chosen, tell)
         return products
-    around = (windows.outer + local_groups.GROUP - 1) ** 2
-    if windows.shrinkage != 0 and around < FEW_SPECTRA * cube.bands:
-        way, (height, width) = products_by_groups, local_groups.TILE
-    else:
-        way, (height, width) = products_by_sums, local_sums.TILE
+    height, width = TILE
     doubtful = np.zeros_like(chosen)
     tiles = [(rows, columns) for rows in cut(block.row, block.rows, height) for columns in cut(block.column, block.columns, width)]
     tiles = [tile for tile in tiles if chosen[in_block(block, *tile)].any()]
@@ -52,7 +45,7 @@ def local_products(
     def work(rows: tuple[int, int], columns: tuple[int, int]) -> None:
         if not stopped.is_set():
             here = in_block(block, rows, columns)
-            found, certain = way(cube, block, windows, counts, targets, rows, columns, stopped)
+            found, certain = products_by_sums(cube, block, windows, counts, targets, rows, columns, stopped)
             wanted = torch.from_numpy(chosen[here])
             products[here] = torch.where(wanted[:, :, None, None], found, torch.nan)
             doubtful[here] = (wanted & ~certain).numpy()

@@ -123,8 +123,8 @@ class LocalWindows:
 
 
 def cut(first: int, count: int, step: int) -> list[tuple[int, int]]:
-    """The parts of `count` numbers from `first` on between multiples of `step`."""
-    edges = [first, *range(first - first % step + step, first + count, step), first + count]
+    """`count` numbers from `first` on in parts of about `step`, of which none is much smaller than the others."""
+    edges = [first + round(share * count) for share in np.linspace(0, 1, max(1, round(count / step)) + 1)]
     return list(zip(edges, edges[1:]))
 
 

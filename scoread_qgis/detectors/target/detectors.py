@@ -200,7 +200,7 @@ class LocalTargetScorer(Scorer):
     Pixels with too few valid ones around them, or with identical ones, are not scored.
     """
 
-    pass_pixels, fewest_rows = 4096, FEWEST_ROWS
+    fewest_rows = FEWEST_ROWS
 
     def __init__(self, cube: Cube, detector: TargetDetector) -> None:
         super().__init__(cube)
