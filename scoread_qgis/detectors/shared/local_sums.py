@@ -24,7 +24,7 @@ ITERATIONS = 40  # of conjugate gradients, of which 10 to 20 do
 TOLERANCE = 1e-6  # of a squared distance: about what conjugate gradients leave out
 FULL = 4  # times as many pixels as bands, with which windows without shrinkage are alike enough for conjugate gradients
 CANCELLATION = {torch.float32: 1e-3, torch.float64: 1e-9}  # share of what was added up below which a variance is not trusted
-NORM = {torch.float32: 1e-2, torch.float64: 1e-9}  # the same for the norm that chooses the shrinkage, whose errors nothing makes good
+NORM = {torch.float32: 3e-3, torch.float64: 1e-9}  # the same for the norm that chooses the shrinkage, whose errors nothing makes good
 FEW = 8  # one in so many pixels of a tile that single precision does not do for: with more of them, double precision does them all
 TINY = 1e-30
 
@@ -92,7 +92,7 @@ class _Tile:
         self.vectors = torch.cat([own.unsqueeze(2), ((targets - offset) @ axes).expand(*own.shape[:2], -1, -1)], 2)
         self.spectra = values
         squares = values.square().sum(2, keepdim=True)
-        single = torch.cat([values, values * squares, squares, squares.square(), valid.double()], 2)
+        single = torch.cat([values, values * squares, values.square(), squares.square(), valid.double()], 2)
         self.valid, self.lefts, self.outer = valid[..., 0], lefts[0], windows.outer
         self.down, self.across = (
             [_whether_inside(first, width, size) for first, width in zip(firsts, widths)]
@@ -101,7 +101,7 @@ class _Tile:
         outer, inner = (across @ (down @ single.flatten(1)).unflatten(1, single.shape[1:]) for down, across in zip(self.down, self.across))
         bands = cube.bands
         sums = outer - inner
-        self.count, self.lengths, self.fourth = sums[..., -1].round(), sums[..., -3], sums[..., -2]
+        self.count, self.squares, self.fourth = sums[..., -1].round(), sums[..., 2 * bands : 3 * bands], sums[..., -2]
         self.mean = sums[..., :bands] / self.count.clamp(min=1).unsqueeze(2)
         self.weighted = (sums[..., bands : 2 * bands] * self.mean).sum(2)
         across = values.shape[1]
@@ -119,9 +119,12 @@ class _Tile:
         sums of squares that these have gone through.
         """
         bands, dtype, small = len(largest), products.dtype, CANCELLATION[products.dtype]
-        count, lengths, fourth, weighted = (each[:, columns].flatten() for each in (self.count, self.lengths, self.fourth, self.weighted))
-        mean, vectors = self.mean[:, columns].flatten(0, 1), self.vectors[:, columns].flatten(0, 1)
+        count, fourth, weighted = (each[:, columns].flatten() for each in (self.count, self.fourth, self.weighted))
+        squares, mean, vectors = (each[:, columns].flatten(0, 1) for each in (self.squares, self.mean, self.vectors))
+        lengths = squares.sum(1)
         products.addcmul_((mean * -count.unsqueeze(1)).to(dtype).unsqueeze(2), mean.to(dtype).unsqueeze(1))
+        diagonal = products.diagonal(dim1=1, dim2=2)
+        diagonal.copy_(squares - count.unsqueeze(1) * mean.square())  # in double precision: the norm is mostly made of these
         # Of the centred spectra: the sums of their squared lengths.
         offset = mean.square().sum(1)
         total = lengths - count * offset
@@ -139,7 +142,6 @@ class _Tile:
             share = torch.full_like(count, self.shrinkage)
         # The matrix is a multiple of the products with something added to their diagonal.
         multiple = ((1 - share) / (count - 1)).clamp(min=torch.finfo(torch.float32).tiny ** 0.25)
-        diagonal = products.diagonal(dim1=1, dim2=2)
         added = share * total / (count - 1) / bands / multiple
         diagonal += added.to(dtype).unsqueeze(1)
         certain &= (diagonal > small * largest).all(1)
