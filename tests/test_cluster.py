@@ -421,7 +421,7 @@ def full_disk(cluster, tmp_path):
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "scoread_test", folder], capture_output=True, check=False)
     if mounted.returncode == 0:
         yield folder, cluster.address
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)  # a worker may still be at it
     else:
         import resource
 
