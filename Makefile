@@ -101,7 +101,7 @@ test: $(INSTALLED) $(BUILT)
 	$(PYTHON) -m pytest $(BESIDE)
 
 coverage: $(INSTALLED) $(BUILT)
-	$(PYTHON) -m pytest $(BESIDE) --cov=scoread_qgis --cov-report=term:skip-covered --cov-report=html:build/coverage
+	$(PYTHON) -m pytest $(BESIDE) --cov=build/scoread_qgis --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 test-qgis:
 	scripts/test_in_suite.sh "$(SUITE)" "$(SUITE_FOLDER)" "$(MIRROR)"
