@@ -248,7 +248,8 @@ class RasterFile:
                 count, start = last - row, (row - first) * columns
                 if self._variable is not None:
                     read = self._variable.read(row, count, left, columns, numbers, code)
-                    raw[:, row - first : last - first] = 0 if read is None else read
+                    if read is not None:
+                        raw[:, row - first : last - first] = read
                 else:
                     read = self.dataset.ReadRaster(
                         left, row, columns, count, band_list=[int(n) for n in numbers], buf_type=code,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...core.cube import Block, Cube
-from .local_sums import TILE, products_by_sums
+from .local_sums import TILE, Tile, products_by_sums
 from .local_windows import LocalWindows, at_a_time, cut, in_block
 
 REPORT_SECONDS = 0.2  # between two reports
@@ -45,7 +45,7 @@ def local_products(
     def work(rows: tuple[int, int], columns: tuple[int, int]) -> None:
         if not stopped.is_set():
             here = in_block(block, rows, columns)
-            found, certain = products_by_sums(cube, block, windows, counts, targets, rows, columns, stopped)
+            found, certain = products_by_sums(Tile(cube, block, windows, counts, targets, rows, columns), stopped)
             wanted = torch.from_numpy(chosen[here])
             products[here] = torch.where(wanted[:, :, None, None], found, torch.nan)
             doubtful[here] = (wanted & ~certain).numpy()

@@ -29,22 +29,12 @@ FEW = 8  # one in so many pixels of a tile that single precision does not do for
 TINY = 1e-30
 
 
-def products_by_sums(
-    cube: Cube,
-    block: Block,
-    windows: LocalWindows,
-    counts: np.ndarray,
-    targets: torch.Tensor,
-    rows: tuple[int, int],
-    columns: tuple[int, int],
-    stopped: threading.Event,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `local_products`, of the pixels in rows and columns of the scene; and which are certain (rows, columns)."""
-    height, width, size = rows[1] - rows[0], columns[1] - columns[0], 1 + len(targets)
+def products_by_sums(tile: Tile, stopped: threading.Event) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `local_products`, of the pixels of a tile; and which are certain (rows, columns)."""
+    (height, width), size, bands = tile.wanted.shape, tile.vectors.shape[2], tile.spectra.shape[2]
     found = torch.full((height, width, size, size), torch.nan, dtype=torch.float64)
     certain = torch.zeros(height, width, dtype=torch.bool)
-    tile = _Tile(cube, block, windows, counts, targets, rows, columns)
-    step = max(1, NUMBERS // (height * cube.bands**2))
+    step = max(1, NUMBERS // (height * bands**2))
     for dtype in (torch.float32, torch.float64) if tile.alike else (torch.float64,):
         sums = _Sums(tile, dtype, min(step, width))
         for start in range(0, width, step):
@@ -57,8 +47,11 @@ def products_by_sums(
     return found, certain
 
 
-class _Tile:
-    """The pixels of a tile of the scene: their spectra, and what each of their windows has one number of, or one of each band."""
+class Tile:
+    """The pixels in rows and columns of the scene: their spectra, and what each of their windows has one number of, or one of each band.
+
+    block, windows, counts, targets: as `local_products` has them.
+    """
 
     def __init__(
         self,
@@ -188,7 +181,7 @@ class _Sums:
     above by the four pixels at the ends of these columns.
     """
 
-    def __init__(self, tile: _Tile, dtype: torch.dtype, most: int) -> None:
+    def __init__(self, tile: Tile, dtype: torch.dtype, most: int) -> None:
         """most: columns at a time."""
         self.spectra = tile.spectra.flatten(0, 1).to(dtype)
         (first, later), self.changes = ([(place, sign.to(dtype)) for place, sign in both] for both in (tile.start, tile.changes))
@@ -288,7 +281,7 @@ def _conjugate_gradients(matrices: torch.Tensor, vectors: torch.Tensor) -> tuple
 
 
 def _by_factors(matrices: torch.Tensor, vectors: torch.Tensor, largest: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `_by_conjugate_gradients`, by factorising each matrix."""
+    """As `_conjugate_gradients`, but the products v^T M^-1 v (n, v, v), by factorising each matrix."""
     factors, failed = torch.linalg.cholesky_ex(matrices)
     half = torch.linalg.solve_triangular(factors, vectors.mT, upper=False)
     pivots = factors.diagonal(dim1=1, dim2=2)
