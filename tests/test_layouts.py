@@ -201,6 +201,34 @@ def test_the_survey_of_bands_in_strips(tmp_path):
     assert survey.any_filled == 20_000
 
 
+def megabytes_taken(path, memory, ready, work):
+    """By how much a process of its own grows while it does some `work` on the `raster` at a path and its `cube`.
+
+    memory: setting of the cube, in megabytes. ready: what is done before.
+    """
+    code = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+import torch
+from scoread_qgis.scenes.raster import RasterCube, RasterFile
+
+def peak():
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+torch.set_num_threads(1)
+raster = RasterFile({str(path)!r})
+cube = RasterCube(raster, range(1, raster.count + 1), memory={memory} * 2**20)
+{textwrap.dedent(ready)}
+before = peak()
+{textwrap.dedent(work)}
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
 @pytest.mark.only_on("linux")
 def test_memory_of_a_wide_scene(tmp_path):
     """The peak of a detection in 12,000 columns: whole rows, with the context that they need, would take more than twice as much."""
@@ -210,13 +238,8 @@ def test_memory_of_a_wide_scene(tmp_path):
     base = random.normal(2000, 300, (bands, 1, 1))
     dataset.WriteArray((base * random.normal(1, 0.1, (1, rows, columns)) + random.normal(0, 20, (bands, rows, columns))).astype(np.int16))
     del dataset
-    code = f"""
-        import sys
-        sys.path[:0] = {sys.path!r}
-        import torch
-        from scoread_qgis.detectors.registry import DETECTORS
+    ready = """
         from scoread_qgis.detectors.rx import GlobalRX
-        from scoread_qgis.scenes.raster import RasterCube, RasterFile
         from scoread_qgis.workflows.outputs import write_map
 
         class WithContext(GlobalRX):
@@ -227,22 +250,13 @@ def test_memory_of_a_wide_scene(tmp_path):
                 scorer.context = 12
                 return scorer
 
-        def peak():
-            with open("/proc/self/status") as lines:
-                return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-
-        torch.set_num_threads(1)
-        raster = RasterFile({str(tmp_path / "wide.tif")!r})
-        cube = RasterCube(raster, range(1, raster.count + 1), memory={megabytes} * 2**20)
         list(GlobalRX().detect(cube.within(0, 4, 0, 500)))  # what PyTorch takes for itself at first
-        before = peak()
+    """
+    work = f"""
         scorer = WithContext().bind(cube)
         write_map({str(tmp_path / "map.tif")!r}, raster, "score", scorer.pieces())
-        print(peak() - before)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < megabytes
+    assert megabytes_taken(tmp_path / "wide.tif", megabytes, ready, work) < megabytes
     scores = gdal.Open(str(tmp_path / "map.tif")).ReadAsArray()
     assert scores.shape == (rows, columns)
     assert np.isfinite(scores).all()
@@ -255,31 +269,15 @@ def test_memory_of_what_fers_looks_at_in_a_wide_scene(tmp_path):
     random = np.random.default_rng(0)
     dataset.WriteArray((random.normal(2000, 300, (bands, rows, columns))).astype(np.int16))
     del dataset
-    code = f"""
-        import sys
-        sys.path[:0] = {sys.path!r}
-        import torch
+    ready = """
         from scoread_qgis.core.cube import ArrayCube
         from scoread_qgis.detectors.fers.detector import FERS
-        from scoread_qgis.scenes.raster import RasterCube, RasterFile
 
-        def peak():
-            with open("/proc/self/status") as lines:
-                return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-
-        torch.set_num_threads(1)
-        raster = RasterFile({str(tmp_path / "wide.tif")!r})
-        cube = RasterCube(raster, range(1, raster.count + 1), memory={megabytes} * 2**20)
         small = ArrayCube(*cube.read(0, 64, 0, 64))
         detector = FERS.train([small], patch=16, epochs=1, batch=8)
         list(detector.detect(small))  # what PyTorch takes for itself at first
-        before = peak()
-        detector.scene(cube)
-        print(peak() - before)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < megabytes
+    assert megabytes_taken(tmp_path / "wide.tif", megabytes, ready, "detector.scene(cube)") < megabytes
 
 
 class SlowCube(ArrayCube):
